@@ -1,0 +1,114 @@
+"""The values of the container world: digests, platforms, descriptors, image names and configs."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import NewType
+
+from compiler.errors import ImageError
+
+Digest = NewType("Digest", str)
+"""`sha256:` and 64 hexadecimal digits (OCI Image Specification, Descriptors, Digests)."""
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_NAME = re.compile(
+    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._:/-]*?)"
+    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}))?"
+    r"(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
+)
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+LAYER_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
+
+
+def digest_of(data: bytes) -> Digest:
+    """Name `data` by its SHA-256 digest."""
+    return Digest("sha256:" + hashlib.sha256(data).hexdigest())
+
+
+def parse_digest(text: str) -> Digest:
+    """Check that `text` is a SHA-256 digest, so that it is safe in a path; raises `ImageError`."""
+    if not _DIGEST.fullmatch(text):
+        raise ImageError(f"{text[:80]!r} is not a sha256 digest")
+    return Digest(text)
+
+
+def hex_of(digest: Digest) -> str:
+    """Return the 64 hexadecimal digits of `digest`, as they stand in file names."""
+    return digest.removeprefix("sha256:")
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What a machine must be to run a content, in the words of Go's GOOS and GOARCH."""
+
+    os: str
+    architecture: str
+    variant: str = ""
+
+    def __str__(self) -> str:
+        """Print as registries do: `linux/arm64/v8`."""
+        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """A content by type, digest and size in bytes (OCI Image Specification, Descriptors)."""
+
+    media_type: str
+    digest: Digest
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The full name of an image: registry, repository, and tag or digest."""
+
+    registry: str
+    repository: str
+    tag: str = ""
+    digest: str = ""
+
+    def __str__(self) -> str:
+        """Print the full form, `docker.io/library/debian:trixie`."""
+        name = f"{self.registry}/{self.repository}"
+        if self.tag:
+            name += f":{self.tag}"
+        return f"{name}@{self.digest}" if self.digest else name
+
+
+def parse_reference(text: str) -> Reference:
+    """Complete an image name as container tools do: `debian` is `docker.io/library/debian:latest`.
+
+    Raises `ImageError` for a text that is no image name.
+    """
+    match = _NAME.fullmatch(text)
+    if match is None or len(text) > 512 or ".." in text or "//" in text:  # noqa: PLR2004
+        raise ImageError(f"{text[:120]!r} is not an image name")
+    name, tag, digest = match["name"], match["tag"] or "", match["digest"] or ""
+    first, _, rest = name.partition("/")
+    if rest and ("." in first or ":" in first or first == "localhost"):
+        registry, repository = first, rest
+    else:
+        registry, repository = "docker.io", name if rest else f"library/{name}"
+    if not tag and not digest:
+        tag = "latest"
+    return Reference(registry, repository, tag, digest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """A root file system by its layers, bottom first, and what its config says about running in it.
+
+    `digest` names the whole: it changes exactly when a layer or the config changes.
+    """
+
+    name: str
+    digest: Digest
+    layers: tuple[Digest, ...]
+    env: tuple[tuple[str, str], ...] = ()
+    user: str = ""
+    shell: tuple[str, ...] = ("/bin/sh", "-c")
+    platform: Platform

@@ -1,0 +1,1 @@
+"""What people write under a tree, as models: packages, collections and their files."""

@@ -1,0 +1,118 @@
+"""The store keeps layers, base images and the record of every node that was built, by key."""
+
+from collections.abc import Iterable, Mapping, Sequence, Set
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NewType, Protocol
+
+from compiler.archive import Clamp, Entry
+from compiler.oci import Digest, Image
+
+LayerKey = NewType("LayerKey", str)
+"""Names a node by everything that can change its layers; 64 hexadecimal digits."""
+
+ArtifactKey = NewType("ArtifactKey", str)
+"""Names an artifact by its layer key and everything that packing uses; 64 hexadecimal digits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRecord:
+    """What was built for a layer key, and from what.
+
+    `layers` are the node's own, bottom first: what prelude and copies changed, then what the steps
+    changed; `builder` counts how many of them belong to the former. `inputs` names every input
+    with a short hash, so that a later plan can tell which one changed. `content` is the key made of
+    the *digests* below instead of their keys, which lets an unchanged result be found again.
+    `root` are the layers that it was built on, bottom first.
+    """
+
+    key: LayerKey
+    content: str
+    package: str
+    layers: tuple[Digest, ...]
+    builder: int
+    root: tuple[Digest, ...]
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    needs: tuple[LayerKey, ...] = ()
+    log: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactRecord:
+    """The archive that was packed for an artifact key: SHA-256 and size in bytes."""
+
+    key: ArtifactKey
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """One thing that garbage collection removes: what it is, how large in bytes, and why."""
+
+    what: str
+    size: int
+    reason: str
+
+
+class Store(Protocol):
+    """Layers by digest, nodes by key, images by name; safe for several processes and threads."""
+
+    def scratch(self) -> AbstractContextManager[Path]:
+        """Lend an empty folder on the store's file system; what is left in it is removed."""
+
+    def log_path(self, key: LayerKey) -> Path:
+        """Where the log of this node's steps is written; the folder exists."""
+
+    def add_layer(self, changes: Path, clamp: Clamp) -> Digest:
+        """Take the folder `changes` (in overlay form) in as a layer, with canonical times.
+
+        The folder is moved, not copied. Its digest is that of its canonical tar (the DiffID).
+        """
+
+    def layer_path(self, layer: Digest) -> Path:
+        """Return the unpacked folder of a layer, in overlay form; raises `StoreError` if absent."""
+
+    def entries(self, layer: Digest) -> Sequence[Entry]:
+        """List what a layer changes, sorted by path; the digests of file contents included."""
+
+    def present(self, keys: Iterable[LayerKey]) -> Set[LayerKey]:
+        """Tell which of `keys` have a record whose layers are all there."""
+
+    def node(self, key: LayerKey) -> NodeRecord | None:
+        """Return what was built for `key`."""
+
+    def node_by_content(self, content: str) -> NodeRecord | None:
+        """Return a node built earlier from the same content, whatever its key was."""
+
+    def latest(self, package: str) -> NodeRecord | None:
+        """Return what was built last for `package` (`category/name`), to explain a rebuild."""
+
+    def put_node(self, record: NodeRecord) -> None:
+        """Keep a record; its layers must be there already. Becomes the latest of its package."""
+
+    def artifact(self, key: ArtifactKey) -> ArtifactRecord | None:
+        """Return what was packed for `key`."""
+
+    def put_artifact(self, record: ArtifactRecord) -> None:
+        """Keep the record of a packed archive."""
+
+    def overlaps(self, stack: str) -> tuple[str, ...] | None:
+        """Return the paths learnt to clash in a stack (named by a hash), () for none, None if unknown."""
+
+    def put_overlaps(self, stack: str, paths: tuple[str, ...]) -> None:
+        """Remember what was learnt about a stack."""
+
+    def image(self, name: str) -> Image | None:
+        """Look a base image up by name, completed as container tools do."""
+
+    def images(self) -> Sequence[Image]:
+        """List the base images, sorted by name."""
+
+    def keep(self, run: str, keys: Iterable[LayerKey]) -> None:
+        """Mark these nodes as the ones that `run` (a tree and its target) needs from now on."""
+
+    def collect(self, *, dry_run: bool) -> Sequence[Removed]:
+        """Remove what neither an image nor a kept node needs, and say what and why."""
