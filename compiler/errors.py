@@ -155,7 +155,3 @@ class Faults(ExceptionGroup[CompilerError]):
             unique.values(), key=lambda error: (error.location or Location(""), str(error))
         )
         return cls(f"{len(ordered)} faults", ordered)
-
-    def derive(self, excs: Sequence[CompilerError], /) -> "Faults":
-        """Keep the type when Python splits the group."""
-        return Faults(self.message, excs)

@@ -10,7 +10,7 @@ from compiler.events import Reporter
 from compiler.oci import Digest
 
 WORKSPACE = "/luetbuild"
-"""Where steps find the package's folder; the name that luet gave it, so that trees work unchanged."""
+"""Where steps find the package's folder; the name is luet's, so that trees work unchanged."""
 
 
 class Network(Enum):
@@ -22,7 +22,7 @@ class Network(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheMount:
-    """A folder that steps share from run to run, never part of a layer; `tmpfs` ones are emptied."""
+    """A folder that steps share from run to run, never part of a layer; a `tmpfs` is emptied."""
 
     target: str
     cache: str = ""
@@ -31,7 +31,7 @@ class CacheMount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One command. `text` is what the person wrote, for messages; `env` is the whole environment."""
+    """One command; `text` is what the person wrote, `env` the whole environment."""
 
     argv: tuple[str, ...]
     text: str

@@ -1,4 +1,4 @@
-"""What people write about one package: its identity, its definition and its build, as luet names it."""
+"""What people write about one package: identity, definition and build, in luet's words."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -35,7 +35,9 @@ class PackageId(NamedTuple):
 class SpecModel(BaseModel):
     """What every model of a written file shares: immutable, and closed to unknown fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    # defer_build: making the validators takes longer than listing a tree; the reader of trees checks
+    # all values itself, so most commands never need one
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
 
 class Requirement(SpecModel):
@@ -115,7 +117,7 @@ class BuildSpec(SpecModel):
 
     @property
     def is_virtual(self) -> bool:
-        """Whether nothing is packed: no steps, and no folder or root to take (an empty artifact)."""
+        """Whether nothing is packed: no steps, and no folder or root to take."""
         return not (self.steps or self.unpack or self.package_dir or self.dockerfile)
 
 
@@ -158,7 +160,7 @@ class PackageSpec:
 
     @property
     def build_requires(self) -> tuple[Requirement, ...]:
-        """What must be there to build it: of `build.yaml`, or of the definition if that is absent."""
+        """What must be there to build it: of `build.yaml`, or of the definition without one."""
         return self.definition.requires if self.build is None else self.build.requires
 
     @property

@@ -100,7 +100,7 @@ class Store(Protocol):
         """Keep the record of a packed archive."""
 
     def overlaps(self, stack: str) -> tuple[str, ...] | None:
-        """Return the paths learnt to clash in a stack (named by a hash), () for none, None if unknown."""
+        """Return the paths known to clash in a stack (named by a hash); None if never checked."""
 
     def put_overlaps(self, stack: str, paths: tuple[str, ...]) -> None:
         """Remember what was learnt about a stack."""

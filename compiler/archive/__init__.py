@@ -1,4 +1,4 @@
-"""Canonical tar archives: the same files give the same bytes, wherever and whenever they are packed."""
+"""Canonical tar archives: the same files give the same bytes, wherever and whenever packed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +20,19 @@ class Kind(Enum):
     FOLDER = "5"
     FIFO = "6"
     WHITEOUT = "w"
+
+
+class Compression(Enum):
+    """How an archive is compressed; the values are the words of the command line."""
+
+    NONE = "none"
+    GZIP = "gzip"
+    ZSTD = "zstd"
+
+    @property
+    def suffix(self) -> str:
+        """Return what file names of this kind end in, after `.tar`."""
+        return {"none": "", "gzip": ".gz", "zstd": ".zst"}[self.value]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

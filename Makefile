@@ -1,0 +1,117 @@
+# Compiles the tree of packages in tree/, and tests the compiler. `make help` lists what there is.
+
+FLAVOR       ?= debian
+TREE         ?= tree
+VALUES       ?= specs/flavours/$(FLAVOR).yaml
+PACKAGES     ?=
+DESTINATION  ?= build
+COMPRESSION  ?= zstd
+CONCURRENCY  ?=
+BACKEND      ?=
+FINAL_REPO   ?=
+REPO_CACHE   ?=
+BUILD_ARGS   ?=
+PYTEST_ARGS  ?=
+
+VENV    := .venv/bin
+COS     := $(VENV)/cos
+LOCKS   := requirements.lock
+DEVLOCK := requirements.lock requirements-dev.lock
+PYTEST  := $(VENV)/pytest -n auto --dist loadgroup
+PYTHON  := compiler tests bench scripts
+
+# A values file for what is set on the command line of make rather than in the flavour.
+CHANNEL_VALUES := $(if $(FINAL_REPO),$(DESTINATION)/channel.values.yaml)
+# What the flavour stands on; several values files: the last that names one counts.
+IMAGE = $(shell sed -n 's/^image: *//p' $(VALUES) 2>/dev/null | tail -n 1)
+
+TREE_FLAGS  = $(foreach tree,$(TREE),--tree $(tree))
+BUILD_FLAGS = $(TREE_FLAGS) $(foreach file,$(VALUES) $(CHANNEL_VALUES),--values $(file)) \
+    --destination $(DESTINATION) --compression $(COMPRESSION) \
+    $(if $(CONCURRENCY),--concurrency $(CONCURRENCY)) $(if $(BACKEND),--backend $(BACKEND)) \
+    $(if $(REPO_CACHE),--image-repository $(REPO_CACHE)) $(BUILD_ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-test build-tree base-image create-repo test test-unit check format docs bench lock \
+    clean distclean
+
+help: ## Say what can be made, and which variables change it
+	@echo 'Targets:'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) \
+	    | while IFS='|' read -r name text; do printf '  %-12s %s\n' "$$name" "$$text"; done
+	@echo
+	@echo 'Variables, as in `make build-tree FLAVOR=debian`:'
+	@echo '  FLAVOR       which of specs/flavours/ to build                            [$(FLAVOR)]'
+	@echo '  TREE         trees to read; later ones overlay earlier ones               [$(TREE)]'
+	@echo '  VALUES       values files; later ones win                                 [$(VALUES)]'
+	@echo '  PACKAGES     what to build, as category/name; empty: everything           [$(PACKAGES)]'
+	@echo '  DESTINATION  where artifacts and the repository go                        [$(DESTINATION)]'
+	@echo '  COMPRESSION  of artifacts: none, gzip or zstd                             [$(COMPRESSION)]'
+	@echo '  CONCURRENCY  how many packages are built at a time; empty: as many as cores [$(CONCURRENCY)]'
+	@echo '  BACKEND      what runs the steps; empty: the embedded engine              [$(BACKEND)]'
+	@echo '  FINAL_REPO   the repository that built machines upgrade from; empty: none [$(FINAL_REPO)]'
+	@echo '  REPO_CACHE   a registry that layers are shared by; empty: none            [$(REPO_CACHE)]'
+	@echo '  BUILD_ARGS   further flags of `cos build`                                 [$(BUILD_ARGS)]'
+	@echo '  PYTEST_ARGS  further flags of pytest                                      [$(PYTEST_ARGS)]'
+
+setup: ## Install what building needs: system packages (as root, with apt) and .venv
+	@scripts/system-packages.sh run
+	@scripts/virtualenv.sh $(if $(wildcard .venv/.cos-dev),$(DEVLOCK),$(LOCKS))
+
+setup-test: ## Install what testing needs besides
+	@scripts/system-packages.sh run test
+	@scripts/virtualenv.sh $(DEVLOCK)
+	@touch .venv/.cos-dev
+
+build-tree: setup base-image ## Compile TREE for FLAVOR into DESTINATION, with a repository of the results
+	@mkdir -p $(DESTINATION)
+	@$(if $(CHANNEL_VALUES),printf 'release_repository: %s\n' '$(FINAL_REPO)' > $(CHANNEL_VALUES),:)
+	@echo 'build-tree: compiling $(or $(PACKAGES),everything) of $(TREE) for $(FLAVOR) into $(DESTINATION)/'
+	$(COS) build $(BUILD_FLAGS) $(or $(PACKAGES),--all)
+	@$(MAKE) --no-print-directory create-repo
+
+base-image: setup
+	@case '$(IMAGE)' in \
+	debian:*) echo 'build-tree: the base system $(IMAGE), from its signed packages'; \
+	    $(COS) image bootstrap $(IMAGE) ;; \
+	*) echo 'build-tree: the base system $(IMAGE) is taken from the store' ;; \
+	esac
+
+create-repo: setup ## Write the repository of what is in DESTINATION
+	@echo 'create-repo: the repository of $(DESTINATION)/'
+	$(COS) create-repo $(TREE_FLAGS) --packages $(DESTINATION) --output $(DESTINATION) --name cos \
+	    --descr 'cos-toolkit for $(FLAVOR)' --type http --tree-compression zstd --meta-compression zstd
+
+test: setup-test ## Run all tests but those that boot machines; needs root or user namespaces
+	@echo 'test: everything but what boots a machine'
+	$(PYTEST) -m 'not vm' $(PYTEST_ARGS)
+
+test-unit: setup-test ## Run the tests that need no network, root or container
+	$(PYTEST) -m 'not container and not registry and not vm' $(PYTEST_ARGS)
+
+check: setup-test ## Check format, lint, types, imports, and that the docs are up to date
+	$(VENV)/ruff format --check $(PYTHON)
+	$(VENV)/ruff check $(PYTHON)
+	$(VENV)/mypy $(PYTHON)
+	$(VENV)/lint-imports
+	$(VENV)/python scripts/document.py --check
+
+format: setup-test ## Format the code, and put right what lint can
+	$(VENV)/ruff format $(PYTHON)
+	$(VENV)/ruff check --fix $(PYTHON)
+
+docs: setup-test ## Write the parts of docs/ that are made from the code
+	$(VENV)/python scripts/document.py
+
+bench: setup-test ## Measure speed and memory: prints a table, appends to build/bench.json
+	@mkdir -p build
+	$(VENV)/python -m bench
+
+lock: setup-test ## Write the lock files anew from pyproject.toml
+	@scripts/lock.sh
+
+clean: ## Remove what was built; the store of layers stays
+	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+distclean: clean ## Remove the store and .venv as well
+	rm -rf .cos .venv *.egg-info

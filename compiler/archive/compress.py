@@ -1,0 +1,208 @@
+"""Compressed files whose bytes depend on their content only, never on the number of threads."""
+
+import gzip
+import hashlib
+import lzma
+import os
+import zlib
+from bz2 import BZ2File
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Protocol, cast
+from uuid import uuid4
+
+import zstandard
+
+from compiler.archive import Compression
+
+_LEVEL = 3
+_JOB = 4 << 20
+_MEMBER = 1 << 20
+_GZIP_LEVEL = 6
+_GZIP_WINDOW = 31
+_ZSTD_WINDOW = 1 << 31
+_MAGICS = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\xfd7zXZ\x00": "xz",
+    b"BZh": "bzip2",
+}
+
+
+class _Codec(Protocol):
+    """Turns pieces of content into pieces of the compressed form."""
+
+    def compress(self, data: bytes | bytearray, /) -> bytes:
+        """Take a piece; returns what is ready."""
+
+    def flush(self) -> bytes:
+        """Finish; returns the rest."""
+
+
+class _Plain:
+    """No compression."""
+
+    def compress(self, data: bytes | bytearray, /) -> bytes:
+        return bytes(data)
+
+    def flush(self) -> bytes:
+        return b""
+
+
+class _Gzip:
+    """Gzip in members of 1 MiB, as pigz and Go's pgzip write it, so that threads share the work."""
+
+    def __init__(self, threads: int) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="gzip")
+        self._limit = 2 * threads
+        self._pending = bytearray()
+        self._running: deque[Future[bytes]] = deque()
+
+    def compress(self, data: bytes | bytearray, /) -> bytes:
+        """Hand full members to the threads; returns what they have finished, in order."""
+        self._pending += data
+        ready = []
+        while len(self._pending) >= _MEMBER:
+            self._submit(bytes(self._pending[:_MEMBER]))
+            del self._pending[:_MEMBER]
+            while len(self._running) > self._limit:
+                ready.append(self._running.popleft().result())
+        return b"".join(ready)
+
+    def flush(self) -> bytes:
+        """Finish the last member; an empty content is one empty member."""
+        if self._pending or not self._running:
+            self._submit(bytes(self._pending))
+        ready = b"".join(future.result() for future in self._running)
+        self._pool.shutdown()
+        return ready
+
+    def _submit(self, data: bytes) -> None:
+        self._running.append(self._pool.submit(_member, data))
+
+
+def _member(data: bytes) -> bytes:
+    """Compress one gzip member; zlib writes neither name nor time into its header."""
+    codec = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
+    return codec.compress(data) + codec.flush()
+
+
+def _codec(compression: Compression, threads: int) -> _Codec:
+    """Choose the compressor.
+
+    Zstandard always runs in its multi-threaded mode, with jobs of a fixed size: its output then
+    does not depend on the number of threads, while that of the single-threaded mode differs.
+    """
+    if compression is Compression.NONE:
+        return _Plain()
+    if compression is Compression.GZIP:
+        return _Gzip(threads)
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        _LEVEL, threads=threads, job_size=_JOB, write_checksum=1, write_content_size=0
+    )
+    compressor = zstandard.ZstdCompressor(compression_params=parameters)
+    return cast("_Codec", compressor.compressobj())
+
+
+class CompressedFile:
+    """A sink that writes a compressed file; knows its SHA-256 and size in bytes once closed."""
+
+    def __init__(self, file: BinaryIO, compression: Compression, threads: int) -> None:
+        self._file = file
+        self._codec = _codec(compression, threads)
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    @property
+    def sha256(self) -> str:
+        """The hexadecimal SHA-256 of what was written so far."""
+        return self._hash.hexdigest()
+
+    def write(self, data: bytes | bytearray, /) -> None:
+        """Compress `data` and write what is ready."""
+        self._put(self._codec.compress(data))
+
+    def finish(self) -> None:
+        """Write what is left."""
+        self._put(self._codec.flush())
+
+    def _put(self, data: bytes) -> None:
+        if data:
+            self._hash.update(data)
+            self._file.write(data)
+            self.size += len(data)
+
+
+@contextmanager
+def compressed_file(
+    path: Path, compression: Compression, *, threads: int = 0, sync: bool = True
+) -> Iterator[CompressedFile]:
+    """Write `path` compressed, whole or not at all; `threads` 0 means one for each core."""
+    with atomic_file(path, sync=sync) as file:
+        compressed = CompressedFile(file, compression, threads or os.cpu_count() or 1)
+        yield compressed
+        compressed.finish()
+
+
+@contextmanager
+def atomic_file(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
+    """Write a file beside `path` and rename it there at the end; after an error nothing is left.
+
+    With `sync` the content is on the disk before it gets its name, and the name before this ends.
+    """
+    beside = path.with_name(f".{path.name[:100]}.{uuid4().hex}.part")
+    try:
+        with beside.open("xb") as file:
+            yield file
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    if sync:
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder safe against a power failure."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def detect(start: bytes) -> str:
+    """Tell the compression by the first bytes of a file: none, gzip, zstd, xz or bzip2."""
+    return next((name for magic, name in _MAGICS.items() if start.startswith(magic)), "none")
+
+
+@contextmanager
+def decompressed(file: BinaryIO) -> Iterator[BinaryIO]:
+    """Read a seekable file through the decompressor that its first bytes ask for."""
+    start = file.tell()
+    kind = detect(file.read(8))
+    file.seek(start)
+    if kind == "none":
+        yield file
+        return
+    with _reader(kind, file) as reader:
+        yield reader
+
+
+def _reader(kind: str, file: BinaryIO) -> BinaryIO:
+    """Open the decompressor; several gzip members or zstd frames are one content."""
+    if kind == "gzip":
+        return cast("BinaryIO", gzip.GzipFile(fileobj=file, mode="rb"))
+    if kind == "xz":
+        return cast("BinaryIO", lzma.LZMAFile(file))
+    if kind == "bzip2":
+        return cast("BinaryIO", BZ2File(file))
+    decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
+    reader = decompressor.stream_reader(file, read_across_frames=True, closefd=False)
+    return cast("BinaryIO", reader)

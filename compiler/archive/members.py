@@ -1,0 +1,200 @@
+"""Reads the members of tar archives that nobody vouches for, one after the other."""
+
+import struct
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from lzma import LZMAError
+from pathlib import Path
+from typing import BinaryIO, cast
+from zlib import error as ZlibError  # noqa: N812  (a class in all but its name)
+
+from zstandard import ZstdError
+
+from compiler.archive.compress import decompressed
+from compiler.archive.tar import Source
+from compiler.errors import ArchiveError
+
+_LARGEST_HEADER = 8 << 20
+_PIECE = 1 << 20
+_XATTR = "SCHILY.xattr."
+_SHORT = 100
+_DAMAGE = (
+    tarfile.TarError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    OverflowError,
+    RecursionError,
+    EOFError,
+    struct.error,
+    LZMAError,
+    ZlibError,
+    ZstdError,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much an archive may unpack to: bytes in all, members, and bytes for each packed byte.
+
+    The ratio counts only beyond the first `ratio_after` bytes: zeros are small when packed.
+    """
+
+    size: int = 256 << 30
+    members: int = 10_000_000
+    ratio: int = 20_000
+    ratio_after: int = 4 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member: its header, and its content, which can be read once, before the next member."""
+
+    info: tarfile.TarInfo
+    content: Source | None
+
+    @property
+    def xattrs(self) -> dict[str, bytes]:
+        """The extended attributes, in the records that GNU tar, Go and we write."""
+        return {
+            key.removeprefix(_XATTR): value.encode("utf-8", "surrogateescape")
+            for key, value in self.info.pax_headers.items()
+            if key.startswith(_XATTR)
+        }
+
+
+class _Forward:
+    """A stream that only goes forward, and gives no more than the limits allow."""
+
+    def __init__(self, stream: BinaryIO, packed: BinaryIO, limits: Limits) -> None:
+        self._stream, self._packed, self._limits = stream, packed, limits
+        self._position = 0
+
+    def tell(self) -> int:
+        """Return the place in the unpacked archive, in bytes."""
+        return self._position
+
+    def seek(self, position: int) -> None:
+        """Skip to a place further on."""
+        if position < self._position:
+            raise ArchiveError("a member points backwards")
+        while self._position < position and self.read(min(_PIECE, position - self._position)):
+            pass
+
+    def read(self, size: int) -> bytes:
+        """Return `size` bytes, fewer only at the end."""
+        if not 0 <= size <= _LARGEST_HEADER:
+            raise ArchiveError("a header is larger than 8 MiB")
+        parts = []
+        while size and (data := self._stream.read(size)):
+            parts.append(data)
+            size -= len(data)
+            self._position += len(data)
+        self._check()
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _check(self) -> None:
+        """Stop an archive that unpacks to more than it may."""
+        limits = self._limits
+        if self._position > limits.size:
+            raise ArchiveError(f"unpacks to more than {limits.size} bytes")
+        if self._position > limits.ratio_after:
+            packed = max(1, self._packed.tell())
+            if self._position > packed * limits.ratio:
+                raise ArchiveError(f"unpacks to more than {limits.ratio} times its size")
+
+
+class _StrictInfo(tarfile.TarInfo):
+    """A header that says so when it is damaged; the library would take it for the end."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_StrictInfo":
+        """Parse a header; raises `ArchiveError` if it is cut off or damaged."""
+        if len(buf) < tarfile.BLOCKSIZE:
+            raise ArchiveError("the archive ends too early")
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.InvalidHeaderError as error:  # type: ignore[attr-defined]  # missing stub
+            raise ArchiveError(f"a header is damaged: {error}") from error
+
+
+@contextmanager
+def members_of(path: Path, limits: Limits | None = None) -> Iterator[Iterator[Member]]:
+    """Open an archive of any compression and give its members in order.
+
+    Raises `ArchiveError`, which names the archive, for whatever is wrong with it.
+    """
+    limits = limits or Limits()
+    with path.open("rb") as packed, naming(str(path)), decompressed(packed) as stream:
+        yield _members(_Forward(stream, packed, limits), limits.members)
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Put the name of an archive or a member before what is found wrong with it."""
+    try:
+        yield
+    except ArchiveError as error:
+        raise ArchiveError(f"{name}: {error.message}", hint=error.hint) from error
+    except _DAMAGE as error:
+        raise ArchiveError(f"{name}: damaged: {error}") from error
+    except OSError as error:
+        if error.errno is None:  # gzip and bz2 say so that their data is damaged
+            raise ArchiveError(f"{name}: damaged: {error}") from error
+        raise
+
+
+def _members(stream: _Forward, largest: int) -> Iterator[Member]:
+    """Parse the headers; the library keeps no member that was given already."""
+    archive = tarfile.TarFile(
+        fileobj=cast("BinaryIO", stream),
+        mode="r",
+        tarinfo=_StrictInfo,
+        encoding="utf-8",
+        errors="surrogateescape",
+    )
+    count = 0
+    while (info := archive.next()) is not None:
+        archive.members.clear()  # type: ignore[attr-defined]  # not in the stubs, see CPython's docs
+        count += 1
+        if count > largest:
+            raise ArchiveError(f"has more than {largest} members")
+        if info.size < 0:
+            raise ArchiveError(f"{short(info.name)}: its size is negative")
+        yield Member(info, _content(archive, stream, info))
+
+
+def _content(archive: tarfile.TarFile, stream: _Forward, info: tarfile.TarInfo) -> Source | None:
+    """Open the content of a file; the library puts sparse ones together."""
+    if not info.isreg():
+        return None
+    if info.issparse():
+        return cast("Source", archive.extractfile(info))
+    return _Part(stream, info.size)
+
+
+class _Part:
+    """The content of one member."""
+
+    def __init__(self, stream: _Forward, size: int) -> None:
+        self._stream, self._left = stream, size
+
+    def read(self, size: int, /) -> bytes:
+        """Return a piece; raises `ArchiveError` if the archive ends in it."""
+        wanted = min(size, self._left)
+        data = self._stream.read(wanted)
+        if len(data) < wanted:
+            raise ArchiveError("the archive ends too early")
+        self._left -= wanted
+        return data
+
+    def close(self) -> None:
+        """Leave the rest to be skipped."""
+
+
+def short(name: str) -> str:
+    """Cut a name that is too long for a message."""
+    return name if len(name) <= _SHORT else f"{name[:60]}…"

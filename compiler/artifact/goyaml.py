@@ -1,0 +1,124 @@
+"""YAML text that Go's parsers and ours read alike, written fast and always with the same bytes."""
+
+import base64
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+
+import yaml
+
+from compiler.errors import CompilerError
+
+Plain = str | int | bool | None
+"""A scalar that `dump` writes."""
+
+MOST_BYTES = 256 << 20
+"""The largest text that is read: more than the file list of any system image takes."""
+
+# Plain scalars that every YAML version reads as text: a slash, or a letter first and no number in
+# sight; YAML 1.1 of Go takes `y` and `on` for truth, and `1e3` or `1_0` for numbers.
+_SAFE = re.compile(r"[A-Za-z/_][A-Za-z0-9/_.+@-]*(?: [A-Za-z0-9/_.+@-]+)*")
+_WORDS = frozenset(["true", "false", "yes", "no", "on", "off", "y", "n", "null", "nan", "inf"])
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+
+
+def dump(value: Mapping[str, object]) -> str:
+    """Write a mapping of scalars, lists and mappings as block YAML."""
+    return "".join(_mapping(value, ""))
+
+
+def load(text: str, source: str) -> dict[str, object]:
+    """Read a mapping that luet or `dump` wrote; raises `CompilerError` naming `source`.
+
+    Aliases are refused, since a few lines of them can mean gigabytes.
+    """
+    try:
+        if "&" in text and "*" in text and _has_alias(text):
+            raise CompilerError(f"{source}: YAML aliases are not allowed here")
+        value = yaml.load(text, Loader=yaml.CSafeLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise CompilerError(f"{source}: is not YAML: {_one_line(error)}") from error
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise CompilerError(f"{source}: does not hold a mapping of names to values")
+    return value
+
+
+def scalar(value: Plain) -> str:
+    """Write one scalar so that its type survives."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int) else _text(value)
+
+
+def _text(value: str) -> str:
+    """Write a string plain if that cannot be misread, else in double quotes, or as bytes."""
+    if _SAFE.fullmatch(value) and ("/" in value or value.lower() not in _WORDS):
+        return value
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raw = value.encode("utf-8", "surrogateescape")
+        return f"!!binary {base64.b64encode(raw).decode()}"
+    quoted = json.dumps(value, ensure_ascii=False)
+    return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", quoted)
+
+
+def _mapping(value: Mapping[str, object], indent: str) -> Iterator[str]:
+    """Write the lines of a mapping, keys in the order given."""
+    for key, item in value.items():
+        yield f"{indent}{_text(key)}:"
+        yield from _value(item, indent)
+
+
+def _value(item: object, indent: str) -> Iterator[str]:
+    """Write what follows a key or a dash: on its line, or in lines of its own."""
+    if isinstance(item, Mapping) and item:
+        yield "\n"
+        yield from _mapping(item, indent + "  ")
+    elif isinstance(item, (list, tuple)) and item:
+        yield "\n"
+        yield from _sequence(item, indent)
+    else:
+        yield f" {_leaf(item)}\n"
+
+
+def _sequence(items: Sequence[object], indent: str) -> Iterator[str]:
+    """Write the lines of a list; each mapping in it starts on the line of its dash."""
+    for item in items:
+        if isinstance(item, str):
+            yield f"{indent}- {_text(item)}\n"
+        elif isinstance(item, Mapping) and item:
+            lines = "".join(_mapping(item, indent + "  "))
+            yield f"{indent}- {lines[len(indent) + 2 :]}"
+        else:
+            yield f"{indent}-"
+            yield from _value(item, indent + "  ")
+
+
+def _leaf(item: object) -> str:
+    """Write a scalar or an empty collection."""
+    if isinstance(item, Mapping):
+        return "{}"
+    if isinstance(item, (list, tuple)):
+        return "[]"
+    if isinstance(item, float):
+        return repr(item).replace("inf", ".inf").replace("nan", ".nan")
+    if isinstance(item, date):
+        return item.isoformat()
+    if item is None or isinstance(item, (str, int, bool)):
+        return scalar(item)
+    raise TypeError(f"{type(item).__name__} has no place in these files")
+
+
+def _has_alias(text: str) -> bool:
+    """Tell whether a text uses an alias, by its events."""
+    events = yaml.parse(text, Loader=yaml.CSafeLoader)
+    return any(isinstance(event, yaml.AliasEvent) for event in events)
+
+
+def _one_line(error: BaseException) -> str:
+    """Shorten a parser's message to one line."""
+    return " ".join(str(error).split())[:300]

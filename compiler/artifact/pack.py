@@ -1,0 +1,142 @@
+"""Writes what was selected as an archive, with its metadata beside it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from compiler.archive import Compression, Entry
+from compiler.archive.compress import atomic_file, compressed_file
+from compiler.archive.place import Devices
+from compiler.archive.tar import Content, Source, folder_content, write_tar
+from compiler.archive.unpack import unpack_tar
+from compiler.artifact.metadata import ArtifactMetadata, built_definition, go_time, metadata_text
+from compiler.artifact.selection import Selection
+from compiler.errors import OutsideError, SpecError, UsageError
+from compiler.spec.package import BuildSpec, PackageId, PackageSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """A packed archive: where it is, its SHA-256 in hexadecimal, size in bytes, and its files."""
+
+    package: PackageId
+    path: Path
+    sha256: str
+    size: int
+    compression: Compression
+    files: tuple[str, ...]
+
+
+def archive_name(package: PackageId, compression: Compression) -> str:
+    """Name the archive of a package: `name-category-version.package.tar[.gz|.zst]`.
+
+    Raises `SpecError` for a package whose name cannot stand in a file name.
+    """
+    if "/" in package.fingerprint or "\0" in package.fingerprint:
+        raise SpecError(f"{package.fingerprint!r} cannot be the name of a file")
+    return f"{package.fingerprint}.package.tar{compression.suffix}"
+
+
+def pack(
+    selection: Selection,
+    root: Path,
+    *,
+    destination: Path,
+    package: PackageId,
+    compression: Compression = Compression.NONE,
+) -> Artifact:
+    """Write the archive of `selection`, whose files are read from `root`, into `destination`.
+
+    The file appears under its name only when it is whole. Raises `UsageError` for a destination
+    that is no folder, `OutsideError` when it cannot be written, `ArchiveError` for a file that
+    changes meanwhile.
+    """
+    path = destination / archive_name(package, compression)
+    entries = (member.entry for member in selection.members)
+    with _writing(path), compressed_file(path, compression) as sink:
+        write_tar(entries, _content(selection, root), sink)
+    return Artifact(
+        package=package,
+        path=path,
+        sha256=sink.sha256,
+        size=sink.size,
+        compression=compression,
+        files=selection.files,
+    )
+
+
+def describe(
+    spec: PackageSpec,
+    artifact: Artifact,
+    *,
+    epoch: int,
+    seed: str = "",
+    values: Mapping[str, object] | None = None,
+) -> ArtifactMetadata:
+    """Describe the artifact of `spec`, or of the one of its subpackages that it was packed for.
+
+    `epoch` is the time of the build in seconds since 1970, `seed` the name of the base image,
+    `values` what values files gave to the templates.
+    """
+    build = spec.build or BuildSpec()
+    parts = {part.id: part for part in build.subpackages}
+    part = parts.get(artifact.package)
+    return ArtifactMetadata(
+        runtime=part or spec.definition,
+        built=part or built_definition(spec),
+        build=build,
+        archive=artifact.path.name,
+        sha256=artifact.sha256,
+        compression=artifact.compression.value,
+        files=artifact.files,
+        timestamp=go_time(epoch),
+        seed=seed or build.image,
+        values=(values,) if values else (),
+    )
+
+
+def write_metadata(metadata: ArtifactMetadata, destination: Path) -> Path:
+    """Write the metadata file of an artifact into `destination`, whole or not at all."""
+    path = destination / metadata.file_name
+    text = metadata_text(metadata).encode()
+    with _writing(path), atomic_file(path) as file:
+        file.write(text)
+    return path
+
+
+def extract(archive: Path, folder: Path) -> None:
+    """Unpack an artifact over what `folder` holds already; later files win, folders merge.
+
+    Raises `ArchiveError` for what is hostile or damaged, `OutsideError` when it cannot be written.
+    """
+    try:
+        unpack_tar(archive, folder, devices=Devices.MAKE)
+    except OSError as error:
+        raise OutsideError(f"{archive}: cannot be unpacked: {error.strerror or error}") from error
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Make the folder of `path`, and say in words why it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UsageError(f"{path.parent}: is not a folder") from error
+    except OSError as error:
+        raise OutsideError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _content(selection: Selection, root: Path) -> Content:
+    """Read a member's content where it lies in the root."""
+    read = folder_content(root)
+    moved = {m.entry.path: m.source for m in selection.members if m.source != m.entry.path}
+    if not moved:
+        return read
+
+    def read_moved(entry: Entry) -> bytes | Source:
+        source = moved.get(entry.path)
+        return read(entry if source is None else replace(entry, path=source))
+
+    return read_moved

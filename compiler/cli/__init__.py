@@ -1,0 +1,127 @@
+"""The `cos` command: finds the module of a command, runs it, and turns errors into exit codes."""
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from compiler.cli.settings import take_settings
+from compiler.errors import CompilerError, ExitCode, Faults, Interrupted, UsageError
+
+COMMANDS = {
+    "build": ("compiler.cli.build", "Build packages of a tree into artifacts"),
+    "create-repo": ("compiler.cli.repo", "Write a repository of what was built"),
+    "gc": ("compiler.cli.gc", "Remove from the store what nothing needs any more"),
+    "image": ("compiler.cli.image", "Bring base images into the store: bootstrap, import, list"),
+    "plan": ("compiler.cli.plan", "Show what a build would do, and why"),
+    "serve-repo": ("compiler.cli.repo", "Serve a repository over HTTP"),
+    "tree": ("compiler.cli.tree", "List, check, render, draw and bump the packages of a tree"),
+    "util": ("compiler.cli.util", "Sort and match versions"),
+}
+"""Every command by the module that has it, imported only when the command is called."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and leave with its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    _listen()
+    debug = "--debug" in given
+    try:
+        code = _run(given)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ExitCode.DONE
+    except Exception as error:  # the one place that answers for every error
+        if debug:
+            raise
+        code = _explain(error)
+    sys.exit(int(code))
+
+
+def _listen() -> None:
+    """Let SIGINT and SIGTERM end a run in order: containers stop and nothing half-made stays.
+
+    Once only: what cleans up afterwards is not to be stopped in turn.
+    """
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
+        raise Interrupted(f"stopped by {signal.Signals(number).name}")
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, stop)
+
+
+def _run(arguments: list[str]) -> int:
+    """Run the command that `arguments` name; returns its exit code."""
+    settings, rest = take_settings(arguments, os.environ)
+    if settings.version:
+        _print(f"cos {importlib.import_module('compiler').__version__}")
+        return ExitCode.DONE
+    if not rest or rest[0] in {"-h", "--help", "help"}:
+        _print(_overview())
+        return ExitCode.DONE
+    name = rest[0]
+    if name not in COMMANDS:
+        raise UsageError(f"unknown command {name!r}", hint=_near(name))
+    module = importlib.import_module(COMMANDS[name][0])
+    return int(importlib.import_module("compiler.cli.run").run(module, rest, settings))
+
+
+def _near(name: str) -> str:
+    """Suggest the command that was probably meant."""
+    close = importlib.import_module("difflib").get_close_matches(name, COMMANDS, 1)
+    return f"did you mean {close[0]!r}?" if close else "`cos --help` lists the commands"
+
+
+def _overview() -> str:
+    """List the commands, without loading any of them."""
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:<{width}}  {about}" for name, (_, about) in COMMANDS.items())
+    return (
+        "Usage: cos [OPTIONS] COMMAND [ARGS]...\n\n"
+        "Builds, ships and maintains immutable Linux derivatives from container images.\n\n"
+        f"Commands:\n{commands}\n\n"
+        "Options that every command takes:\n"
+        "  --store PATH        where layers and images are kept ($COS_STORE, .cos/store)\n"
+        "  --concurrency N     how many packages are built at the same time (the cores)\n"
+        "  --log-format FORM   text, or json for one event a line on standard error\n"
+        "  --debug             show tracebacks\n"
+        "  -q, --quiet         say only what went wrong\n"
+        "  --version, -h, --help\n\n"
+        "`cos COMMAND --help` explains one command."
+    )
+
+
+def _print(text: str) -> None:
+    """Write a result to standard output."""
+    sys.stdout.write(f"{text}\n")
+
+
+def _explain(error: Exception) -> int:
+    """Tell what went wrong on standard error; returns the exit code that goes with it."""
+    if isinstance(error, Faults):
+        for each in error.exceptions:
+            sys.stderr.write(f"error: {each}\n")
+        return max(_code(each) for each in error.exceptions)
+    if isinstance(error, CompilerError):
+        sys.stderr.write(f"error: {error}\n")
+        return _code(error)
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"error: {where}{error.strerror or error}\n")
+        return ExitCode.OUTSIDE
+    sys.stderr.write(
+        f"error: this is a fault of cos itself: {type(error).__name__}: {error}\n"
+        "  run the same command with --debug for the details that a report needs\n"
+    )
+    return ExitCode.FAILED
+
+
+def _code(error: Exception) -> int:
+    """Return the exit code of one error."""
+    return error.exit_code if isinstance(error, CompilerError) else ExitCode.FAILED

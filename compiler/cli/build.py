@@ -1,0 +1,296 @@
+"""`cos build`: builds packages of a tree into artifacts."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from compiler.build import BuildSettings, Outcome, Tools, run_plan
+from compiler.build.check import check_nodes
+from compiler.cli import options
+from compiler.cli.report import reporter
+from compiler.cli.settings import Settings
+from compiler.engine import Network
+from compiler.engine.overlay import OverlayEngine
+from compiler.errors import CompilerError, Faults, UsageError
+from compiler.events import Noted, Reporter
+from compiler.graph import BuildGraph, Layering
+from compiler.plan import Action
+from compiler.request import Planned, Request, faults_of, plan_request, targets_of
+from compiler.resolver import resolve_each
+from compiler.spec.flavour import load_values
+from compiler.store.local import LocalStore
+from compiler.tree import Tree, load_tree
+
+app = typer.Typer(add_completion=False)
+
+_NOT_YET = "needs a registry, which this version does not talk to yet"
+
+
+@app.command("build")
+def build(  # noqa: PLR0913  (one parameter for each option of the command)
+    context: typer.Context,
+    packages: options.Packages = None,
+    *,
+    tree: options.Trees = None,
+    values: options.Values = None,
+    destination: options.Destination = Path("build"),
+    compression: options.CompressionOption = "none",
+    everything: options.All = False,
+    full: options.Full = False,
+    revdeps: options.Revdeps = False,
+    nodeps: options.NoDeps = False,
+    onlydeps: options.OnlyDeps = False,
+    only_target: options.OnlyTarget = False,
+    rebuild: options.Rebuild = False,
+    dockerfiles: options.Dockerfiles = False,
+    layering: options.LayeringOption = Layering.AUTO,
+    network: options.NetworkOption = Network.HOST,
+    pretend: Annotated[
+        bool, typer.Option("--pretend", help="Only list which requirements the targets have.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Build the targets a second time and compare.")
+    ] = False,
+    output: options.Output = "terminal",
+    backend: Annotated[str, typer.Option("--backend", help="The engine: overlay.")] = "overlay",
+    backend_args: Annotated[
+        list[str] | None, typer.Option("-a", "--backend-args", help="Accepted for luet's sake.")
+    ] = None,
+    _image_repository: Annotated[
+        str, typer.Option("--image-repository", help="The name in front of layer keys.")
+    ] = "luet/cache",
+    pull_repository: Annotated[
+        list[str] | None, typer.Option("-p", "--pull-repository", help="Needs a registry.")
+    ] = None,
+    pull: Annotated[bool, typer.Option("--pull", help="Needs a registry.")] = False,
+    push: Annotated[bool, typer.Option("--push", help="Needs a registry.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Needs a registry.")] = False,
+    _keep_images: Annotated[
+        bool, typer.Option("--keep-images/--no-keep-images", help="Accepted for luet's sake.")
+    ] = True,
+    generate_final: Annotated[
+        bool, typer.Option("--generate-final-images", help="Needs a registry.")
+    ] = False,
+    push_final: Annotated[
+        bool, typer.Option("--push-final-images", help="Needs a registry.")
+    ] = False,
+    push_final_force: Annotated[
+        bool, typer.Option("--push-final-images-force", help="Needs a registry.")
+    ] = False,
+    push_final_repository: Annotated[
+        str, typer.Option("--push-final-images-repository", help="Needs a registry.")
+    ] = "",
+    from_repositories: Annotated[
+        bool, typer.Option("--from-repositories", help="Needs configured repositories.")
+    ] = False,
+) -> None:
+    """Build packages of a tree into artifacts.
+
+    Each package is built once, on what it requires; what is built already and unchanged is reused.
+    Without a package, --all or --full, nothing is done.
+    """
+    settings: Settings = context.obj
+    report = reporter(settings)
+    _refuse(
+        {
+            "--push": push,
+            "--wait": wait,
+            "--generate-final-images": generate_final,
+            "--push-final-images": push_final or push_final_force or bool(push_final_repository),
+            "--from-repositories": from_repositories,
+        }
+    )
+    _note(report, backend=backend, pulls=pull or bool(pull_repository), args=backend_args)
+    trees = options.paths(tree, [Path()])
+    overrides = load_values(options.values_files(values, settings))
+    request = Request(
+        packages=tuple(packages or ()),
+        everything=everything,
+        top=full,
+        dependents=revdeps,
+        only_requirements=onlydeps,
+        no_requirements=nodeps,
+        only_targets=only_target,
+        rebuild=rebuild,
+        layering=layering,
+        destination=destination,
+        compression=options.compression_of(compression),
+        network=network,
+        source_date_epoch=settings.source_date_epoch,
+        values=overrides,
+    )
+    loaded = load_tree(trees, values=overrides, dockerfiles=dockerfiles)
+    if pretend:
+        _pretend(loaded, request, output)
+        return
+    with options.open_store(settings, trees) as store:
+        run = "\n".join(str(each.resolve()) for each in trees)
+        _Session(loaded, request, settings, store, report).run(run, check=check)
+        store.flush()
+
+
+def _refuse(asked: Mapping[str, bool]) -> None:
+    """Refuse what would otherwise look done and is not."""
+    for name, given in asked.items():
+        if given:
+            raise UsageError(f"{name} {_NOT_YET}", hint=f"leave out {name}")
+
+
+def _note(report: Reporter, *, backend: str, pulls: bool, args: Sequence[str] | None) -> None:
+    """Say which of luet's options change nothing here."""
+    if backend not in {"overlay", "docker", "img", "buildah"}:
+        raise UsageError(f"there is no backend {backend!r}", hint="leave out --backend")
+    if backend != "overlay":
+        message = f"the {backend} backend is not there yet: building with the embedded engine"
+        report(Noted(message, warning=True))
+    if pulls:
+        report(Noted(f"--pull {_NOT_YET}: building what is missing here", warning=True))
+    if args:
+        report(Noted("--backend-args have no meaning for the embedded engine", warning=True))
+
+
+class _Session:
+    """One call of `cos build`, from the plan to the last archive."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        request: Request,
+        settings: Settings,
+        store: LocalStore,
+        report: Reporter,
+    ) -> None:
+        self._tree = tree
+        self._request = request
+        self._settings = settings
+        self._store = store
+        self._report = report
+        self._told: set[str] = set()
+
+    def run(self, run: str, *, check: bool) -> None:
+        """Plan and build until no clash of layers changes the plan any more."""
+        while True:
+            planned = plan_request(self._tree, self._request, self._store)
+            self._warn(planned.graph)
+            faults = list(faults_of(planned))
+            if faults:
+                raise Faults.of(faults)
+            outcome = self._build(planned)
+            if outcome.failures:
+                raise Faults.of(outcome.failures)
+            if not outcome.clashes:
+                break
+        self._store.keep(
+            f"{run}\n{self._what()}", (planned.keys[each].layer for each in planned.graph.nodes)
+        )
+        if check:
+            self._check(planned)
+            self._report(Noted(f"{len(planned.targets)} packages built again: the same bytes"))
+
+    def _check(self, planned: Planned) -> None:
+        """Build the targets again; raises `Faults` with those that come out otherwise."""
+        tools, settings = self._tools(), self._build_settings(planned)
+        faults = list(check_nodes(planned.nodes, planned.graph, tools, settings))
+        if faults:
+            raise Faults.of(faults)
+
+    def _build(self, planned: Planned) -> Outcome:
+        """Run a plan, unless there is nothing to do."""
+        if all(each.action is Action.REUSE for each in planned.nodes):
+            count = len(planned.nodes)
+            self._report(Noted(f"nothing to do: {count} packages are built and unchanged"))
+            return Outcome()
+        tools = self._tools()
+        return run_plan(planned.nodes, planned.graph, tools, self._build_settings(planned))
+
+    def _tools(self) -> Tools:
+        """Set up the engine, which takes its layers from the store."""
+        engine = OverlayEngine(
+            self._store.layer_path, self._store.scratch, self._store.root / "caches"
+        )
+        return Tools(engine=engine, store=self._store, report=self._report)
+
+    def _build_settings(self, planned: Planned) -> BuildSettings:
+        """Put together what a run is given besides its plan."""
+        request = self._request
+        return BuildSettings(
+            destination=request.destination,
+            compression=request.compression,
+            network=request.network,
+            concurrency=self._settings.concurrency,
+            source_date_epoch=request.source_date_epoch,
+            images=planned.images,
+            contexts=planned.contexts,
+            values=request.values,
+        )
+
+    def _what(self) -> str:
+        """Name what was asked for, so that asking again replaces what is kept for it."""
+        request = self._request
+        if request.everything or request.top:
+            return "all" if request.everything else "full"
+        return " ".join(sorted(request.packages))
+
+    def _warn(self, graph: BuildGraph) -> None:
+        """Tell about roots that are chains, each once."""
+        for message in chain_warnings(graph):
+            if message not in self._told:
+                self._told.add(message)
+                self._report(Noted(message, warning=True))
+
+
+def chain_warnings(graph: BuildGraph) -> Iterator[str]:
+    """Say which roots had to be chains, and what some packages therefore do not see."""
+    for node in graph.nodes.values():
+        if node.clash:
+            more = f" and {len(node.clash) - 3} more" if len(node.clash) > 3 else ""  # noqa: PLR2004
+            paths = ", ".join(f"/{path}" for path in node.clash[:3])
+            yield f"{node.id}: its requirements are chained, since they change {paths}{more}"
+        if node.unseen:
+            unseen = ", ".join(map(str, node.unseen))
+            yield f"{node.id} does not see {unseen}: they start from another image"
+
+
+def _pretend(tree: Tree, request: Request, output: str) -> None:
+    """List what each target requires, in build order, as luet does."""
+    targets = targets_of(tree, request)
+    answers = resolve_each(targets, tree.buildtime)
+    if answers.failed:
+        raise Faults.of(answers.failed.values())
+    rows = [
+        {
+            "name": package.name,
+            "category": package.category,
+            "version": package.version,
+            "repository": "",
+            "target": str(target),
+            "hidden": tree.packages[package].definition.hidden,
+            "files": None,
+            "installed": False,
+        }
+        for target in targets
+        for package in answers.of(target).packages[:-1]
+    ]
+    if output == "terminal":
+        for row in rows:
+            package = f"{row['category']}/{row['name']}-{row['version']}"
+            typer.echo(f"{package} required for {row['target']}")
+    else:
+        typer.echo(dump({"packages": rows or None}, output))
+
+
+def dump(value: object, form: str) -> str:
+    """Write a result as JSON or YAML; raises `UsageError` for another form."""
+    if form == "json":
+        return json.dumps(value)
+    if form == "yaml":
+        import yaml  # noqa: PLC0415  (start-up: few calls need it)
+
+        return yaml.safe_dump(value, sort_keys=False).rstrip()
+    raise UsageError(f"--output is terminal, json or yaml, not {form!r}")
+
+
+__all__ = ["CompilerError", "app"]

@@ -1,0 +1,151 @@
+"""`cos create-repo` and `cos serve-repo`: a repository of what was built, on disk and over HTTP."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from compiler.archive import DEFAULT_EPOCH, Compression
+from compiler.cli.settings import Settings
+from compiler.errors import Interrupted, UsageError
+from compiler.repository.disk import Repository, RepositoryOptions, create_repository
+from compiler.repository.http import make_server
+from compiler.tree import load_tree
+
+app = typer.Typer(help="Repositories of artifacts.", no_args_is_help=True)
+
+_Trees = Annotated[
+    list[str], typer.Option("--tree", "-t", help="Trees; later ones win. Comma lists work.")
+]
+_Values = Annotated[list[Path], typer.Option("--values", help="Values files; the last wins.")]
+_Packages = Annotated[Path, typer.Option(help="Where the artifacts are.")]
+_Output = Annotated[Path, typer.Option(help="The folder of the repository.")]
+_Name = Annotated[str, typer.Option(help="The repository's name.")]
+_Description = Annotated[str, typer.Option("--descr", help="Its description.")]
+_Urls = Annotated[list[str], typer.Option(help="Where clients will find it.")]
+_Type = Annotated[str, typer.Option("--type", help="disk or http; docker is not available yet.")]
+_Compression = Annotated[str, typer.Option(help="none, gzip or zstd.")]
+_FileName = Annotated[str, typer.Option(help="File name; the suffix is added.")]
+_Reset = Annotated[bool, typer.Option("--reset-revision", help="Count from 1 again.")]
+_Snapshot = Annotated[str, typer.Option(help="Name under which this state is kept; [the time].")]
+_Metadata = Annotated[
+    bool, typer.Option("--from-metadata", help="Also take artifacts that are in no tree.")
+]
+_Dockerfiles = Annotated[bool, typer.Option("--dockerfiles", help="Dockerfiles are packages too.")]
+_Docker = Annotated[bool, typer.Option(help="For type docker.")]
+_Backend = Annotated[str, typer.Option(help="For type docker.")]
+_Repo = Annotated[str, typer.Option(help="Not available yet: a configured repository.")]
+_Repositories = Annotated[
+    bool, typer.Option("--from-repositories", help="Not available yet: specs of repositories.")
+]
+
+
+@app.command("create-repo")
+def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
+    context: typer.Context,
+    *,
+    tree: _Trees = ["."],  # noqa: B006  (read only, and how typer is told a default)
+    values: _Values = [],  # noqa: B006
+    packages: _Packages = Path("build"),
+    output: _Output = Path("build"),
+    name: _Name = "luet",
+    description: _Description = "luet",
+    urls: _Urls = [],  # noqa: B006
+    kind: _Type = "disk",
+    tree_compression: _Compression = "gzip",
+    tree_filename: _FileName = "tree.tar",
+    meta_compression: _Compression = "none",
+    meta_filename: _FileName = "repository.meta.yaml.tar",
+    reset_revision: _Reset = False,
+    snapshot_id: _Snapshot = "",
+    from_metadata: _Metadata = False,
+    dockerfiles: _Dockerfiles = False,
+    push_images: _Docker = False,
+    force_push: _Docker = False,
+    backend: _Backend = "docker",
+    repo: _Repo = "",
+    from_repositories: _Repositories = False,
+) -> None:
+    """Write a repository of those packages of the trees that have an artifact."""
+    settings: Settings = context.obj or Settings()
+    _refuse({"--repo": bool(repo), "--from-repositories": from_repositories})
+    options = RepositoryOptions(
+        name=name,
+        description=description,
+        urls=tuple(_listed(urls)),
+        type=kind,
+        tree_compression=_compression("--tree-compression", tree_compression),
+        tree_filename=tree_filename,
+        meta_compression=_compression("--meta-compression", meta_compression),
+        meta_filename=meta_filename,
+        reset_revision=reset_revision,
+        snapshot_id=snapshot_id,
+        from_metadata=from_metadata,
+        **_times(settings),
+    )
+    options.check()
+    _pass_over({"--push-images": push_images, "--force-push": force_push,
+                "--backend": backend != "docker"}, kind)  # fmt: skip
+    roots = [Path(each) for each in _listed(tree)]
+    loaded = load_tree(roots, values=(*settings.values, *values), dockerfiles=dockerfiles)
+    specs = loaded.packages.values()
+    made = create_repository(specs, roots, artifacts=packages, output=output, options=options)
+    _tell(made, output)
+
+
+@app.command("serve-repo")
+def serve_repo(
+    *,
+    directory: Annotated[Path, typer.Option("--dir", help="The repository.")] = Path(),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 9090,
+    address: Annotated[str, typer.Option(help="0.0.0.0 serves other machines too.")] = "127.0.0.1",
+) -> None:
+    """Serve a repository over HTTP until Ctrl-C."""
+    with make_server(directory, address=address, port=port) as server:
+        typer.echo(f"serving {directory} at http://{address}:{server.server_port}", err=True)
+        try:
+            server.serve_forever()
+        except (KeyboardInterrupt, Interrupted):
+            typer.echo("stopped", err=True)
+
+
+def _times(settings: Settings) -> dict[str, int]:
+    """Say what time it is, for the repository and for what is in its archives."""
+    stamp = settings.source_date_epoch
+    if stamp is None:
+        return {"now": int(time.time()), "epoch": DEFAULT_EPOCH}
+    return {"now": stamp, "epoch": stamp}
+
+
+def _refuse(given: dict[str, bool]) -> None:
+    """Raise for an option whose work cannot be done yet."""
+    for option, is_given in given.items():
+        if is_given:
+            raise UsageError(f"{option} needs configured repositories, which are not available yet")
+
+
+def _pass_over(given: dict[str, bool], kind: str) -> None:
+    """Say which options have no effect on this type of repository."""
+    for option, is_given in given.items():
+        if is_given:
+            typer.echo(f"warning: {option} has no effect with --type {kind}", err=True)
+
+
+def _tell(made: Repository, output: Path) -> None:
+    """Print what was written."""
+    info, count = made.info, len(made.index.artifacts)
+    typer.echo(f"{output}: repository {info.name}, revision {info.revision}, packages: {count}")
+
+
+def _listed(given: list[str]) -> list[str]:
+    """Split the comma lists of a repeatable option."""
+    return [part for each in given for part in each.split(",") if part]
+
+
+def _compression(option: str, word: str) -> Compression:
+    """Read the name of a compression."""
+    try:
+        return Compression(word)
+    except ValueError:
+        raise UsageError(f"{option} is none, gzip or zstd, not {word[:40]!r}") from None

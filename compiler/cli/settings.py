@@ -1,0 +1,98 @@
+"""The options that every command takes, wherever they stand on the line, luet's among them."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from compiler.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What holds for the whole process; `concurrency` counts nodes built at the same time."""
+
+    store: Path | None = None
+    concurrency: int = 0
+    json_events: bool = False
+    quiet: bool = False
+    debug: bool = False
+    version: bool = False
+    output: bool = False
+    """Whether what steps print is shown as it comes."""
+    values: tuple[Path, ...] = ()
+    """Values files from the environment, before those of the command line."""
+    source_date_epoch: int | None = None
+
+
+_SWITCHES = {"--debug": "debug", "-d": "debug", "--quiet": "quiet", "-q": "quiet",
+             "--version": "version", "--live-output": "output"}  # fmt: skip
+_VALUES = {"--store", "--concurrency", "--log-format"}
+_LUET_SWITCHES = {"--color", "--emoji", "--no-spinner", "--enable-logfile",
+                  "--same-owner", "--skip-config-protect", "--fatal", "--privileged",
+                  "--solver-concurrent"}  # fmt: skip
+_LUET_VALUES = {"--config", "--logfile", "-l", "--http-timeout", "--plugin", "--solver-type",
+                "--solver-rate", "--solver-discount", "--solver-attempts", "--system-dbpath",
+                "--system-target", "--system-engine"}  # fmt: skip
+"""Options of luet that a Makefile written for it may pass; they have no effect on what cos does."""
+
+
+def take_settings(
+    arguments: Sequence[str], environ: Mapping[str, str]
+) -> tuple[Settings, list[str]]:
+    """Split a command line into the settings and the rest; raises `UsageError`."""
+    rest: list[str] = []
+    found: dict[str, str] = {}
+    words = iter(arguments)
+    for word in words:
+        name, _, given = word.partition("=")
+        if word == "--":
+            rest += [word, *words]
+        elif name in _SWITCHES:
+            found[_SWITCHES[name]] = "yes" if given.lower() != "false" else ""
+        elif name in _VALUES or name in _LUET_VALUES:
+            found[name] = given if "=" in word else _next(words, name)
+        elif name not in _LUET_SWITCHES:
+            rest.append(word)
+    return _settings(found, environ), rest
+
+
+def _next(words: Iterator[str], name: str) -> str:
+    """Take the value that follows an option."""
+    value = next(words, None)
+    if value is None:
+        raise UsageError(f"option {name} needs a value")
+    return value
+
+
+def _settings(found: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
+    """Make settings out of options and the environment, the former first."""
+    store = found.get("--store") or environ.get("COS_STORE")
+    log_format = found.get("--log-format", "text")
+    if log_format not in {"text", "json"}:
+        raise UsageError(f"--log-format is text or json, not {log_format!r}")
+    return Settings(
+        store=Path(store) if store else None,
+        concurrency=_number(found.get("--concurrency"), "--concurrency") or _cores(),
+        json_events=log_format == "json",
+        quiet=bool(found.get("quiet")),
+        debug=bool(found.get("debug")),
+        version=bool(found.get("version")),
+        output=bool(found.get("output")),
+        values=tuple(Path(each) for each in environ.get("LUET_VALUES", "").split()),
+        source_date_epoch=_number(environ.get("SOURCE_DATE_EPOCH"), "SOURCE_DATE_EPOCH"),
+    )
+
+
+def _number(text: str | None, name: str) -> int | None:
+    """Read a whole number that is not negative."""
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) < 12):  # noqa: PLR2004
+        raise UsageError(f"{name} is a whole number, not {text[:40]!r}")
+    return int(text)
+
+
+def _cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0))

@@ -1,0 +1,62 @@
+"""Turns the end of a step into an error that says what happened and what to try."""
+
+import json
+import signal
+from pathlib import Path
+
+from compiler.engine import Run
+from compiler.errors import EngineError
+from compiler.process import Finished
+
+_SIGNALLED = 128
+
+
+def failure(run: Run, finished: Finished, *, messages: Path, log: Path) -> EngineError:
+    """Explain why a step did not succeed; `messages` is where crun wrote its own, if it had any."""
+    first = first_line(run.text)
+    said = _runtime_message(messages)
+    if said:
+        message, hint = f"step could not start: {said}: {first}", _start_hint(run, said)
+    else:
+        message = f"step failed with exit code {finished.code}: {first}"
+        hint = _exit_hint(finished.code)
+    return EngineError(message, step=run.text, log=str(log), output=finished.tail, hint=hint)
+
+
+def first_line(text: str) -> str:
+    """Return the first line of a step that says something."""
+    return next((line.strip() for line in text.splitlines() if line.strip()), text.strip())
+
+
+def _runtime_message(messages: Path) -> str:
+    """Return the last error that the container runtime reported, "" for none."""
+    if not messages.exists():
+        return ""
+    said = ""
+    for line in messages.read_text(encoding="utf-8", errors="replace").splitlines():
+        entry = json.loads(line)
+        if entry.get("level") == "error":
+            said = str(entry.get("msg", ""))
+    return said
+
+
+def _start_hint(run: Run, said: str) -> str | None:
+    program = run.argv[0]
+    if "not found" in said or "No such file" in said:
+        return (
+            f"the root has no {program}, or not the loader that it names;"
+            " does the package require an image with a shell?"
+        )
+    if "Exec format error" in said or "exec format error" in said:
+        return f"{program} is made for another machine, or is a script without a #! line"
+    return None
+
+
+def _exit_hint(code: int) -> str | None:
+    if code == _SIGNALLED + signal.SIGKILL:
+        return "it was killed, most likely because the memory ran out"
+    if code > _SIGNALLED and code - _SIGNALLED in set(signal.Signals):
+        return f"it ended by {signal.Signals(code - _SIGNALLED).name}"
+    if code == 127:  # noqa: PLR2004  (POSIX shells, command not found)
+        return "127 means that the shell did not find a command"
+    return None

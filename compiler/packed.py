@@ -1,0 +1,63 @@
+"""Which files belong to the artifact of a package, and whether they lie in the destination."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from compiler.archive import Compression
+from compiler.artifact import archive_name
+from compiler.fingerprint import NodeKeys
+from compiler.spec.package import PackageId, PackageSpec
+from compiler.store import ArtifactKey, ArtifactRecord, Store
+
+
+def artifact_present(
+    spec: PackageSpec, keys: NodeKeys, *, store: Store, destination: Path, compression: Compression
+) -> bool:
+    """Tell whether the destination holds just what packing `spec` again would write there.
+
+    Archives are known by their size, since each is checked against its digest when a repository
+    is made of it; metadata files by their content.
+    """
+    return all(
+        _is_there(store.artifact(key), path, whole=path.suffix == ".yaml")
+        for path, key in _files(spec, keys, destination, compression)
+    )
+
+
+def _files(
+    spec: PackageSpec, keys: NodeKeys, destination: Path, compression: Compression
+) -> Iterator[tuple[Path, ArtifactKey]]:
+    """Name every file that belongs to an artifact, with the key of its record."""
+    for package in (spec.id, *_parts(spec)):
+        archive, metadata = keys_of(package, spec, keys)
+        yield destination / f"{package.fingerprint}.metadata.yaml", metadata
+        yield destination / archive_name(package, compression), archive
+
+
+def _parts(spec: PackageSpec) -> tuple[PackageId, ...]:
+    """Name the subpackages of a package."""
+    return tuple(part.id for part in spec.build.subpackages) if spec.build is not None else ()
+
+
+def keys_of(
+    package: PackageId, spec: PackageSpec, keys: NodeKeys
+) -> tuple[ArtifactKey, ArtifactKey]:
+    """Name the archive and the metadata of a package or one of its subpackages."""
+    if package == spec.id:
+        return keys.archive, keys.artifact
+    archive = hashlib.sha256(f"{keys.archive} {package.fingerprint}".encode()).hexdigest()
+    metadata = hashlib.sha256(f"{keys.artifact} {package.fingerprint}".encode()).hexdigest()
+    return ArtifactKey(archive), ArtifactKey(metadata)
+
+
+def _is_there(record: ArtifactRecord | None, path: Path, *, whole: bool) -> bool:
+    """Compare a file with its record: by size, and by content if `whole`."""
+    if record is None:
+        return False
+    try:
+        if path.stat().st_size != record.size:
+            return False
+        return not whole or hashlib.sha256(path.read_bytes()).hexdigest() == record.sha256
+    except OSError:
+        return False

@@ -1,0 +1,138 @@
+"""PlanNode: for every node of a graph what will be done, reuse or build, and the reason."""
+
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, field
+from enum import Enum
+
+from compiler.fingerprint import NodeKeys
+from compiler.graph import BuildGraph, BuildNode, NodeId
+from compiler.store import ArtifactKey, LayerKey
+
+_NAMED = 3
+"""How many changed inputs a reason names before it only counts the rest."""
+
+
+class Action(Enum):
+    """What happens to a node: nothing, its layers are fetched or built, or only packed again."""
+
+    REUSE = "reuse"
+    FETCH = "fetch"
+    BUILD = "build"
+    PACK = "pack"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Present:
+    """What is there already.
+
+    `layers` are the keys with layers in the store, `artifacts` the keys whose archives lie in the
+    destination. `latest` has the inputs from which each package (`category/name`) was last built.
+    """
+
+    layers: Set[LayerKey] = frozenset()
+    artifacts: Set[ArtifactKey] = frozenset()
+    latest: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanNode:
+    """One package of a plan, with the reason a person would be given."""
+
+    node: BuildNode
+    keys: NodeKeys
+    action: Action
+    reason: str
+    packs: bool = False
+    """Whether an archive is written for it."""
+    again: bool = False
+    """Whether it is built although the same content was built before."""
+
+    @property
+    def id(self) -> NodeId:
+        """The node that this is about."""
+        return self.node.id
+
+
+def make_plan(
+    graph: BuildGraph,
+    keys: Mapping[NodeId, NodeKeys],
+    present: Present,
+    *,
+    wanted: Set[NodeId],
+    again: Set[NodeId] = frozenset(),
+) -> tuple[PlanNode, ...]:
+    """Decide what to do for every node of `graph`, in build order.
+
+    `wanted` are the nodes whose archives are to be in the destination; `again` those that are to
+    be built although their layers are there.
+    """
+    actions = _actions(graph, keys, present, wanted=wanted, again=again)
+    plan: dict[NodeId, PlanNode] = {}
+    for id_, node in graph.nodes.items():
+        action, packs = actions[id_]
+        if id_ in again:
+            reason = "asked for"
+        elif action is Action.BUILD:
+            reason = _why_build(node, keys[id_], present, plan)
+        else:
+            reason = "not in the destination" if packs else "unchanged"
+        plan[id_] = PlanNode(node=node, keys=keys[id_], action=action, reason=reason, packs=packs)
+    return tuple(plan.values())
+
+
+def _actions(
+    graph: BuildGraph,
+    keys: Mapping[NodeId, NodeKeys],
+    present: Present,
+    *,
+    wanted: Set[NodeId],
+    again: Set[NodeId],
+) -> dict[NodeId, tuple[Action, bool]]:
+    """Walk from the top down: a node is only built when something that is missing needs it."""
+    layer_needed: set[NodeId] = set(again)
+    packed: set[NodeId] = set(wanted)
+    actions: dict[NodeId, tuple[Action, bool]] = {}
+    for id_ in reversed(tuple(graph.nodes)):
+        node = graph.nodes[id_]
+        built = keys[id_].layer in present.layers and id_ not in again
+        packs = id_ in packed and (keys[id_].artifact not in present.artifacts or id_ in again)
+        if not built and (packs or id_ in layer_needed):
+            actions[id_] = (Action.BUILD, packs)
+            layer_needed.update(node.needs)
+            packed.update(node.joined)
+        else:
+            actions[id_] = (Action.PACK if packs else Action.REUSE, packs)
+    return actions
+
+
+def _why_build(
+    node: BuildNode, keys: NodeKeys, present: Present, plan: Mapping[NodeId, PlanNode]
+) -> str:
+    """Say why a node is built: what changed since it was last built, or that it never was."""
+    latest = present.latest.get(node.id.package.title)
+    if latest is None:
+        return "not built before"
+    changes = list(_changes(latest, keys.inputs))
+    own = [what for name, what in changes if not name.startswith("requires ")]
+    if own:
+        more = f" and {len(own) - _NAMED} more" if len(own) > _NAMED else ""
+        return f"{', '.join(own[:_NAMED])}{more}"
+    for need in node.parents:
+        below = plan[need]
+        if below.action is Action.BUILD:
+            cause = below.reason.rpartition(": ")[2]
+            return f"requires {need.package.title}, which is rebuilt: {cause}"
+    return changes[0][1] if changes else "not in the store"
+
+
+def _changes(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Compare inputs by name: each one that differs, with words for a person."""
+    for name in sorted({*before, *now}):
+        if before.get(name) != now.get(name):
+            label = name.removeprefix("file ")
+            if name not in before:
+                yield name, f"{label} added"
+            elif name not in now:
+                yield name, f"{label} removed"
+            else:
+                yield name, f"{label} changed"

@@ -1,0 +1,1 @@
+"""Repositories: which artifacts there are, in the files that luet's clients read."""

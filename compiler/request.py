@@ -1,0 +1,285 @@
+"""What a person asks for, made into a plan: asks the tree, the store and the destination."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from compiler.archive import DEFAULT_EPOCH, Compression
+from compiler.artifact import filter_faults
+from compiler.choices import choose
+from compiler.context import ContextFile, context_files
+from compiler.engine import Network
+from compiler.errors import CompilerError, Faults, ImageError, UsageError
+from compiler.fingerprint import NodeKeys, Sources, fingerprints, stack_key
+from compiler.graph import BuildGraph, Choices, Layering, NodeId, build_graph
+from compiler.oci import Image
+from compiler.packed import artifact_present
+from compiler.plan import Action, PlanNode, Present, make_plan
+from compiler.resolver import dependents, resolve_each
+from compiler.retrieve import retrieved_files
+from compiler.spec.package import PackageId, PackageSpec
+from compiler.store import Store
+from compiler.store.images import host_platform
+from compiler.tree import Tree
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """Which packages are wanted, and how: the command line of a build, in the tree's words."""
+
+    packages: tuple[str, ...] = ()
+    everything: bool = False
+    top: bool = False
+    dependents: bool = False
+    only_requirements: bool = False
+    no_requirements: bool = False
+    only_targets: bool = False
+    rebuild: bool = False
+    layering: Layering = Layering.AUTO
+    destination: Path = Path("build")
+    compression: Compression = Compression.NONE
+    network: Network = Network.HOST
+    source_date_epoch: int | None = None
+    values: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A plan, with all that running it takes."""
+
+    targets: tuple[PackageId, ...]
+    choices: Choices
+    graph: BuildGraph
+    keys: Mapping[NodeId, NodeKeys]
+    nodes: tuple[PlanNode, ...]
+    images: Mapping[str, Image] = field(default_factory=dict)
+    contexts: Mapping[PackageId, Sequence[ContextFile]] = field(default_factory=dict)
+
+
+def targets_of(tree: Tree, request: Request) -> tuple[PackageId, ...]:
+    """Find the packages that a request names, sorted; raises `Faults` for unknown ones."""
+    if request.everything or request.top:
+        targets = set(tree.buildtime.packages)
+        if request.top:
+            targets = _top(tree, targets)
+    else:
+        targets = set(_named(tree, request.packages))
+    if request.dependents:
+        targets |= _dependents(tree, targets)
+    return tuple(sorted(targets, key=lambda package: package.fingerprint))
+
+
+def _dependents(tree: Tree, targets: set[PackageId]) -> set[PackageId]:
+    """Find all packages that require one of `targets`, directly or not, selectors followed."""
+    answers = resolve_each(tree.buildtime.packages, tree.buildtime)
+    edges = {**answers.edges, **{p: r.edges[p] for p, r in answers.special.items()}}
+    users = dependents(edges)
+    found: set[PackageId] = set()
+    pending = list(targets)
+    while pending:
+        for user in users.get(pending.pop(), ()):
+            if user not in found:
+                found.add(user)
+                pending.append(user)
+    return found
+
+
+def _named(tree: Tree, arguments: Iterable[str]) -> Iterator[PackageId]:
+    """Look up the packages named on the command line."""
+    faults: list[CompilerError] = []
+    for argument in arguments:
+        try:
+            yield tree.find(argument)
+        except CompilerError as error:
+            faults.append(error)
+    if faults:
+        raise Faults.of(faults)
+
+
+def _top(tree: Tree, packages: set[PackageId]) -> set[PackageId]:
+    """Keep the packages that no other one requires."""
+    choices = choose(tree, packages)
+    needed = {need for wires in choices.wiring.values() for need in wires.requires}
+    return packages - needed
+
+
+def plan_request(tree: Tree, request: Request, store: Store) -> Planned:
+    """Decide what has to be done for a request; reads, but changes nothing."""
+    targets = targets_of(tree, request)
+    choices = choose(tree, targets)
+    built = _requirements(choices, targets) if request.only_requirements else targets
+    specs = [choices.specs[package] for package in choices.wiring]
+    images = dict(_images(specs, store))
+    contexts = {spec.id: _context(spec) for spec in specs}
+    sources = _sources(request, specs, images, contexts)
+    graph, keys = _settle(choices, built, request, sources, store)
+    present = _present(graph, keys, request, store)
+    wanted = set(graph.targets) if request.only_targets else _own_nodes(graph)
+    nodes = make_plan(
+        graph,
+        keys,
+        present,
+        wanted=wanted,
+        again=set(graph.targets) if request.rebuild else frozenset(),
+    )
+    if request.no_requirements:
+        nodes = _without_requirements(nodes, graph)
+    return Planned(
+        targets=targets,
+        choices=choices,
+        graph=graph,
+        keys=keys,
+        nodes=nodes,
+        images=images,
+        contexts=contexts,
+    )
+
+
+def _requirements(choices: Choices, targets: Sequence[PackageId]) -> tuple[PackageId, ...]:
+    """Name what the targets stand on, join and copy from, but not themselves."""
+    found: dict[PackageId, None] = {}
+    for target in targets:
+        wires = choices.wiring[target]
+        copied = (each for each in wires.copies if each is not None)
+        found.update(dict.fromkeys((*wires.requires, *wires.joined, *copied)))
+    return tuple(each for each in found if each not in targets)
+
+
+def _images(specs: Iterable[PackageSpec], store: Store) -> Iterator[tuple[str, Image]]:
+    """Look up every base image that the specs name, in the store."""
+    names: set[str] = set()
+    for spec in specs:
+        if spec.build is not None:
+            names.add(spec.build.image)
+            names.update(each.image for each in spec.build.copy_)
+    for name in sorted(names - {""}):
+        try:
+            image = store.image(name)
+        except ImageError:  # not a name: an error when a node needs it, not before
+            image = None
+        if image is not None:
+            yield name, image
+
+
+def _context(spec: PackageSpec) -> tuple[ContextFile, ...]:
+    """List the files that the steps of a package may see."""
+    if spec.build is None:
+        return ()
+    build = spec.build
+    return context_files(spec.folder, texts=(*build.prelude, *build.steps, *build.env))
+
+
+def _sources(
+    request: Request,
+    specs: Sequence[PackageSpec],
+    images: Mapping[str, Image],
+    contexts: Mapping[PackageId, Sequence[ContextFile]],
+) -> Sources:
+    """Collect what the keys are made of besides the specs."""
+    retrieved = {
+        spec.id: retrieved_files(spec.build.retrieve, request.destination)
+        for spec in specs
+        if spec.build is not None and spec.build.retrieve
+    }
+    epoch = request.source_date_epoch
+    return Sources(
+        platform=host_platform(),
+        images={name: image.digest for name, image in images.items()},
+        contexts=contexts,
+        retrieved=retrieved,
+        epoch=DEFAULT_EPOCH if epoch is None else epoch,
+        network=request.network,
+        compression=request.compression.value,
+        values=_hash_of(request.values),
+    )
+
+
+def _hash_of(values: Mapping[str, object]) -> str:
+    """Name the values of a run by what they hold."""
+    text = json.dumps(values, sort_keys=True, default=repr)
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest() if values else ""
+
+
+def _settle(
+    choices: Choices,
+    targets: Sequence[PackageId],
+    request: Request,
+    sources: Sources,
+    store: Store,
+) -> tuple[BuildGraph, dict[NodeId, NodeKeys]]:
+    """Build the graph, again for as long as stacks turn up in it that are known to clash."""
+    clashes: dict[NodeId, tuple[str, ...]] = {}
+    while True:
+        graph = build_graph(choices, targets, layering=request.layering, clashes=clashes)
+        keys = fingerprints(graph, sources)
+        known = {
+            node.id: paths
+            for node in graph.stacked()
+            if (paths := store.overlaps(stack_key([keys[each].layer for each in node.parents])))
+        }
+        if known.keys() <= clashes.keys():
+            return graph, keys
+        clashes.update(known)
+
+
+def _own_nodes(graph: BuildGraph) -> set[NodeId]:
+    """Name the nodes that stand on their own closure: the ones that artifacts are packed from."""
+    return {each for each in graph.nodes if not each.variant}
+
+
+def _present(
+    graph: BuildGraph, keys: Mapping[NodeId, NodeKeys], request: Request, store: Store
+) -> Present:
+    """Ask the store and the destination what is there."""
+    layers = store.present(each.layer for each in keys.values())
+    artifacts = {
+        keys[id_].artifact
+        for id_, node in graph.nodes.items()
+        if artifact_present(
+            node.spec,
+            keys[id_],
+            store=store,
+            destination=request.destination,
+            compression=request.compression,
+        )
+    }
+    missing = {id_.package.title for id_ in graph.nodes if keys[id_].layer not in layers}
+    latest = {title: record.inputs for title in missing if (record := store.latest(title))}
+    return Present(layers=layers, artifacts=artifacts, latest=latest)
+
+
+def _without_requirements(nodes: Sequence[PlanNode], graph: BuildGraph) -> tuple[PlanNode, ...]:
+    """Keep the targets only; raises `UsageError` when what they stand on is not there."""
+    targets = set(graph.targets)
+    missing = [each for each in nodes if each.id not in targets and each.action is Action.BUILD]
+    if missing:
+        raise UsageError(
+            f"{missing[0].id} has not been built, and --nodeps forbids to build it",
+            hint="leave out --nodeps",
+        )
+    return tuple(each for each in nodes if each.id in targets)
+
+
+def faults_of(planned: Planned) -> Iterator[CompilerError]:
+    """Go through everything that keeps the nodes of a plan from being built."""
+    for each in planned.nodes:
+        if each.action is Action.BUILD:
+            yield from each.node.spec.doubts
+            yield from _missing_images(each, planned.images)
+        if each.packs:
+            yield from filter_faults(each.node.spec)
+
+
+def _missing_images(node: PlanNode, images: Mapping[str, Image]) -> Iterator[ImageError]:
+    """Say which images a node needs that the store does not have, and how to bring them."""
+    named = [node.node.image, *(edge.source.image for edge in node.node.copies)]
+    for name in dict.fromkeys(named):
+        if name and name not in images:
+            yield ImageError(
+                f"{node.id} needs the image {name!r}, which is not in the store",
+                location=node.node.spec.places.get("image"),
+                hint=f"`cos image bootstrap {name}` makes it from the distribution's packages,"
+                f" `cos image import {name} SOURCE` takes it from a file or folder",
+            )

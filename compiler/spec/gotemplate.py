@@ -1,0 +1,106 @@
+"""The Go template engine, set up as luet has it; `template.py` loads this module when needed.
+
+Importing the engine takes longer than listing a tree, so it stands apart from `template.py`.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+
+from gotpl import Environment, ExecutionBudget, Template, TemplateError, TemplateSyntaxError
+from gotpl.exts.helm import HelmExtension
+from gotpl.funcs.sprig.environment import env, expand_env
+from gotpl.funcs.sprig.numeric import until_step
+from gotpl.funcs.sprig.strings import repeat
+
+MAX_OUTPUT = 16 * 1024 * 1024
+"""Characters that one template may write, the size of the largest spec that is read."""
+
+MAX_TURNS = 1_000_000
+"""Turns of all loops, and calls of functions, of one template."""
+
+MAX_INCLUDES = 1000
+"""How deep templates may call each other; Helm's limit."""
+
+
+class TemplateFailure(Exception):  # noqa: N818  (becomes a TemplateError once its place is known)
+    """What went wrong, and where in the text that was rendered; line 0 is unknown."""
+
+    def __init__(self, message: str, line: int, column: int) -> None:
+        super().__init__(message)
+        self.message = message
+        self.line = line
+        self.column = column
+
+
+def render(text: str, values: Mapping[str, object]) -> str:
+    """Render `text` with `values` as the root object; raises `TemplateFailure`."""
+    try:
+        return _compiled(text).render(values)
+    except TemplateSyntaxError as error:
+        message = str(error).removeprefix(f"template:{error.line}:{error.column}: ")
+        raise TemplateFailure(message, error.line, error.column) from None
+    except RecursionError:
+        raise TemplateFailure("templates nest or call each other without end", 0, 0) from None
+    except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        # the engine passes some errors of its functions on as they are
+        raise _failure(error) from None
+
+
+def _failure(error: Exception) -> TemplateFailure:
+    message = str(getattr(error, "message", error)) or type(error).__name__
+    if "maximum recursion depth" in message or "template-depth budget" in message:
+        message = "templates call each other without end"
+    line, column = getattr(error, "line", None), getattr(error, "column", None)
+    return TemplateFailure(message, line or 0, column or 0)
+
+
+def _env(name: str) -> str:
+    return env(name)
+
+
+def _expand_env(text: str) -> str:
+    return expand_env(text)
+
+
+def _bounded_until(count: int) -> list[int]:
+    return _bounded_until_step(0, count, -1 if count < 0 else 1)
+
+
+def _bounded_until_step(start: int, stop: int, step: int) -> list[int]:
+    if step and abs(stop - start) // abs(step) > MAX_TURNS:
+        raise ValueError(f"more than {MAX_TURNS} numbers")
+    return until_step(start, stop, step)
+
+
+def _bounded_repeat(count: int, value: str) -> str:
+    if count > 0 and count * len(value) > MAX_OUTPUT:
+        raise ValueError(f"more than {MAX_OUTPUT} characters")
+    return repeat(count, value)
+
+
+_FUNCTIONS: Mapping[str, Callable[..., object]] = {
+    # Helm hides these two of sprig's, luet does not
+    "env": _env,
+    "expandenv": _expand_env,
+    # one call of these can fill the memory before the budget sees it
+    "until": _bounded_until,
+    "untilStep": _bounded_until_step,
+    "repeat": _bounded_repeat,
+}
+
+_ENVIRONMENT = Environment(
+    extensions=[HelmExtension(custom_functions=_FUNCTIONS)],
+    missing_key="zero",
+    budget=ExecutionBudget(
+        max_output_chars=MAX_OUTPUT,
+        max_iterations=MAX_TURNS,
+        max_template_depth=MAX_INCLUDES,
+        max_function_calls=MAX_TURNS,
+    ),
+)
+
+
+@lru_cache(maxsize=8)
+def _compiled(text: str) -> Template:
+    """Compile once what a collection renders for each of its packages."""
+    return _ENVIRONMENT.from_string(text)

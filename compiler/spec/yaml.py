@@ -1,0 +1,392 @@
+"""YAML text → plain values, read as Go's yaml.v2 reads it, with the line of everything.
+
+libyaml (through PyYAML's C parser) does the grammar: it is what yaml.v2 was translated from, so it
+accepts the same texts, tabs as separating white space among them. Which plain scalar is a number,
+a boolean or text follows yaml.v2's `resolve.go`. Positions are looked up in a second pass, which
+only texts with a fault ever need.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from yaml import MappingNode, Node, ScalarNode, SequenceNode
+from yaml.cyaml import CParser  # type: ignore[attr-defined] # its stub exports nothing
+from yaml.error import MarkedYAMLError, YAMLError
+from yaml.events import (
+    Event,
+    MappingEndEvent,
+    MappingStartEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
+
+MAX_DEPTH = 128
+"""How deep lists and maps may nest: libyaml's composer recurses on the C stack."""
+
+MAX_EXPANDED = 1_000_000
+"""How many values a text may stand for after its aliases are written out."""
+
+KeyPath = tuple[str | int, ...]
+
+_BOOLS = {
+    word: value
+    for words, value in (("y yes true on", True), ("n no false off", False))
+    for lower in words.split()
+    for word in (lower, lower.capitalize(), lower.upper())
+}
+_NULLS = frozenset(("", "~", "null", "Null", "NULL"))
+_INFINITIES = {
+    sign + word: float(sign + "inf") for sign in ("", "+", "-") for word in (".inf", ".Inf", ".INF")
+}
+_NANS = dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan"))
+_WORDS: Mapping[str, object] = {**_BOOLS, **dict.fromkeys(_NULLS), **_INFINITIES, **_NANS}
+_HINTS = frozenset("+-.0123456789yYnNtTfFoO~")
+_INTEGER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO][0-7]+|0[0-7]*|[1-9][0-9]*)")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_INT_RANGE = range(-(2**63), 2**64)
+_DEEP_BLOCK = re.compile(rf"(?m)^[ \t?:-]{{{MAX_DEPTH // 2}}}")
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_PLAIN = "plain"
+_QUOTED = "quoted"
+_TAG = "tag:yaml.org,2002:"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Fault:
+    """One thing wrong with a text; lines and columns count from 1."""
+
+    line: int
+    column: int
+    message: str
+    hint: str | None = None
+
+
+class YamlFaults(Exception):  # noqa: N818  (several faults, not one error)
+    """Everything that is wrong with one text."""
+
+    def __init__(self, *faults: Fault) -> None:
+        super().__init__(faults)
+        self.faults = tuple(sorted(faults))
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value and its key were written, as (line, column); a list's items have no key."""
+
+    key: tuple[int, int]
+    value: tuple[int, int]
+    text: str = ""
+    """A single value as it was written, without its quotes."""
+
+
+def parse(text: str) -> object:
+    """Give the first document of `text` as plain values; raises `YamlFaults`.
+
+    Keys are text as written, but for whole numbers. Values are text, int, float, bool, None, lists
+    and dicts; the same list or dict stands at every place that names it by an alias.
+    """
+    root = _compose(text)
+    builder = _Builder() if "*" not in text else _AliasBuilder()
+    value = None if root is None else builder.build(root)
+    if builder.faults:
+        raise YamlFaults(*builder.faults)
+    return value
+
+
+def places(text: str) -> dict[KeyPath, Place]:
+    """Tell where everything in `text` was written, by its path of keys and indexes."""
+    root = _compose(text)
+    found: dict[KeyPath, Place] = {}
+    if root is not None:
+        found[()] = Place(_position(root), _position(root))
+        for path, place in _walk(root, (), frozenset()):
+            found.setdefault(path, place)
+            if len(found) > MAX_EXPANDED:
+                break
+    return found
+
+
+def resolve(text: str) -> object:
+    """Tell what a plain scalar means: yaml.v2's `resolve`, in its order."""
+    if text and text[0] not in _HINTS:
+        return text
+    if text in _WORDS:
+        return _WORDS[text]
+    number = _number(text)
+    return text if number is None else number
+
+
+def _number(text: str) -> int | float | None:
+    digits = text.replace("_", "") if text[0] != "." else text
+    if _INTEGER.fullmatch(digits):
+        number = _integer(digits)
+        if number in _INT_RANGE:
+            return number
+    return float(digits) if _FLOAT.fullmatch(digits) else None
+
+
+def _integer(digits: str) -> int:
+    body = digits.lstrip("+-")
+    octal = body[0] == "0" and body.isdigit()
+    # int() refuses more than 4300 digits; such a number is a float for Go too
+    number = 2**64 if len(body) > 70 else int(body, 8 if octal else 0)  # noqa: PLR2004
+    return -number if digits[0] == "-" else number
+
+
+class _Composer(CParser):
+    """libyaml's composer; the tag is `_PLAIN` or `_QUOTED` for scalars that were given none."""
+
+    def resolve(self, _kind: type[Node], _value: str, implicit: object) -> str:
+        return _PLAIN if not isinstance(implicit, tuple) or implicit[0] else _QUOTED
+
+    def descend_resolver(self, _parent: Node | None, _index: object) -> None:
+        """Do nothing: there are no resolvers that depend on the path."""
+
+    def ascend_resolver(self) -> None:
+        """Do nothing: there are no resolvers that depend on the path."""
+
+
+def _compose(text: str) -> Node | None:
+    _check_depth(text)
+    try:
+        composer = _Composer(text)
+        # only the first document is read, as by Go: what follows it does not have to be YAML
+        return composer.get_node() if composer.check_node() else None
+    except MarkedYAMLError as error:
+        raise YamlFaults(_marked_fault(error)) from None
+    except (YAMLError, UnicodeEncodeError) as error:
+        raise YamlFaults(_reader_fault(text, error)) from None
+
+
+def _marked_fault(error: MarkedYAMLError) -> Fault:
+    mark = error.problem_mark or error.context_mark
+    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    problem = error.problem or error.context or "cannot be parsed"
+    context = f" {error.context}" if error.context and error.problem else ""
+    return Fault(line, column, f"is not YAML: {problem}{context}", _syntax_hint(problem))
+
+
+def _syntax_hint(problem: str) -> str | None:
+    if "mapping values are not allowed" in problem:
+        return "quote text that holds ': '"
+    if "cannot start any token" in problem:
+        return "quote text that starts with @, `, %, or indent with spaces instead of tabs"
+    if "did not find expected" in problem:
+        return "check the indentation and the quotes of this line and the one before"
+    return None
+
+
+def _reader_fault(text: str, error: Exception) -> Fault:
+    found = _UNPRINTABLE.search(text)
+    if found is None:
+        return Fault(1, 1, f"is not YAML: {error}")
+    line, column = _line_and_column(text, found.start())
+    message = f"holds the control character U+{ord(found[0]):04X}"
+    return Fault(line, column, message, "is this a text file?")
+
+
+def _line_and_column(text: str, index: int) -> tuple[int, int]:
+    return text.count("\n", 0, index) + 1, index - text.rfind("\n", 0, index)
+
+
+def _check_depth(text: str) -> None:
+    if text.count("[") + text.count("{") <= MAX_DEPTH and not _DEEP_BLOCK.search(text):
+        return
+    depth = 0
+    try:
+        for event in _events(text):
+            if isinstance(event, MappingStartEvent | SequenceStartEvent):
+                depth += 1
+            elif isinstance(event, MappingEndEvent | SequenceEndEvent):
+                depth -= 1
+            if depth > MAX_DEPTH:
+                message = f"nests lists and maps more than {MAX_DEPTH} deep"
+                raise YamlFaults(Fault(*_position(event), message))
+    except (YAMLError, UnicodeEncodeError):
+        return  # composing reports it, and stops at the same place
+
+
+def _events(text: str) -> Iterator[Event]:
+    parser = CParser(text)
+    while (event := parser.get_event()) is not None:
+        yield event
+
+
+class _Builder:
+    """Builds values out of nodes, noting every fault."""
+
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+
+    def build(self, node: Node) -> object:
+        """Give the value of `node`, and of everything in it."""
+        kind = type(node)
+        if kind is ScalarNode:
+            tag = node.tag
+            if tag is _PLAIN:
+                text: str = node.value
+                # most scalars are words: resolve() would say the same
+                return resolve(text) if not text or text[0] in _HINTS else text
+            return node.value if tag is _QUOTED else self._tagged(node)
+        if kind is MappingNode:
+            return self._mapping(node)
+        build = self.build
+        return [build(item) for item in node.value]
+
+    def _mapping(self, node: Node) -> dict[str | int, object]:
+        result: dict[str | int, object] = {}
+        merged: list[Node] = []
+        build = self.build
+        for key_node, value_node in node.value:
+            if key_node.tag is _PLAIN and key_node.value == "<<":
+                merged.append(value_node)
+                continue
+            key = self._key(key_node)
+            if key in result:
+                self._note_duplicate(node, key)
+            result[key] = build(value_node)
+        for value_node in merged:
+            self._merge(result, value_node)
+        return result
+
+    def _key(self, node: Node) -> str | int:
+        if type(node) is not ScalarNode:
+            self._note(node, "a key must be a single value, not a list or a map")
+            return ""
+        text: str = node.value
+        if node.tag is _PLAIN and text and text[0] in "+-0123456789":
+            value = resolve(text)
+            return value if type(value) is int else text
+        return text
+
+    def _merge(self, result: dict[str | int, object], node: Node) -> None:
+        value = self.build(node)
+        for source in value if isinstance(value, list) else [value]:
+            if not isinstance(source, dict):
+                self._note(node, "'<<' needs a map, or a list of maps")
+                return
+            for key, item in source.items():
+                result.setdefault(key, item)
+
+    def _tagged(self, node: Node) -> object:
+        text: str = node.value
+        kind = node.tag.removeprefix(_TAG)
+        if kind == "binary":
+            return self._binary(node)
+        wanted = _TAG_TYPES.get(kind)
+        if wanted is None:
+            return text
+        value = resolve(text)
+        if type(value) not in wanted:
+            self._note(node, f"{text!r} is not what its tag !!{kind} says")
+        return value
+
+    def _binary(self, node: Node) -> str:
+        try:
+            return base64.b64decode(node.value).decode()
+        except (binascii.Error, ValueError):
+            self._note(node, "!!binary needs base64 of UTF-8 text")
+            return ""
+
+    def _note(self, node: Node, message: str, hint: str | None = None) -> None:
+        self.faults.append(Fault(*_position(node), message, hint))
+
+    def _note_duplicate(self, node: Node, key: str | int) -> None:
+        first, *again = (item for item, _ in node.value if self._key(item) == key)
+        line, column = _position(first)
+        self._note(again[-1], f"key {str(key)!r} is given twice", f"first at {line}:{column}")
+
+
+class _AliasBuilder(_Builder):
+    """Builds a text with aliases: every node once, with a bound on what they stand for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._done: dict[int, tuple[object, int]] = {}
+        self._open: set[int] = set()
+        self._size = 0
+
+    def build(self, node: Node) -> object:
+        """Give the value of `node`, the same one again when it comes back as an alias."""
+        if type(node) is ScalarNode:
+            self._size += 1
+            return super().build(node)
+        known = self._done.get(id(node))
+        if known is not None:
+            self._size += known[1]
+            self._check_size(node)
+            return known[0]
+        return self._build_new(node)
+
+    def _build_new(self, node: Node) -> object:
+        if id(node) in self._open:
+            fault = Fault(*_position(node), "an anchor's value contains itself")
+            raise YamlFaults(fault)
+        self._open.add(id(node))
+        before = self._size
+        value = super().build(node)
+        self._open.discard(id(node))
+        self._size += 1
+        self._done[id(node)] = (value, self._size - before)
+        self._check_size(node)
+        return value
+
+    def _check_size(self, node: Node) -> None:
+        if self._size > MAX_EXPANDED:
+            message = f"aliases stand for more than {MAX_EXPANDED} values"
+            raise YamlFaults(Fault(*_position(node), message))
+
+
+_TAG_TYPES: Mapping[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (float, int),
+    "bool": (bool,),
+    "null": (type(None),),
+}
+
+
+def _position(item: Node | Event) -> tuple[int, int]:
+    mark = item.start_mark
+    return (mark.line + 1, mark.column + 1) if mark else (1, 1)
+
+
+def _written(node: Node) -> str:
+    return node.value if isinstance(node, ScalarNode) else ""
+
+
+def _walk(node: Node, path: KeyPath, above: frozenset[int]) -> Iterator[tuple[KeyPath, Place]]:
+    if id(node) in above:
+        return
+    above = above | {id(node)}
+    if isinstance(node, MappingNode):
+        for key_node, value_node in node.value:
+            step = (*path, _Builder()._key(key_node))  # noqa: SLF001  (of this module)
+            yield step, Place(_position(key_node), _position(value_node), _written(value_node))
+            yield from _walk(value_node, step, above)
+    elif isinstance(node, SequenceNode):
+        for index, item in enumerate(node.value):
+            step = (*path, index)
+            yield step, Place(_position(item), _position(item), _written(item))
+            yield from _walk(item, step, above)
+
+
+@cache
+def closest(word: str, known: frozenset[str]) -> str | None:
+    """Find the known word that `word` is most likely a slip of, if any is near."""
+    limit = max(1, len(word) // 3)
+    ranked = sorted((_distance(word.lower(), other), other) for other in known)
+    return ranked[0][1] if ranked and ranked[0][0] <= limit else None
+
+
+def _distance(left: str, right: str) -> int:
+    """Count the letters to change, add or drop (Levenshtein)."""
+    row = list(range(len(right) + 1))
+    for i, a in enumerate(left, 1):
+        previous, row[0] = row[0], i
+        for j, b in enumerate(right, 1):
+            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (a != b))
+    return row[-1]

@@ -1,0 +1,80 @@
+"""The store's records as JSON: nodes, artifacts, overlaps and marks."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+
+from compiler.oci import Digest, parse_digest
+from compiler.store import ArtifactKey, ArtifactRecord, LayerKey, NodeRecord
+
+
+def node_to_json(record: NodeRecord) -> dict[str, object]:
+    """Write a node's record as JSON values."""
+    return {**asdict(record), "inputs": dict(record.inputs)}
+
+
+def node_from_json(value: Mapping[str, object]) -> NodeRecord:
+    """Read a node's record; raises `ValueError` or `TypeError` for anything else."""
+    inputs = value.get("inputs")
+    if not isinstance(inputs, dict):
+        raise TypeError("inputs")
+    return NodeRecord(
+        key=LayerKey(_text(value, "key")),
+        content=_text(value, "content"),
+        package=_text(value, "package"),
+        layers=_digests(value, "layers"),
+        builder=int(_number(value, "builder")),
+        root=_digests(value, "root"),
+        inputs={str(name): str(short) for name, short in inputs.items()},
+        needs=tuple(LayerKey(key) for key in texts(value, "needs")),
+        log=_text(value, "log"),
+        seconds=float(_number(value, "seconds")),
+    )
+
+
+def artifact_from_json(value: Mapping[str, object]) -> ArtifactRecord:
+    """Read an artifact's record; raises `TypeError` for anything else."""
+    return ArtifactRecord(
+        key=ArtifactKey(_text(value, "key")),
+        sha256=_text(value, "sha256"),
+        size=int(_number(value, "size")),
+    )
+
+
+def texts(value: Mapping[str, object], name: str) -> tuple[str, ...]:
+    """Read a list of texts; raises `TypeError` for anything else."""
+    found = value.get(name)
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        raise TypeError(name)
+    return tuple(found)
+
+
+def _digests(value: Mapping[str, object], name: str) -> tuple[Digest, ...]:
+    return tuple(parse_digest(each) for each in texts(value, name))
+
+
+def _text(value: Mapping[str, object], name: str) -> str:
+    found = value.get(name)
+    if not isinstance(found, str):
+        raise TypeError(name)
+    return found
+
+
+def _number(value: Mapping[str, object], name: str) -> float:
+    found = value.get(name)
+    if not isinstance(found, int | float):
+        raise TypeError(name)
+    return found
+
+
+def needed_nodes(
+    kept: Iterable[LayerKey], nodes: Mapping[LayerKey, NodeRecord]
+) -> dict[LayerKey, NodeRecord]:
+    """Follow `needs` from the kept keys through the known nodes."""
+    found: dict[LayerKey, NodeRecord] = {}
+    pending = list(kept)
+    while pending:
+        key = pending.pop()
+        if key in nodes and key not in found:
+            found[key] = nodes[key]
+            pending.extend(nodes[key].needs)
+    return found

@@ -1,0 +1,62 @@
+#!/bin/sh
+# system-packages.sh SET…: makes sure that the programs of each SET (run, test) are installed. As root
+# on a system with apt it installs what is missing; elsewhere it says which commands would, and fails.
+set -eu
+
+# What is needed: the set, a check that it is there, and its package for apt, dnf and zypper.
+table() {
+    cat << 'TABLE'
+run  | python3 -c 'import ensurepip, venv'                     | python3-venv           | python3                | python3
+run  | command -v git                                          | git                    | git                    | git
+run  | command -v crun                                         | crun                   | crun                   | crun
+run  | command -v mmdebstrap                                   | mmdebstrap             | mmdebstrap             | mmdebstrap
+run  | ls /usr/share/keyrings/debian-archive-keyring.*         | debian-archive-keyring | debian-keyring         | debian-keyring
+run  | command -v newuidmap                                    | uidmap                 | shadow-utils           | shadow
+run  | ls /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/ca-bundle.pem 2>&1 \| grep -v 'cannot access' | ca-certificates | ca-certificates | ca-certificates-mozilla
+run  | command -v zstd                                         | zstd                   | zstd                   | zstd
+test | command -v skopeo                                       | skopeo                 | skopeo                 | skopeo
+test | command -v umoci                                        | umoci                  | umoci                  | umoci
+TABLE
+}
+
+# missing SET…: the rows of the sets whose check fails.
+missing() {
+    table | sed 's/\\|/\a/g; s/ *| */|/g' | while IFS='|' read -r set check apt dnf zypper; do
+        case " $* " in *" $set "*) ;; *) continue ;; esac
+        check=$(printf '%s' "$check" | tr '\a' '|')
+        sh -c "$check" > /dev/null 2>&1 || echo "$apt $dnf $zypper"
+    done
+}
+
+# column N: the Nth package of every row, blank separated.
+column() {
+    echo "$rows" | cut -d ' ' -f "$1" | sort -u | tr '\n' ' ' | sed 's/ $//'
+}
+
+if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; then
+    echo "error: python3 must be Python 3.11 or newer, and is: $(python3 --version 2>&1 || echo none)" >&2
+    exit 1
+fi
+
+rows=$(missing "$@")
+[ -n "$rows" ] || exit 0
+
+if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
+    packages=$(column 1)
+    echo "setup: installing with apt: $packages"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update --quiet --quiet
+    # shellcheck disable=SC2086  # a list of words
+    apt-get install --quiet --quiet --yes --no-install-recommends $packages
+    rows=$(missing "$@")
+    [ -z "$rows" ] || { echo "error: still missing after the installation: $(column 1)" >&2; exit 1; }
+    exit 0
+fi
+
+cat >&2 << MESSAGE
+error: programs are missing that only root can install. One of these commands brings them:
+    apt-get install --no-install-recommends $(column 1)
+    dnf install $(column 2)
+    zypper install $(column 3)
+MESSAGE
+exit 1

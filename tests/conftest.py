@@ -1,0 +1,47 @@
+"""What many tests share: one bootstrapped base system, kept from run to run."""
+
+import fcntl
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from compiler.engine.bootstrap import base_system, bootstrap
+from compiler.events import silent
+
+CHECKOUT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def test_cache() -> Path:
+    """A folder that outlives the run: `COS_TEST_CACHE`, else `build/test-cache` of the checkout."""
+    folder = Path(os.environ.get("COS_TEST_CACHE") or CHECKOUT / "build" / "test-cache")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def base_tar(test_cache: Path) -> Path:
+    """A root tar of Debian trixie (minbase), made once; test processes wait for each other."""
+    tar = test_cache / "trixie.tar"
+    with (test_cache / "trixie.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not tar.exists():
+            bootstrap(base_system("debian:trixie"), tar, silent)
+    return tar
+
+
+@pytest.fixture(scope="session")
+def base_image(test_cache: Path, base_tar: Path) -> Path:
+    """The folder of that root, to be used as a layer and never written to."""
+    folder = test_cache / "trixie"
+    with (test_cache / "trixie.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            part = test_cache / "trixie.part"
+            subprocess.run(["rm", "-rf", str(part)], check=True)
+            part.mkdir()
+            subprocess.run(["tar", "--numeric-owner", "-xpf", base_tar, "-C", part], check=True)
+            part.rename(folder)
+    return folder

@@ -1,0 +1,34 @@
+#!/bin/sh
+# Makes the installed distribution ready to be an image: the kernel is found at one place whatever
+# its version, and nothing is left that belongs to one machine, or to the moment of the build.
+set -eu
+
+# The newest kernel, as a link inside the image: boot loaders ask for /boot/vmlinuz.
+kernel=$(find /usr/lib/modules -mindepth 1 -maxdepth 1 -type d -printf '%f\n' | sort -V | tail -n 1)
+[ -n "$kernel" ] || { echo "no kernel is installed: does 'kernel_package' of the values name one?" >&2; exit 1; }
+[ -e "/boot/vmlinuz-$kernel" ] || cp "/usr/lib/modules/$kernel/vmlinuz" "/boot/vmlinuz-$kernel"
+ln -sfn "vmlinuz-$kernel" /boot/vmlinuz
+depmod -a "$kernel"
+rm -f /vmlinuz /vmlinuz.old /initrd.img /initrd.img.old
+
+# Ubuntu and Debian know grub-install, the others grub2-install; scripts may use the latter.
+if [ ! -e /usr/sbin/grub2-install ] && [ -e /usr/sbin/grub-install ]; then
+    ln -s grub-install /usr/sbin/grub2-install
+fi
+
+# The identity of the machine is made at its first boot.
+echo uninitialized > /etc/machine-id
+mkdir -p /var/lib/dbus
+ln -sfn /etc/machine-id /var/lib/dbus/machine-id
+rm -rf /etc/ssh/ssh_host_* /var/lib/systemd/random-seed /var/lib/systemd/credential.secret \
+    /var/lib/systemd/catalog/database /etc/.pwd.lock /etc/hostname \
+    /etc/.resolv.conf.systemd-resolved.bak
+
+# What programs wrote down while they were installed. The folders stay, as their owners want them.
+find /var/log /var/tmp /tmp -mindepth 1 -not -type d -delete
+find /var/cache/man /var/cache/fontconfig -mindepth 1 -delete 2>/dev/null || true
+rm -rf /var/cache/ldconfig/aux-cache /var/lib/plocate /var/lib/mlocate \
+    /etc/passwd- /etc/group- /etc/shadow- /etc/gshadow- /etc/subuid- /etc/subgid- /root/.cache
+
+# The day of a password's last change is that of the build: none is known, so passwords do not age.
+sed -Ei "s/^([^:]*:[^:]*):[0-9]*:/\1::/" /etc/shadow

@@ -1,0 +1,13 @@
+#!/bin/sh
+# Decides what starts at boot: the stages, and the services named as arguments.
+set -eu
+
+systemctl set-default multi-user.target
+systemctl enable cos-setup-rootfs.service cos-setup-initramfs.service cos-setup-fs.service \
+    cos-setup-boot.service cos-setup-network.service cos-setup-reconcile.timer
+if [ -e /etc/systemd/system/tmp.mount ]; then
+    systemctl enable tmp.mount
+fi
+for service in "$@"; do
+    systemctl enable "$service"
+done

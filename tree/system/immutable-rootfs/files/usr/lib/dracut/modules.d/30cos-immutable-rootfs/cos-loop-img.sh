@@ -1,0 +1,31 @@
+#!/bin/sh
+# cos-loop-img IMAGE: finds the partition that holds IMAGE and attaches it to a loop device.
+# Each label is tried once; a mark in /tmp remembers that.
+
+type getarg > /dev/null 2>&1 || . /lib/dracut-lib.sh
+
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+state=/run/initramfs/cos-state
+image=$1
+access=ro
+getargbool 0 rd.cos.debugrw && access=rw
+
+for label in COS_STATE COS_RECOVERY; do
+    device=/dev/disk/by-label/$label
+    [ -e "/tmp/cosloop-$label" ] && continue
+    [ -e "$device" ] || continue
+    : > "/tmp/cosloop-$label"
+    mkdir -p "$state"
+    mount -t auto -o "$access" "$device" "$state" || continue
+    if [ -f "$state/$image" ]; then
+        if [ "$access" = ro ]; then
+            losetup -r -f "$state/$image"
+        else
+            losetup -f "$state/$image"
+        fi
+        exit 0
+    fi
+    umount "$state"
+done
+
+exit 0
