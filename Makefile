@@ -72,7 +72,7 @@ build-tree: setup base-image ## Compile TREE for FLAVOR into DESTINATION, with a
 
 base-image: setup
 	@case '$(IMAGE)' in \
-	debian:*) echo 'build-tree: the base system $(IMAGE), from its signed packages'; \
+	debian:* | ubuntu:*) echo 'build-tree: the base system $(IMAGE), from its signed packages'; \
 	    $(COS) image bootstrap $(IMAGE) ;; \
 	*) echo 'build-tree: the base system $(IMAGE) is taken from the store' ;; \
 	esac

@@ -264,22 +264,32 @@ def _without_requirements(nodes: Sequence[PlanNode], graph: BuildGraph) -> tuple
 
 def faults_of(planned: Planned) -> Iterator[CompilerError]:
     """Go through everything that keeps the nodes of a plan from being built."""
+    missing: dict[str, list[PlanNode]] = {}
     for each in planned.nodes:
         if each.action is Action.BUILD:
             yield from each.node.spec.doubts
-            yield from _missing_images(each, planned.images)
+            for name in _image_names(each):
+                if name not in planned.images:
+                    missing.setdefault(name, []).append(each)
         if each.packs:
             yield from filter_faults(each.node.spec)
+    for name, nodes in missing.items():
+        yield _missing_image(name, nodes)
 
 
-def _missing_images(node: PlanNode, images: Mapping[str, Image]) -> Iterator[ImageError]:
-    """Say which images a node needs that the store does not have, and how to bring them."""
-    named = [node.node.image, *(edge.source.image for edge in node.node.copies)]
-    for name in dict.fromkeys(named):
-        if name and name not in images:
-            yield ImageError(
-                f"{node.id} needs the image {name!r}, which is not in the store",
-                location=node.node.spec.places.get("image"),
-                hint=f"`cos image bootstrap {name}` makes it from the distribution's packages,"
-                f" `cos image import {name} SOURCE` takes it from a file or folder",
-            )
+def _image_names(node: PlanNode) -> Iterator[str]:
+    """Name the images that a node starts or copies from, each once."""
+    named = (node.node.image, *(edge.source.image for edge in node.node.copies))
+    return (name for name in dict.fromkeys(named) if name)
+
+
+def _missing_image(name: str, nodes: Sequence[PlanNode]) -> ImageError:
+    """Say which packages need an image that the store does not have, and how to bring it."""
+    first = nodes[0]
+    others = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""
+    return ImageError(
+        f"the image {name!r}, from which {first.id}{others} is built, is not in the store",
+        location=first.node.spec.places.get("image"),
+        hint=f"`cos image bootstrap {name}` makes it from the distribution's packages,"
+        f" `cos image import {name} SOURCE` takes it from a file or folder",
+    )

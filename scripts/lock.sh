@@ -13,3 +13,6 @@ flags="--quiet --strip-extras --allow-unsafe --no-header --no-emit-index-url --n
 # shellcheck disable=SC2086
 .venv/bin/pip-compile $flags --extra test --extra dev --constraint requirements.lock \
     --output-file requirements-dev.lock pyproject.toml
+
+# pip is there before it reads a lock file
+sed -i '/^pip==/d; /^$/d; /^# The following packages are considered/d' requirements.lock requirements-dev.lock

@@ -20,6 +20,7 @@ _LARGEST_HEADER = 8 << 20
 _PIECE = 1 << 20
 _XATTR = "SCHILY.xattr."
 _SHORT = 100
+_TOO_SHORT = "the archive ends too early"
 _DAMAGE = (
     tarfile.TarError,
     ValueError,
@@ -114,7 +115,7 @@ class _StrictInfo(tarfile.TarInfo):
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_StrictInfo":
         """Parse a header; raises `ArchiveError` if it is cut off or damaged."""
         if len(buf) < tarfile.BLOCKSIZE:
-            raise ArchiveError("the archive ends too early")
+            raise ArchiveError(_TOO_SHORT)
         try:
             return super().frombuf(buf, encoding, errors)
         except tarfile.InvalidHeaderError as error:  # type: ignore[attr-defined]  # missing stub
@@ -140,7 +141,9 @@ def naming(name: str) -> Iterator[None]:
     except ArchiveError as error:
         raise ArchiveError(f"{name}: {error.message}", hint=error.hint) from error
     except _DAMAGE as error:
-        raise ArchiveError(f"{name}: damaged: {error}") from error
+        cut = "unexpected end of data" in str(error)  # the library's words for it
+        words = _TOO_SHORT if cut else f"damaged: {error}"
+        raise ArchiveError(f"{name}: {words}") from error
     except OSError as error:
         if error.errno is None:  # gzip and bz2 say so that their data is damaged
             raise ArchiveError(f"{name}: damaged: {error}") from error
@@ -187,7 +190,7 @@ class _Part:
         wanted = min(size, self._left)
         data = self._stream.read(wanted)
         if len(data) < wanted:
-            raise ArchiveError("the archive ends too early")
+            raise ArchiveError(_TOO_SHORT)
         self._left -= wanted
         return data
 

@@ -66,9 +66,9 @@ def copy_folder(source: Path, target: Path, *, devices: Devices = Devices.REFUSE
             if entry.kind is Kind.WHITEOUT:
                 continue
             with naming(f"{source}/{short(entry.path)}"):
-                data = read(entry) if entry.kind is Kind.FILE and entry.size else None
-                content = _Bytes(data) if isinstance(data, bytes) else data
-                placer.place(entry, content)
+                data = read(entry) if entry.kind is Kind.FILE else b""
+                with closing(_Bytes(data) if isinstance(data, bytes) else data) as content:
+                    placer.place(entry, content)
         placer.finish()
 
 

@@ -20,6 +20,9 @@ MOST_BYTES = 256 << 20
 # sight; YAML 1.1 of Go takes `y` and `on` for truth, and `1e3` or `1_0` for numbers.
 _SAFE = re.compile(r"[A-Za-z/_][A-Za-z0-9/_.+@-]*(?: [A-Za-z0-9/_.+@-]+)*")
 _WORDS = frozenset(["true", "false", "yes", "no", "on", "off", "y", "n", "null", "nan", "inf"])
+_DEEPEST = 100
+_MANY = 2000
+_DEEP_LINE = re.compile(rf"^[ ?:-]{{{_DEEPEST}}}", re.MULTILINE)
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
@@ -31,11 +34,11 @@ def dump(value: Mapping[str, object]) -> str:
 def load(text: str, source: str) -> dict[str, object]:
     """Read a mapping that luet or `dump` wrote; raises `CompilerError` naming `source`.
 
-    Aliases are refused, since a few lines of them can mean gigabytes.
+    Aliases are refused, since a few lines of them can mean gigabytes, and so is deep nesting.
     """
     try:
-        if "&" in text and "*" in text and _has_alias(text):
-            raise CompilerError(f"{source}: YAML aliases are not allowed here")
+        if _is_doubtful(text):
+            _check_events(text, source)
         value = yaml.load(text, Loader=yaml.CSafeLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise CompilerError(f"{source}: is not YAML: {_one_line(error)}") from error
@@ -113,10 +116,22 @@ def _leaf(item: object) -> str:
     raise TypeError(f"{type(item).__name__} has no place in these files")
 
 
-def _has_alias(text: str) -> bool:
-    """Tell whether a text uses an alias, by its events."""
-    events = yaml.parse(text, Loader=yaml.CSafeLoader)
-    return any(isinstance(event, yaml.AliasEvent) for event in events)
+def _is_doubtful(text: str) -> bool:
+    """Tell whether a text could hold aliases or nest deeply; exactly is slow to tell."""
+    opened = text.count("[") + text.count("{") - text.count("[]") - text.count("{}")
+    return opened > _MANY or ("&" in text and "*" in text) or bool(_DEEP_LINE.search(text))
+
+
+def _check_events(text: str, source: str) -> None:
+    """Refuse aliases, and nesting that libyaml's composer, which recurses in C, does not survive."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise CompilerError(f"{source}: YAML aliases are not allowed here")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise CompilerError(f"{source}: nests more than {_DEEPEST} levels deep")
 
 
 def _one_line(error: BaseException) -> str:

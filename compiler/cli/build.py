@@ -1,20 +1,18 @@
 """`cos build`: builds packages of a tree into artifacts."""
 
-import json
+import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import typer
 
-from compiler.build import BuildSettings, Outcome, Tools, run_plan
-from compiler.build.check import check_nodes
 from compiler.cli import options
+from compiler.cli.output import dump
 from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
 from compiler.engine import Network
-from compiler.engine.overlay import OverlayEngine
-from compiler.errors import CompilerError, Faults, UsageError
+from compiler.errors import Faults, UsageError
 from compiler.events import Noted, Reporter
 from compiler.graph import BuildGraph, Layering
 from compiler.plan import Action
@@ -104,7 +102,7 @@ def build(  # noqa: PLR0913  (one parameter for each option of the command)
         }
     )
     _note(report, backend=backend, pulls=pull or bool(pull_repository), args=backend_args)
-    trees = options.paths(tree, [Path()])
+    trees = options.paths(tree, [options.HERE])
     overrides = load_values(options.values_files(values, settings))
     request = Request(
         packages=tuple(packages or ()),
@@ -127,8 +125,12 @@ def build(  # noqa: PLR0913  (one parameter for each option of the command)
         _pretend(loaded, request, output)
         return
     with options.open_store(settings, trees) as store:
-        run = "\n".join(str(each.resolve()) for each in trees)
-        _Session(loaded, request, settings, store, report).run(run, check=check)
+        planned = _build(loaded, request, store, report, settings.concurrency)
+        run = [*(str(each.resolve()) for each in trees), _what(request)]
+        store.keep("\n".join(run), (keys.layer for keys in planned.keys.values()))
+        if check:
+            _building(request, store, report, settings.concurrency).check(planned)
+            report(Noted(f"{len(planned.targets)} packages built again: the same bytes"))
         store.flush()
 
 
@@ -152,94 +154,52 @@ def _note(report: Reporter, *, backend: str, pulls: bool, args: Sequence[str] | 
         report(Noted("--backend-args have no meaning for the embedded engine", warning=True))
 
 
-class _Session:
-    """One call of `cos build`, from the plan to the last archive."""
-
-    def __init__(
-        self,
-        tree: Tree,
-        request: Request,
-        settings: Settings,
-        store: LocalStore,
-        report: Reporter,
-    ) -> None:
-        self._tree = tree
-        self._request = request
-        self._settings = settings
-        self._store = store
-        self._report = report
-        self._told: set[str] = set()
-
-    def run(self, run: str, *, check: bool) -> None:
-        """Plan and build until no clash of layers changes the plan any more."""
-        while True:
-            planned = plan_request(self._tree, self._request, self._store)
-            self._warn(planned.graph)
-            faults = list(faults_of(planned))
-            if faults:
-                raise Faults.of(faults)
-            outcome = self._build(planned)
-            if outcome.failures:
-                raise Faults.of(outcome.failures)
-            if not outcome.clashes:
-                break
-        self._store.keep(
-            f"{run}\n{self._what()}", (planned.keys[each].layer for each in planned.graph.nodes)
-        )
-        if check:
-            self._check(planned)
-            self._report(Noted(f"{len(planned.targets)} packages built again: the same bytes"))
-
-    def _check(self, planned: Planned) -> None:
-        """Build the targets again; raises `Faults` with those that come out otherwise."""
-        tools, settings = self._tools(), self._build_settings(planned)
-        faults = list(check_nodes(planned.nodes, planned.graph, tools, settings))
+def _build(
+    tree: Tree, request: Request, store: LocalStore, report: Reporter, concurrency: int
+) -> Planned:
+    """Plan and build until no clash of layers changes the plan any more."""
+    told: set[str] = set()
+    while True:
+        planned = plan_request(tree, request, store)
+        for message in chain_warnings(planned.graph):
+            if message not in told:
+                told.add(message)
+                report(Noted(message, warning=True))
+        faults = list(faults_of(planned))
         if faults:
             raise Faults.of(faults)
-
-    def _build(self, planned: Planned) -> Outcome:
-        """Run a plan, unless there is nothing to do."""
         if all(each.action is Action.REUSE for each in planned.nodes):
             count = len(planned.nodes)
-            self._report(Noted(f"nothing to do: {count} packages are built and unchanged"))
-            return Outcome()
-        tools = self._tools()
-        return run_plan(planned.nodes, planned.graph, tools, self._build_settings(planned))
+            report(Noted(f"nothing to do: {count} packages are built and unchanged"))
+            return planned
+        if not _building(request, store, report, concurrency).run(planned):
+            return planned
 
-    def _tools(self) -> Tools:
-        """Set up the engine, which takes its layers from the store."""
-        engine = OverlayEngine(
-            self._store.layer_path, self._store.scratch, self._store.root / "caches"
-        )
-        return Tools(engine=engine, store=self._store, report=self._report)
 
-    def _build_settings(self, planned: Planned) -> BuildSettings:
-        """Put together what a run is given besides its plan."""
-        request = self._request
-        return BuildSettings(
-            destination=request.destination,
-            compression=request.compression,
-            network=request.network,
-            concurrency=self._settings.concurrency,
-            source_date_epoch=request.source_date_epoch,
-            images=planned.images,
-            contexts=planned.contexts,
-            values=request.values,
-        )
+def _building(
+    request: Request, store: LocalStore, report: Reporter, concurrency: int
+) -> "Building":
+    """Load what runs plans only when there is something to run: start-up time."""
+    module = importlib.import_module("compiler.cli.building")
+    building: Building = module.Building(request, store, report, concurrency=concurrency)
+    return building
 
-    def _what(self) -> str:
-        """Name what was asked for, so that asking again replaces what is kept for it."""
-        request = self._request
-        if request.everything or request.top:
-            return "all" if request.everything else "full"
-        return " ".join(sorted(request.packages))
 
-    def _warn(self, graph: BuildGraph) -> None:
-        """Tell about roots that are chains, each once."""
-        for message in chain_warnings(graph):
-            if message not in self._told:
-                self._told.add(message)
-                self._report(Noted(message, warning=True))
+class Building(Protocol):
+    """What runs plans; see `compiler.cli.building`."""
+
+    def run(self, planned: Planned) -> bool:
+        """Build what a plan says; tells whether another plan is needed."""
+
+    def check(self, planned: Planned) -> None:
+        """Build the targets again and compare."""
+
+
+def _what(request: Request) -> str:
+    """Name what was asked for, so that asking again replaces what is kept for it."""
+    if request.everything or request.top:
+        return "all" if request.everything else "full"
+    return " ".join(sorted(request.packages))
 
 
 def chain_warnings(graph: BuildGraph) -> Iterator[str]:
@@ -280,17 +240,3 @@ def _pretend(tree: Tree, request: Request, output: str) -> None:
             typer.echo(f"{package} required for {row['target']}")
     else:
         typer.echo(dump({"packages": rows or None}, output))
-
-
-def dump(value: object, form: str) -> str:
-    """Write a result as JSON or YAML; raises `UsageError` for another form."""
-    if form == "json":
-        return json.dumps(value)
-    if form == "yaml":
-        import yaml  # noqa: PLC0415  (start-up: few calls need it)
-
-        return yaml.safe_dump(value, sort_keys=False).rstrip()
-    raise UsageError(f"--output is terminal, json or yaml, not {form!r}")
-
-
-__all__ = ["CompilerError", "app"]

@@ -13,6 +13,9 @@ from compiler.errors import UsageError
 from compiler.graph import Layering
 from compiler.store.local import LocalStore, default_store_path
 
+HERE = Path()
+"""The default tree: the current folder, as luet has it."""
+
 Packages = Annotated[
     list[str] | None, typer.Argument(help="What to build: category/name, with @VERSION if needed.")
 ]

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from compiler.cli import options
-from compiler.cli.build import chain_warnings, dump
+from compiler.cli.build import chain_warnings
+from compiler.cli.output import dump
 from compiler.cli.settings import Settings
 from compiler.engine import Network
 from compiler.graph import Layering
@@ -47,7 +48,7 @@ def plan(  # noqa: PLR0913  (one parameter for each option of the command)
     as a warning.
     """
     settings: Settings = context.obj
-    trees = options.paths(tree, [Path()])
+    trees = options.paths(tree, [options.HERE])
     overrides = load_values(options.values_files(values, settings))
     request = Request(
         packages=tuple(packages or ()),

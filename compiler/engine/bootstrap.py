@@ -74,6 +74,9 @@ _DISTRIBUTIONS: Mapping[str, _Distribution] = {
 }
 
 
+_UBUNTU = ("bionic", "focal", "jammy", "noble", "plucky", "questing", "resolute", "devel")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseSystem:
     """What to bootstrap: a distribution's suite, more packages, from where, how much of it.
@@ -106,8 +109,13 @@ def base_system(
     mirror: str = "",
     variant: str = "minbase",
 ) -> BaseSystem:
-    """Read an image name, `debian:trixie`; raises `ImageError` for what cannot be bootstrapped."""
+    """Read an image name, `debian:trixie`; raises `ImageError` for what cannot be bootstrapped.
+
+    Any name will do with a `suite`, which then says the distribution too.
+    """
     repository, _, tag = name.rpartition("/")[2].partition(":")
+    if suite and repository not in _DISTRIBUTIONS:
+        repository = "ubuntu" if suite in _UBUNTU else "debian"
     if repository not in _DISTRIBUTIONS:
         known = " and ".join(f"{each}:SUITE" for each in _DISTRIBUTIONS)
         raise ImageError(f"cannot bootstrap {name!r}, only {known}", hint=_IMPORT)
@@ -185,7 +193,12 @@ def _arguments(
     system: BaseSystem, distribution: _Distribution, destination: Path
 ) -> tuple[str, ...]:
     """Write mmdebstrap's command line."""
-    options = [f"--variant={system.variant}", "--format=tar", "--skip=output/dev", f"--keyring={distribution.keyring}"]
+    options = [
+        f"--variant={system.variant}",
+        "--format=tar",
+        "--skip=output/dev",
+        f"--keyring={distribution.keyring}",
+    ]
     if system.include:
         options.append(f"--include={','.join(system.include)}")
     if system.architecture:

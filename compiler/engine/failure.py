@@ -2,6 +2,7 @@
 
 import json
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 from compiler.engine import Run
@@ -13,14 +14,15 @@ _SIGNALLED = 128
 
 def failure(run: Run, finished: Finished, *, messages: Path, log: Path) -> EngineError:
     """Explain why a step did not succeed; `messages` is where crun wrote its own, if it had any."""
-    first = first_line(run.text)
-    said = _runtime_message(messages)
+    first, tail = first_line(run.text), finished.tail
+    said = _runtime_message(messages, finished.tail)
     if said:
         message, hint = f"step could not start: {said}: {first}", _start_hint(run, said)
+        tail = tuple(line for line in tail if said not in {line, _error_text(line)})
     else:
         message = f"step failed with exit code {finished.code}: {first}"
         hint = _exit_hint(finished.code)
-    return EngineError(message, step=run.text, log=str(log), output=finished.tail, hint=hint)
+    return EngineError(message, step=run.text, log=str(log), output=tail, hint=hint)
 
 
 def first_line(text: str) -> str:
@@ -28,16 +30,27 @@ def first_line(text: str) -> str:
     return next((line.strip() for line in text.splitlines() if line.strip()), text.strip())
 
 
-def _runtime_message(messages: Path) -> str:
-    """Return the last error that the container runtime reported, "" for none."""
-    if not messages.exists():
+def _runtime_message(messages: Path, tail: Sequence[str]) -> str:
+    """Return the last error that the container runtime reported, "" for none.
+
+    Once it has changed the root it cannot reach its file any more, and writes to the output.
+    """
+    lines = list(tail[-1:])
+    if messages.exists():
+        lines = messages.read_text(encoding="utf-8", errors="replace").splitlines() + lines
+    said = [message for message in map(_error_text, lines) if message]
+    return said[-1] if said else ""
+
+
+def _error_text(line: str) -> str:
+    """Return the text of one message of the runtime, "" if the line is not an error of it."""
+    if not line.startswith('{"msg":'):
         return ""
-    said = ""
-    for line in messages.read_text(encoding="utf-8", errors="replace").splitlines():
+    try:
         entry = json.loads(line)
-        if entry.get("level") == "error":
-            said = str(entry.get("msg", ""))
-    return said
+    except ValueError:
+        return ""
+    return str(entry["msg"]) if entry.get("level") == "error" else ""
 
 
 def _start_hint(run: Run, said: str) -> str | None:
@@ -47,8 +60,10 @@ def _start_hint(run: Run, said: str) -> str | None:
             f"the root has no {program}, or not the loader that it names;"
             " does the package require an image with a shell?"
         )
-    if "Exec format error" in said or "exec format error" in said:
+    if "exec format error" in said.lower():
         return f"{program} is made for another machine, or is a script without a #! line"
+    if "open executable" in said:
+        return f"{program} is not a file that may be executed"
     return None
 
 

@@ -5,7 +5,7 @@ import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from string import Template
 
@@ -47,7 +47,7 @@ class MemoryEngine:
                 if isinstance(action, Run):
                     self._run(action, request, after, report)
                 else:
-                    self._copy(action, after)
+                    self._copy(action, request, after)
             changes_between(before, after, request.changes)
 
     @contextmanager
@@ -57,10 +57,13 @@ class MemoryEngine:
             flatten([self._layer_path(layer) for layer in root], place)
             yield place
 
-    def _copy(self, action: CopyFiles, root: Path) -> None:
+    def _copy(self, action: CopyFiles, request: LayerRequest, root: Path) -> None:
+        place, inside = _place(root, request.workspace, action.destination)
+        if action.destination.endswith("/"):
+            inside += "/"
         with ExitStack() as context:
             folder = action.folder or context.enter_context(self.mounted(action.stack))
-            copy_files(action, folder, root)
+            copy_files(replace(action, destination=inside), folder, place)
 
     def _run(self, step: Run, request: LayerRequest, root: Path, report: Reporter) -> None:
         shell = _Shell(root, request.workspace, dict(step.env), step.directory)
@@ -121,10 +124,18 @@ class _Shell:
 
     def at(self, path: str) -> Path:
         """Find the file of `path`, in the root or in the workspace."""
-        whole = os.path.normpath(f"{self.directory}/{path}" if path[:1] != "/" else path)
-        if whole == WORKSPACE or whole.startswith(f"{WORKSPACE}/"):
-            return settle_parent(self.workspace, whole.removeprefix(WORKSPACE) or "/")
-        return settle_parent(self.root, whole)
+        return settle_parent(*self.place(path))
+
+    def place(self, path: str) -> tuple[Path, str]:
+        """Say where `path` has to be looked up, and as what."""
+        return _place(self.root, self.workspace, os.path.join(self.directory, path))  # noqa: PTH118
+
+
+def _place(root: Path, workspace: Path, path: str) -> tuple[Path, str]:
+    whole = os.path.normpath(os.path.join("/", path))  # noqa: PTH118  (pure text)
+    if whole == WORKSPACE or whole.startswith(f"{WORKSPACE}/"):
+        return workspace, whole.removeprefix(WORKSPACE) or "/"
+    return root, whole
 
 
 def _echo(shell: _Shell, words: list[str]) -> None:
@@ -143,15 +154,12 @@ def _put(shell: _Shell, path: str, text: str, mode: str) -> None:
 
 def _mkdir(shell: _Shell, words: list[str]) -> None:
     for path in words:
-        if path.startswith(WORKSPACE):
-            make_folders(shell.workspace, path.removeprefix(WORKSPACE))
-        else:
-            make_folders(shell.root, path)
+        make_folders(*shell.place(path))
 
 
 def _cat(shell: _Shell, words: list[str]) -> None:
     for path in words:
-        shell.said += settle(shell.root, path).read_text(encoding="utf-8").splitlines()
+        shell.said += settle(*shell.place(path)).read_text(encoding="utf-8").splitlines()
 
 
 def _rm(shell: _Shell, words: list[str]) -> None:

@@ -198,26 +198,39 @@ def _contradictions(
 ) -> tuple[list[PackageId], dict[PackageId, CycleError]]:
     """Find the targets whose closures contradict themselves, and those that stand on a ring.
 
-    Every package gets the marks of all below it, as the bits of one number, bottom up. Targets that
-    do both are only among the former, which come in build order.
+    Targets that do both are only among the former, which come in build order.
     """
-    marks, lower_bits = _marks(world, edges)
-    below: dict[PackageId, int] = {}
+    walked = list(_walk(targets, edges))
     rings: dict[PackageId, CycleError] = {}
-    for package, ring in _walk(targets, edges):
-        if ring:
-            rings[package] = cycle_error(world, ring)
-        bits = marks.get(package, 0)
-        for need in edges[package]:
-            bits |= below.get(need, 0)
-            if need in rings:
-                rings.setdefault(package, rings[need])
-        below[package] = bits
+    for package, ring in walked:
+        standing = (rings[need] for need in edges[package] if need in rings)
+        found = cycle_error(world, ring) if ring else next(standing, None)
+        if found:
+            rings[package] = found
+    marks, lower_bits = _marks(world, edges)
+    below = _gather(marks, [package for package, _ in walked], edges, again=bool(rings))
     wanted = set(targets)
     clashing = [each for each in below if each in wanted and _has_pair(below[each], lower_bits)]
-    for target in clashing:
-        rings.pop(target, None)
-    return clashing, rings
+    hit = set(clashing)
+    return clashing, {each: error for each, error in rings.items() if each not in hit}
+
+
+def _gather(
+    marks: Mapping[PackageId, int], order: Sequence[PackageId], edges: Edges, *, again: bool
+) -> dict[PackageId, int]:
+    """Give every package the marks of all below it, bottom up; `again` where there are rings."""
+    below: dict[PackageId, int] = {}
+    changed = bool(marks)
+    while changed:
+        changed = False
+        for package in order:
+            bits = marks.get(package, 0)
+            for need in edges[package]:
+                bits |= below.get(need, 0)
+            if bits != below.get(package):
+                below[package] = bits
+                changed = again
+    return below
 
 
 def _has_pair(bits: int, lower_bits: int) -> bool:

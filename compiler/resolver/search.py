@@ -39,26 +39,24 @@ class Impossible(Exception):  # noqa: N818  (it is an answer, which the caller t
 
 
 class _Ask(NamedTuple):
-    """A requirement in resolvelib's sense: which packages may fill a slot, or may not."""
+    """A requirement in resolvelib's sense: which packages may fill a slot."""
 
     slot: Slot
     packages: tuple[PackageId, ...]
     cause: Cause
 
-    def allows(self, package: PackageId | None) -> bool:
-        """Whether `package` may fill the slot; None leaves it empty."""
-        return (package in self.packages) is not self.cause.is_conflict
-
 
 class _Pin(NamedTuple):
-    """A candidate in resolvelib's sense: a package for a slot, or None for nothing.
-
-    Nothing fills the slots that only conflicts speak of.
-    """
+    """A candidate in resolvelib's sense: a package for a slot."""
 
     slot: Slot
-    package: PackageId | None
+    package: PackageId
     cause: Cause
+
+
+_CONFLICT = "\0conflict"
+_OTHERS = PackageId("", _CONFLICT, "")
+"""A conflict is a slot of its own: its owner puts itself there, and all that it excludes this."""
 
 
 class _Provider(AbstractProvider[_Ask, _Pin, Slot]):
@@ -67,6 +65,18 @@ class _Provider(AbstractProvider[_Ask, _Pin, Slot]):
     def __init__(self, world: World) -> None:
         self._world = world
         self._asks: dict[PackageId, tuple[_Ask, ...]] = {}
+        self._conflicts: dict[PackageId, list[_Ask]] = {}
+        for package in world.needs:
+            for number, conflict in enumerate(sorted(world.conflicts(package), key=str)):
+                self._note(package, number, conflict)
+
+    def _note(self, package: PackageId, number: int, conflict: Requirement) -> None:
+        """Keep what a conflict asks of its owner and of those that it excludes."""
+        slot = (_CONFLICT, f"{number} of {package.fingerprint}")
+        cause = Cause(package, conflict, is_conflict=True)
+        self._conflicts.setdefault(package, []).append(_Ask(slot, (package,), cause))
+        for each in self._world.excluded(package, conflict):
+            self._conflicts.setdefault(each, []).append(_Ask(slot, (_OTHERS,), cause))
 
     def identify(self, requirement_or_candidate: _Ask | _Pin) -> Slot:
         """Name the slot."""
@@ -80,29 +90,32 @@ class _Provider(AbstractProvider[_Ask, _Pin, Slot]):
     ) -> Sequence[_Pin]:
         """List what may fill a slot, best first."""
         asks = list(requirements[identifier])
+        if not asks:
+            return ()
         tried = {pin.package for pin in incompatibilities[identifier]}
-        first = next((ask for ask in asks if not ask.cause.is_conflict), None)
-        packages: tuple[PackageId | None, ...] = first.packages if first else (None,)
-        cause = (first or asks[0]).cause
         return [
-            _Pin(identifier, package, cause)
-            for package in packages
-            if package not in tried and all(ask.allows(package) for ask in asks)
+            _Pin(identifier, package, asks[0].cause)
+            for package in asks[0].packages
+            if package not in tried and all(package in ask.packages for ask in asks)
         ]
 
     def is_satisfied_by(self, requirement: _Ask, candidate: _Pin) -> bool:
         """Tell whether what fills the slot may."""
-        return requirement.allows(candidate.package)
+        return candidate.package in requirement.packages
 
     def get_dependencies(self, candidate: _Pin) -> Sequence[_Ask]:
         """List what follows from a choice."""
         package = candidate.package
-        if package is None:
+        if candidate.slot[0] == _CONFLICT:
             return ()
         if candidate.slot != package[:2]:
             return (_Ask(package[:2], (package,), candidate.cause),)
         if package not in self._asks:
-            self._asks[package] = (*self._positive(package), *self._negative(package))
+            needs = sorted(self._world.needs[package], key=lambda need: str(need.requirement))
+            asks = (
+                _Ask(each.slot, each.answers, Cause(package, each.requirement)) for each in needs
+            )
+            self._asks[package] = (*asks, *self._conflicts.get(package, ()))
         return self._asks[package]
 
     def narrow_requirement_selection(
@@ -119,16 +132,6 @@ class _Provider(AbstractProvider[_Ask, _Pin, Slot]):
         waiting = list(identifiers)
         trouble = {cause.requirement.slot for cause in backtrack_causes}
         return [next((slot for slot in waiting if slot in trouble), waiting[0])]
-
-    def _positive(self, package: PackageId) -> Iterator[_Ask]:
-        for need in sorted(self._world.needs[package], key=lambda need: str(need.requirement)):
-            yield _Ask(need.slot, need.answers, Cause(package, need.requirement))
-
-    def _negative(self, package: PackageId) -> Iterator[_Ask]:
-        for conflict in sorted(self._world.conflicts(package), key=str):
-            excluded = sorted(self._world.excluded(package, conflict) & self._world.needs.keys())
-            for title in dict.fromkeys(each[:2] for each in excluded):
-                yield _Ask(title, tuple(excluded), Cause(package, conflict, is_conflict=True))
 
 
 def settle(world: World, target: PackageId) -> dict[PackageId, tuple[PackageId, ...]]:
@@ -215,5 +218,4 @@ def search(world: World, target: PackageId) -> dict[PackageId, tuple[PackageId, 
         raise Impossible(cause.requirement.cause for cause in error.causes) from error
     except ResolutionTooDeep as error:
         raise Impossible(()) from error
-    filled = {slot: pin.package for slot, pin in pins.items() if pin.package is not None}
-    return _choose(world, target, lambda need: filled[need.slot])
+    return _choose(world, target, lambda need: pins[need.slot].package)

@@ -6,7 +6,7 @@ dropped. Models check nothing that is not checked here first, so their own messa
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
 from compiler.spec.package import (
     BuildSpec,
@@ -14,6 +14,7 @@ from compiler.spec.package import (
     Definition,
     Finalizer,
     Requirement,
+    SpecModel,
     Subpackage,
 )
 from compiler.spec.yaml import KeyPath, closest
@@ -21,11 +22,14 @@ from compiler.spec.yaml import KeyPath, closest
 MAX_IDENTITY = 200
 """Bytes that name, category and version may have together: they make up file names."""
 
+_IDENTITY = ("category", "name", "version")
 _INTERNAL = frozenset(
     ("state", "id", "path", "treedir", "buildtimestamp", "package", "build_options")
 )
 """Keys that luet writes for itself; they have no effect, and nobody is told about them."""
 
+
+_Model = TypeVar("_Model", bound=SpecModel)
 
 WRITTEN = "\0"
 """Stands in a hint for the value as it was written, which its place knows."""
@@ -64,16 +68,16 @@ class Reader:
                 message = f"unknown key {key!r} is for templates only"
                 self.warnings.append(Note((*path, key), message, hint, at_key=True))
         self._check_identity(known, path)
-        return Definition.model_construct(**known)
+        return _made(Definition, known)
 
     def build(self, value: object) -> BuildSpec:
         """Read a rendered `build.yaml`."""
         known = self._closed(value, (), _BUILD)
-        return BuildSpec.model_construct(**known)
+        return _made(BuildSpec, known)
 
     def finalizer(self, value: object) -> Finalizer:
         """Read a rendered `finalize.yaml`."""
-        return Finalizer.model_construct(**self._closed(value, (), _FINALIZER))
+        return _made(Finalizer, self._closed(value, (), _FINALIZER))
 
     def text(self, value: object, path: KeyPath) -> str:
         """Take text, and nothing that only looks like it."""
@@ -131,13 +135,13 @@ class Reader:
             step = (*path, index)
             known = self._closed(item, step, _SUBPACKAGE)
             self._check_identity(known, step)
-            result.append(Subpackage.model_construct(**known))
+            result.append(_made(Subpackage, known))
         return tuple(result)
 
     def copies(self, value: object, path: KeyPath) -> tuple[CopySource, ...]:
         """Take the files that come from other packages or images."""
         return tuple(
-            CopySource.model_construct(**self._closed(item, (*path, index), _COPY))
+            _made(CopySource, self._closed(item, (*path, index), _COPY))
             for index, item in self._items(value, path, "maps with source and destination")
         )
 
@@ -147,10 +151,10 @@ class Reader:
 
     def _requirement(self, value: object, path: KeyPath) -> Requirement:
         known = self._closed(value, path, _STANZA)
-        wanted = {key: known[key] for key in ("name", "category", "version") if key in known}
+        wanted: dict[str, object] = {key: known[key] for key in _IDENTITY if key in known}
         if isinstance(value, dict) and not wanted.get("name"):
             self.doubts.append(Note(path, "needs a 'name'", "name the package that is required"))
-        return Requirement.model_construct(**wanted)
+        return _made(Requirement, wanted)
 
     def _items(self, value: object, path: KeyPath, of: str) -> Iterator[tuple[int, object]]:
         if isinstance(value, list):
@@ -206,7 +210,7 @@ class Reader:
         return iter(())
 
     def _check_identity(self, known: Mapping[str, object], path: KeyPath) -> None:
-        parts = {key: str(known.get(key, "")) for key in ("name", "category", "version")}
+        parts = {key: str(known.get(key, "")) for key in _IDENTITY}
         if not parts["name"]:
             if not any(note.path[: len(path)] == path for note in self.faults):
                 self.faults.append(Note(path, "missing field 'name'"))
@@ -242,6 +246,11 @@ class Reader:
         message = f"key {key!r} is given twice"
         hint = f"keys match in any case: {first!r} says the same"
         self.faults.append(Note((*path, key), message, hint, at_key=True))
+
+
+def _made(model: type[_Model], values: Mapping[str, object]) -> _Model:
+    """Make a model of values that were checked here; pydantic would only check them again."""
+    return model.model_construct(None, **values)
 
 
 def _subject(path: KeyPath) -> str:

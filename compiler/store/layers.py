@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -232,8 +233,13 @@ class Layers:
         return size if isinstance(size, int) else 0
 
     def mark_synced(self, layer: Digest) -> None:
-        """Note that a layer's files have reached the disk."""
-        (self.path(layer) / "synced").touch()
+        """Note that a layer's files have reached the disk, if it is still there."""
+        with suppress(FileNotFoundError):
+            (self.path(layer) / "synced").touch()
+
+    def forget(self) -> None:
+        """Look at every layer again before it is used: some may go."""
+        self._sound.clear()
 
     def blob(self, layer: Digest) -> Descriptor | None:
         """Return the layer's compressed form, if that was made already."""

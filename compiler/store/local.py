@@ -20,7 +20,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence, Set
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -256,6 +256,9 @@ class LocalStore:
         if not self.root.exists():
             return ()
         with outside(self.root), self._work().lend() as work, self._alone():
+            wait(self._blobs.values())
+            self._blobs.clear()
+            self._layers.forget()
             return collect(self.root, self._layers, self._images, work=work, dry_run=dry_run)
 
     def verify(self) -> Sequence[str]:

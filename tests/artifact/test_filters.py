@@ -44,7 +44,7 @@ def keeps(path: str, includes: tuple[str, ...] = (), excludes: tuple[str, ...] =
     ],
 )
 def test_expressions_mean_what_they_mean_in_go(
-    path: str, includes: tuple[str, ...], excludes: tuple[str, ...], kept: bool
+    path: str, *, includes: tuple[str, ...], excludes: tuple[str, ...], kept: bool
 ) -> None:
     assert keeps(path, includes, excludes) is kept
 

@@ -82,8 +82,10 @@ class Lab:
     def scratch(self) -> Iterator[Path]:
         """Lend an empty folder."""
         place = Path(tempfile.mkdtemp(dir=self.new("scratch")))
-        yield place
-        shutil.rmtree(place)
+        try:
+            yield place
+        finally:
+            shutil.rmtree(place)
 
     def new(self, name: str) -> Path:
         """Make a folder."""

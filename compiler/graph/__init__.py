@@ -12,8 +12,6 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import NamedTuple, TypeVar
 
-import networkx as nx
-
 from compiler.errors import CompilerError, CycleError, SpecError
 from compiler.spec.package import CopySource, PackageId, PackageSpec
 
@@ -111,18 +109,6 @@ class BuildGraph:
     def stacked(self) -> Iterator[BuildNode]:
         """Go through the nodes whose parents' layers are stacked side by side, so may clash."""
         return (node for node in self.nodes.values() if len(node.parents) > 1)
-
-    def digraph(self) -> "nx.DiGraph[NodeId]":
-        """Return the edges from each node to what needs it, for drawing and searching."""
-        graph: nx.DiGraph[NodeId] = nx.DiGraph()
-        graph.add_nodes_from(self.nodes)
-        graph.add_edges_from((need, id_) for id_, node in self.nodes.items() for need in node.needs)
-        return graph
-
-    def dependents(self, nodes: Iterable[NodeId]) -> frozenset[NodeId]:
-        """Find everything that needs one of `nodes`, directly or not."""
-        graph = self.digraph()
-        return frozenset().union(*(nx.descendants(graph, node) for node in nodes))
 
 
 def _post_order(starts: Iterable[T], below: Callable[[T], Iterable[T]]) -> tuple[T, ...]:

@@ -1,0 +1,47 @@
+"""Whole processes, measured from outside: wall time, CPU time and peak memory."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+COS = str(Path(sys.executable).with_name("cos"))
+"""The command of the environment that measures."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What one process took: seconds by the clock, and its own peak of resident memory in MB."""
+
+    seconds: float
+    peak_mb: float
+
+
+class ProgramFailed(Exception):  # noqa: N818  (it says what happened)
+    """A measured program did not end with 0, so its time means nothing."""
+
+
+def run(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> Cost:
+    """Run a program to its end, its output thrown away; raises `ProgramFailed`."""
+    started = time.perf_counter()
+    child = subprocess.Popen(  # noqa: S603  (programs are what is measured)
+        argv, env={**os.environ, **(env or {})}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    errors = child.stderr.read() if child.stderr else b""
+    _, status, usage = os.wait4(child.pid, 0)
+    seconds = time.perf_counter() - started
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise ProgramFailed(f"{' '.join(argv)}: {errors.decode(errors='replace')[-2000:]}")
+    return Cost(seconds=seconds, peak_mb=usage.ru_maxrss / 1024)
+
+
+def best(times: int, measured: Callable[[], Cost]) -> Cost:
+    """Measure several times; the best of each number, as noise only ever adds."""
+    costs = [measured() for _ in range(times)]
+    return Cost(
+        seconds=min(cost.seconds for cost in costs), peak_mb=min(cost.peak_mb for cost in costs)
+    )

@@ -1,0 +1,155 @@
+"""`cos create-repo` and `cos serve-repo`, as processes."""
+
+import http.client
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from compiler.artifact import MountedRoots, describe, pack, select, write_metadata
+from compiler.repository.disk import read_repository
+from compiler.spec.package import BuildSpec, Definition, PackageSpec
+
+COS = (sys.executable, "-m", "compiler")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with two trees, and the artifacts of what is in them."""
+    for name in ("one", "two"):
+        folder = tmp_path / name / "package"
+        folder.mkdir(parents=True)
+        (folder / "definition.yaml").write_text(f'name: {name}\ncategory: t\nversion: "1"\n')
+        (folder / "build.yaml").write_text("unpack: true\nimage: debian\n")
+        package = PackageSpec(
+            definition=Definition(name=name, category="t", version="1"),
+            build=BuildSpec(unpack=True, image="debian"),
+            folder=folder,
+            definition_file=folder / "definition.yaml",
+        )
+        selection = select(package.build, MountedRoots(folder, folder))
+        artifact = pack(selection, folder, destination=tmp_path / "build", package=package.id)
+        write_metadata(describe(package, artifact, epoch=0), tmp_path / "build")
+    return tmp_path
+
+
+def cos(place: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603  (our own program)
+        [*COS, *arguments],
+        cwd=place,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_create_repo_writes_a_repository_of_all_trees(place: Path) -> None:
+    done = cos(
+        place, "create-repo", "--tree", "one,two", "--name", "mine", "--descr", "My own",
+        "--urls", "http://a,http://b", "--urls", "http://c", "--type", "http",
+        "--tree-compression", "zstd", "--meta-compression", "gzip", "--snapshot-id", "s1",
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "build: repository mine, revision 1, packages: 2\n"
+    found = read_repository(place / "build", "s1-repository.yaml")
+    assert [item.id.name for item in found.index.artifacts] == ["one", "two"]
+    assert found.info.urls == ("http://a", "http://b", "http://c")
+    assert found.info.description == "My own"
+    assert found.info.repo_files["meta"].filename == "s1-repository.meta.yaml.tar.gz"
+
+
+def test_source_date_epoch_is_the_time_of_a_repository(place: Path) -> None:
+    arguments = ("create-repo", "-t", "one", "-t", "two", "--reset-revision")
+
+    cos(place, *arguments, SOURCE_DATE_EPOCH="1600000000")
+    first = {path.name: path.read_bytes() for path in (place / "build").glob("*.tar.gz")}
+    cos(place, *arguments, SOURCE_DATE_EPOCH="1600000000")
+
+    page = yaml.safe_load((place / "build/repository.yaml").read_text())
+    assert page["last_update"] == "1600000000"
+    assert (place / "build/20200913122640-repository.yaml").exists()
+    assert first == {path.name: path.read_bytes() for path in (place / "build").glob("*.tar.gz")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--type", "docker", "--push-images"),
+         "docker repositories come with registry support, which is not available yet"),
+        (("--repo", "main"),
+         "--repo needs configured repositories, which are not available yet"),
+        (("--from-repositories",),
+         "--from-repositories needs configured repositories, which are not available yet"),
+        (("--tree-compression", "bogus"),
+         "--tree-compression is none, gzip or zstd, not 'bogus'"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_a_wrong_usage(
+    place: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    done = cos(place, "create-repo", "--tree", "one", *arguments)
+
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {message}\n")
+
+
+def test_options_for_registries_have_no_effect_on_disk(place: Path) -> None:
+    done = cos(place, "create-repo", "--tree", "one", "--push-images", "--backend", "img")
+
+    assert done.returncode == 0
+    assert done.stderr == (
+        "warning: --push-images has no effect with --type disk\n"
+        "warning: --backend has no effect with --type disk\n"
+    )
+
+
+def test_a_damaged_archive_fails_the_command(place: Path) -> None:
+    (place / "build/one-t-1.package.tar").unlink()
+
+    done = cos(place, "create-repo", "--tree", "one")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "error: build/one-t-1.package.tar: the archive of t/one-1 is missing "
+        "(build t/one-1 again)\n"
+    )
+
+
+def fetch(url: str) -> bytes:
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=10)
+    connection.request("GET", parts.path)
+    return connection.getresponse().read()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_serve_repo_serves_until_it_is_stopped(place: Path, number: signal.Signals) -> None:
+    with subprocess.Popen(  # noqa: S603  (our own program)
+        [*COS, "serve-repo", "--dir", "build", "--port", "0"],
+        cwd=place,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as server:
+        assert server.stderr is not None
+        line = server.stderr.readline()
+        url = line.removeprefix("serving build at ").strip()
+        text = fetch(f"{url}/one-t-1.metadata.yaml")
+        server.send_signal(number)
+        rest = server.stderr.read()
+        code = server.wait(timeout=10)
+
+    assert text == (place / "build/one-t-1.metadata.yaml").read_bytes()
+    assert (code, rest) == (0, "stopped\n")
+
+
+def test_serve_repo_needs_a_folder(place: Path) -> None:
+    done = cos(place, "serve-repo", "--dir", "nowhere")
+
+    assert (done.returncode, done.stderr) == (2, "error: nowhere: is not a folder\n")
