@@ -36,7 +36,10 @@ def context_files(folder: Path, *, texts: Iterable[str] = ()) -> tuple[ContextFi
     `texts` are the rendered steps: a spec file counts only if one of them names it. Raises
     `SpecError` for what cannot be read or copied.
     """
-    names = [each.name for each in os.scandir(folder)]
+    try:
+        names = [each.name for each in folder.iterdir()]
+    except OSError as error:
+        raise _unreadable(folder, error) from error
     if set(names) <= set(SPEC_FILES) and not _named(SPEC_FILES, texts):
         return ()
     found = sorted(_walk(folder, ""), key=lambda each: each.path)

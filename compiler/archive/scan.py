@@ -1,9 +1,11 @@
 """Folders in overlay form as sorted entries."""
 
 import errno
+import gc
 import os
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from compiler.archive import Clamp, Entry, Kind
@@ -42,7 +44,20 @@ def entries_of(folder: Path, clamp: Clamp) -> list[Entry]:
     root = f"{os.fspath(folder)}/"
     found = list(_walk(root))
     found.sort(key=_order if all(path.isascii() for path, _ in found) else _bytes_order)
-    return [_entry(root, path, status, clamp, first) for path, status in found]  # fmt: skip
+    with collector_paused():
+        return [_entry(root, path, status, clamp, first) for path, status in found]  # fmt: skip
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Keep Python from looking for garbage while ten thousands of entries are made: half the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _order(found: _Found) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from compiler.cli import tree_options as options
 from compiler.cli.listing import Listed, listed, yaml_listing
 from compiler.cli.settings import Settings
 from compiler.cli.validate import Finding, check_view, own_findings
@@ -23,49 +24,29 @@ app = typer.Typer(
     add_completion=False,
 )
 
-Trees = Annotated[
-    list[str] | None,
-    typer.Option("-t", "--tree", help="A tree; later ones overlay earlier ones. [default: .]"),
-]
-Values = Annotated[
-    list[str] | None, typer.Option("--values", help="A values file; the last one wins.")
-]
-Matches = Annotated[
-    list[str] | None, typer.Option("-m", "--matches", help="Only what this expression finds.")
-]
-Excludes = Annotated[
-    list[str] | None, typer.Option("-e", "--exclude", help="Not what this expression finds.")
-]
-Output = Annotated[str, typer.Option("-o", "--output", help="terminal, json or yaml.")]
-Dockerfiles = Annotated[
-    bool, typer.Option("--dockerfiles", help="Take every Dockerfile of the tree as a package.")
-]
-
 
 @app.command()
 def pkglist(  # noqa: PLR0913, PLR0917  (one parameter for each option of the command)
     context: typer.Context,
-    tree: Trees = None,
-    values: Values = None,
-    buildtime: Annotated[
-        bool, typer.Option("-b", "--buildtime", help="What is needed to build, not to run.")
-    ] = False,
-    deps: Annotated[bool, typer.Option("--deps", help="What the packages need.")] = False,
-    revdeps: Annotated[bool, typer.Option("--revdeps", help="What needs the packages.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="With versions.")] = False,
-    full: Annotated[bool, typer.Option("-f", "--full", help="With descriptions.")] = False,
-    matches: Matches = None,
-    excludes: Excludes = None,
-    dockerfiles: Dockerfiles = False,
-    output: Output = "terminal",
+    tree: options.Trees = None,
+    values: options.Values = None,
+    buildtime: options.Buildtime = False,
+    deps: options.Deps = False,
+    revdeps: options.Revdeps = False,
+    verbose: options.Verbose = False,
+    full: options.Full = False,
+    matches: options.Matches = None,
+    excludes: options.Excludes = None,
+    dockerfiles: options.Dockerfiles = False,
+    output: options.Output = "terminal",
 ) -> None:
     """List the packages of a tree, or what they need, or what needs them."""
     if deps and revdeps:
         raise UsageError("--deps and --revdeps exclude each other")
     _check_output(output)
+    kept = _Filter(matches, excludes)
     loaded = _load(context, _roots(tree), values, dockerfiles=dockerfiles)
     view = loaded.buildtime if buildtime else loaded.runtime
-    kept = _Filter(matches, excludes)
     chosen = [id_ for id_ in view.packages if kept.keeps(str(id_) if verbose else id_.title)]
     found = listed(view, chosen, deps=deps, revdeps=revdeps)
     _warn_of_doubts(view.packages[id_] for id_ in chosen)
@@ -81,19 +62,13 @@ def pkglist(  # noqa: PLR0913, PLR0917  (one parameter for each option of the co
 @app.command()
 def validate(  # noqa: PLR0913, PLR0917  (one parameter for each option of the command)
     context: typer.Context,
-    tree: Trees = None,
-    values: Values = None,
-    only_runtime: Annotated[
-        bool, typer.Option("--only-runtime", help="Only what packages need to run.")
-    ] = False,
-    only_buildtime: Annotated[
-        bool, typer.Option("--only-buildtime", help="Only what packages need to be built.")
-    ] = False,
-    with_solver: Annotated[
-        bool, typer.Option("-s", "--with-solver", help="Find versions that go together, too.")
-    ] = False,
-    matches: Matches = None,
-    excludes: Excludes = None,
+    tree: options.Trees = None,
+    values: options.Values = None,
+    only_runtime: options.OnlyRuntime = False,
+    only_buildtime: options.OnlyBuildtime = False,
+    with_solver: options.WithSolver = False,
+    matches: options.Matches = None,
+    excludes: options.Excludes = None,
 ) -> None:
     """Check a tree: unknown keys, selectors, requirements nobody meets, templates without values.
 
@@ -101,8 +76,8 @@ def validate(  # noqa: PLR0913, PLR0917  (one parameter for each option of the c
     """
     if only_runtime and only_buildtime:
         raise UsageError("--only-runtime and --only-buildtime exclude each other")
-    loaded = _load(context, _roots(tree, commas=True), values)
     kept = _Filter(matches, excludes)
+    loaded = _load(context, _roots(tree, commas=True), values)
     chosen = [id_ for id_ in loaded.packages if kept.keeps(str(id_))]
     findings = list(own_findings(loaded.packages[id_] for id_ in chosen))
     for view in _views(loaded, runtime=not only_buildtime, buildtime=not only_runtime):
@@ -120,9 +95,7 @@ def bump(
     version: Annotated[
         str, typer.Option("-p", "--pkg-version", help="The version to set. [default: the next]")
     ] = "",
-    to_stdout: Annotated[
-        bool, typer.Option("-o", "--to-stdout", help="Print the file instead of writing it.")
-    ] = False,
+    to_stdout: options.ToStdout = False,
 ) -> None:
     """Count the build number of a package up, leaving all else in the file as it is."""
     text = read_text(definition_file)
@@ -135,14 +108,14 @@ def bump(
 
 
 @app.command()
-def render(
+def render(  # noqa: PLR0913, PLR0917  (one parameter for each option of the command)
     context: typer.Context,
     packages: Annotated[list[str] | None, typer.Argument(help="category/name[@version]")] = None,
-    tree: Trees = None,
-    values: Values = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every package.")] = False,
-    dockerfiles: Dockerfiles = False,
-    output: Output = "yaml",
+    tree: options.Trees = None,
+    values: options.Values = None,
+    everything: options.All = False,
+    dockerfiles: options.Dockerfiles = False,
+    output: options.Output = "yaml",
 ) -> None:
     """Print the specs of packages after templates, each field with its final text."""
     _check_output(output)
@@ -158,3 +131,117 @@ def render(
         typer.echo(json.dumps(rows, separators=(",", ":")))
     else:
         typer.echo(yaml_listing(rows), nl=False)
+
+
+def _roots(given: Sequence[str] | None, *, commas: bool = False) -> list[Path]:
+    """Read `--tree`; only where luet takes a comma list is a comma more than part of a name."""
+    named = [each for text in given or () for each in (text.split(",") if commas else [text])]
+    return [Path(each) for each in named if each] or [Path()]
+
+
+def _load(
+    context: typer.Context,
+    roots: Sequence[Path],
+    values: Sequence[str] | None,
+    *,
+    dockerfiles: bool = False,
+) -> Tree:
+    """Load trees with the values files of the environment and of the command line."""
+    settings = context.obj if isinstance(context.obj, Settings) else Settings()
+    named = [Path(each) for text in values or () for each in text.split(",") if each]
+    return load_tree(roots, values=(*settings.values, *named), dockerfiles=dockerfiles)
+
+
+class _Filter:
+    """Which packages `--matches` and `--exclude` let through."""
+
+    def __init__(self, matches: Iterable[str] | None, excludes: Iterable[str] | None) -> None:
+        self._matches = _expressions(matches, "--matches")
+        self._excludes = _expressions(excludes, "--exclude")
+
+    def keeps(self, text: str) -> bool:
+        """Tell whether a package, as it is printed, is wanted."""
+        if any(each.search(text) for each in self._excludes):
+            return False
+        return not self._matches or any(each.search(text) for each in self._matches)
+
+
+def _expressions(given: Iterable[str] | None, option: str) -> list[re.Pattern[str]]:
+    try:
+        return [re.compile(each) for text in given or () for each in text.split(",") if each]
+    except re.error as error:
+        hint = f"at character {error.pos}" if error.pos is not None else None
+        message = f"{option}: not a regular expression: {error.msg}"
+        raise UsageError(message, hint=hint) from None
+
+
+def _check_output(output: str) -> None:
+    if output not in ("terminal", "json", "yaml"):
+        raise UsageError(f"--output is one of terminal, json, yaml, not {output!r}")
+
+
+def _line(each: Listed, *, verbose: bool, full: bool) -> str:
+    if not full:
+        return str(each.id) if verbose else each.id.title
+    # luet's block, whose first URL stands on the line of the license
+    about = each.spec.definition if each.spec else None
+    lines = [
+        f"\n  @@ Package: {each.id}",
+        f"     Description: {about.description if about else ''}",
+        f"     License:     {about.license if about else ''}",
+    ]
+    block = "\n".join(lines)
+    for index, uri in enumerate(about.uri if about else ()):
+        block += f"{'     URLs:        ' if index == 0 else '                  '}{uri}"
+    return block
+
+
+def _warn_of_doubts(specs: Iterable[PackageSpec]) -> None:
+    for spec in specs:
+        for doubt in spec.doubts:
+            typer.echo(f"warning: {doubt}", err=True)
+
+
+def _views(tree: Tree, *, runtime: bool, buildtime: bool) -> list[View]:
+    return [
+        view for view, wanted in ((tree.runtime, runtime), (tree.buildtime, buildtime)) if wanted
+    ]
+
+
+def _summarise(checked: int, findings: Sequence[Finding]) -> None:
+    errors = sum(finding.is_error for finding in findings)
+    warnings = len(findings) - errors
+    counts = f"{_count(errors, 'error')}, {_count(warnings, 'warning')}"
+    typer.echo(f"{_count(checked, 'package')} checked: {counts}")
+    if errors:
+        raise typer.Exit(1)
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def _spec_row(spec: PackageSpec) -> dict[str, object]:
+    """Give all fields of a package's build with their final text."""
+    id_: PackageId = spec.id
+    build = spec.build.model_dump(by_alias=True) if spec.build else {}
+    row: dict[str, object] = {
+        "category": id_.category,
+        "name": id_.name,
+        "version": id_.version,
+        "path": str(spec.folder),
+        "image": "",
+        "prelude": [],
+        "steps": [],
+        "env": [],
+    }
+    row |= {key: list(value) if isinstance(value, tuple) else value for key, value in build.items()}
+    row["requires"] = _stanzas(spec.build_requires)
+    row["conflicts"] = _stanzas(spec.build_conflicts)
+    row["provides"] = _stanzas(spec.build_provides)
+    row["runtime_requires"] = _stanzas(spec.definition.requires)
+    return row
+
+
+def _stanzas(requirements: Iterable[Requirement]) -> list[dict[str, str]]:
+    return [each.model_dump() for each in requirements]

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.archive import DEFAULT_EPOCH
-from compiler.errors import ImageError, OutsideError
+from compiler.errors import CompilerError, ImageError, OutsideError
 from compiler.events import Noted, Reporter
-from compiler.process import Command, Running, run
+from compiler.process import Command, Finished, Running, run
 
 _VARIANTS = ("extract", "custom", "essential", "apt", "minbase", "buildd", "important", "standard")
 _SIGNS_OF_THE_DAY = (
@@ -39,6 +39,12 @@ _CLEAN = "\n".join(
         "if [ -e etc/machine-id ]; then : > etc/machine-id; fi",
     )
 )
+_WRONG_NAMES = (
+    ("404  Not Found", "the mirror does not have it"),
+    ("Unable to locate package", "a package is unknown"),
+)
+"""What apt says when a suite or a package does not exist, and what it means."""
+
 _IMPORT = "`cos image import NAME SOURCE` takes an OCI layout, a docker archive, a tar or a folder"
 
 
@@ -141,29 +147,45 @@ def bootstrap(
 ) -> Bootstrapped:
     """Write the root tar of a base system to `destination`; times are clamped to `epoch`.
 
-    Raises `ImageError` when mmdebstrap fails, `OutsideError` when it or a keyring is missing.
+    Temporary files go beside it. Raises `ImageError` when the distribution does not have what is
+    asked for, `OutsideError` when anything else keeps mmdebstrap from it.
     """
     distribution = _DISTRIBUTIONS[system.distribution]
     _check_keyring(system, distribution)
     part = destination.with_name(f".{destination.name}.part.tar")
     command = Command(
         argv=_arguments(system, distribution, part),
-        env={**os.environ, "SOURCE_DATE_EPOCH": str(epoch), "LC_ALL": "C.UTF-8"},
+        env=os.environ
+        | {
+            "SOURCE_DATE_EPOCH": str(epoch),
+            "LC_ALL": "C.UTF-8",
+            "TMPDIR": str(destination.parent),
+        },
         family=True,
     )
     try:
         finished = run(command, on_line=lambda line: _pass_on(line, report), running=running)
         if finished.code:
-            said = "".join(f"\n    {line}" for line in finished.tail)
-            raise ImageError(
-                f"cannot bootstrap {system.distribution}:{system.suite}: mmdebstrap failed with"
-                f" exit code {finished.code}{said}"
-            )
+            raise _failure(system, finished)
         packages = installed_packages(part)
         part.rename(destination)
     finally:
         part.unlink(missing_ok=True)
     return Bootstrapped(destination, packages)
+
+
+def _failure(system: BaseSystem, finished: Finished) -> CompilerError:
+    """Tell a wrong name from a network or a disk that failed."""
+    what = f"cannot bootstrap {system.distribution}:{system.suite}"
+    for sign, reason in _WRONG_NAMES:
+        if any(sign in line for line in finished.tail):
+            return ImageError(f"{what}: {reason}{_quoted(finished, sign)}")
+    said = "".join(f"\n    {line}" for line in finished.tail)
+    return OutsideError(f"{what}: mmdebstrap failed with exit code {finished.code}{said}")
+
+
+def _quoted(finished: Finished, sign: str) -> str:
+    return "".join(f"\n    {line}" for line in finished.tail if sign in line)
 
 
 def installed_packages(tar: Path) -> tuple[tuple[str, str], ...]:

@@ -15,7 +15,7 @@ from resolvelib.resolvers import (
 from compiler.resolver.world import Need, Slot, Title, World
 from compiler.spec.package import PackageId, Requirement
 
-_MOST_ROUNDS = 200_000
+_MOST_ROUNDS = 20_000
 """Where the search gives up; far more than any tree that people wrote ever took."""
 
 _MOST_PASSES = 20
@@ -215,7 +215,14 @@ def search(world: World, target: PackageId) -> dict[PackageId, tuple[PackageId, 
     try:
         pins = resolution.resolve([itself], max_rounds=_MOST_ROUNDS).mapping
     except ResolutionImpossible as error:
-        raise Impossible(cause.requirement.cause for cause in error.causes) from error
+        raise Impossible(each for cause in error.causes for each in _told(*cause)) from error
     except ResolutionTooDeep as error:
         raise Impossible(()) from error
     return _choose(world, target, lambda need: pins[need.slot].package)
+
+
+def _told(ask: _Ask, parent: _Pin | None) -> tuple[Cause, ...]:
+    """Tell what a cause comes from; for a package that a conflict excludes, also who wants it."""
+    if parent is not None and ask.packages == (_OTHERS,):
+        return parent.cause, ask.cause
+    return (ask.cause,)

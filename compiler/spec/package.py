@@ -35,8 +35,8 @@ class PackageId(NamedTuple):
 class SpecModel(BaseModel):
     """What every model of a written file shares: immutable, and closed to unknown fields."""
 
-    # defer_build: making the validators takes longer than listing a tree; the reader of trees checks
-    # all values itself, so most commands never need one
+    # defer_build: making validators takes longer than listing a tree, and the reader of trees never
+    # needs one, since it checks all values itself
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
 

@@ -9,7 +9,7 @@ only texts with a fault ever need.
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -86,11 +86,11 @@ class Place:
 def parse(text: str) -> object:
     """Give the first document of `text` as plain values; raises `YamlFaults`.
 
-    Keys are text as written, but for whole numbers. Values are text, int, float, bool, None, lists
+    Keys of inner maps are as Go types them: whole numbers, and `true` for `y`. Values are text, int, float, bool, None, lists
     and dicts; the same list or dict stands at every place that names it by an alias.
     """
     root = _compose(text)
-    builder = _Builder() if "*" not in text else _AliasBuilder()
+    builder = _Builder(root) if "*" not in text else _AliasBuilder(root)
     value = None if root is None else builder.build(root)
     if builder.faults:
         raise YamlFaults(*builder.faults)
@@ -219,8 +219,9 @@ def _events(text: str) -> Iterator[Event]:
 class _Builder:
     """Builds values out of nodes, noting every fault."""
 
-    def __init__(self) -> None:
+    def __init__(self, root: Node | None = None) -> None:
         self.faults: list[Fault] = []
+        self._root = root
 
     def build(self, node: Node) -> object:
         """Give the value of `node`, and of everything in it."""
@@ -241,26 +242,37 @@ class _Builder:
         result: dict[str | int, object] = {}
         merged: list[Node] = []
         build = self.build
+        key_of = self._root_key if node is self._root else self._key
         for key_node, value_node in node.value:
             if key_node.tag is _PLAIN and key_node.value == "<<":
                 merged.append(value_node)
                 continue
-            key = self._key(key_node)
+            key = key_of(key_node)
             if key in result:
-                self._note_duplicate(node, key)
+                self._note_duplicate(node, key_node, key_of)
             result[key] = build(value_node)
         for value_node in merged:
             self._merge(result, value_node)
         return result
 
+    def _root_key(self, node: Node) -> str | int:
+        """Read a key of the outermost map: text, for Go reads that map into one with text keys."""
+        if type(node) is ScalarNode:
+            text: str = node.value
+            return text
+        return self._key(node)
+
     def _key(self, node: Node) -> str | int:
+        """Read a key of an inner map: typed, so that `y: 1` has the key `true`."""
         if type(node) is not ScalarNode:
             self._note(node, "a key must be a single value, not a list or a map")
             return ""
         text: str = node.value
-        if node.tag is _PLAIN and text and text[0] in "+-0123456789":
+        if node.tag is _PLAIN and text and text[0] in _HINTS:
             value = resolve(text)
-            return value if type(value) is int else text
+            if isinstance(value, bool):
+                return "true" if value else "false"
+            return value if isinstance(value, int) else text
         return text
 
     def _merge(self, result: dict[str | int, object], node: Node) -> None:
@@ -295,17 +307,18 @@ class _Builder:
     def _note(self, node: Node, message: str, hint: str | None = None) -> None:
         self.faults.append(Fault(*_position(node), message, hint))
 
-    def _note_duplicate(self, node: Node, key: str | int) -> None:
-        first, *again = (item for item, _ in node.value if self._key(item) == key)
+    def _note_duplicate(self, node: Node, again: Node, key_of: Callable[[Node], str | int]) -> None:
+        key = key_of(again)
+        first = next(item for item, _ in node.value if key_of(item) == key)
         line, column = _position(first)
-        self._note(again[-1], f"key {str(key)!r} is given twice", f"first at {line}:{column}")
+        self._note(again, f"key {again.value!r} is given twice", f"first at {line}:{column}")
 
 
 class _AliasBuilder(_Builder):
     """Builds a text with aliases: every node once, with a bound on what they stand for."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, root: Node | None = None) -> None:
+        super().__init__(root)
         self._done: dict[int, tuple[object, int]] = {}
         self._open: set[int] = set()
         self._size = 0
@@ -363,8 +376,10 @@ def _walk(node: Node, path: KeyPath, above: frozenset[int]) -> Iterator[tuple[Ke
         return
     above = above | {id(node)}
     if isinstance(node, MappingNode):
+        reader = _Builder()
+        key_of = reader._key if path else reader._root_key  # noqa: SLF001  (of this module)
         for key_node, value_node in node.value:
-            step = (*path, _Builder()._key(key_node))  # noqa: SLF001  (of this module)
+            step = (*path, key_of(key_node))
             yield step, Place(_position(key_node), _position(value_node), _written(value_node))
             yield from _walk(value_node, step, above)
     elif isinstance(node, SequenceNode):

@@ -8,12 +8,11 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 from compiler.archive import Clamp, Compression, Entry, Kind
 from compiler.archive.compress import compressed_file
-from compiler.archive.scan import entries_of
+from compiler.archive.scan import collector_paused, entries_of
 from compiler.archive.tar import Content, Source, folder_content, write_layer
 from compiler.errors import ArchiveError, StoreError
 from compiler.oci import LAYER_ZSTD, Descriptor, Digest, hex_of, parse_digest
@@ -22,6 +21,7 @@ from compiler.store.files import read_record, remove_tree, write_file, write_rec
 _ROOT_MODE = 0o755
 _AS_THEY_ARE = Clamp(epoch=0, after=2**62)
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
+_EMPTY = hashlib.sha256().hexdigest()
 _KINDS = {kind.value: kind for kind in Kind}
 
 
@@ -91,13 +91,28 @@ def measure(folder: Path, clamp: Clamp) -> tuple[Digest, tuple[Entry, ...]]:
     with ThreadPoolExecutor(1, thread_name_prefix="hash") as pool:
         content = _Digesting(folder_content(folder), pool)
         write_layer(found, content, sink)
-    empty = hashlib.sha256().hexdigest()
     digests = content.digests
-    entries = tuple(
-        replace(entry, digest=digests.get(entry.path, empty)) if entry.kind is Kind.FILE else entry
-        for entry in found
-    )
+    with collector_paused():
+        entries = tuple(
+            _with_digest(entry, digests.get(entry.path, _EMPTY)) if entry.kind is Kind.FILE else entry
+            for entry in found
+        )
     return Digest(f"sha256:{sink.hash.hexdigest()}"), entries
+
+
+def _with_digest(entry: Entry, digest: str) -> Entry:
+    """Return the entry of a file with the digest of its content; `replace` takes thrice as long."""
+    return Entry(
+        path=entry.path,
+        kind=entry.kind,
+        mode=entry.mode,
+        uid=entry.uid,
+        gid=entry.gid,
+        size=entry.size,
+        mtime=entry.mtime,
+        xattrs=entry.xattrs,
+        digest=digest,
+    )
 
 
 def settle(folder: Path, entries: Sequence[Entry]) -> None:
@@ -205,7 +220,8 @@ class Layers:
         """List what a layer changes."""
         file = self.diff(layer).with_name("entries")
         try:
-            return parse_entries(file.read_bytes())
+            with collector_paused():
+                return parse_entries(file.read_bytes())
         except (ValueError, TypeError, KeyError) as error:
             raise StoreError(f"{file}: damaged", hint="remove the layer's folder") from error
 

@@ -13,7 +13,7 @@ from compiler.resolver.search import Impossible, narrow, search
 from compiler.resolver.world import World
 from compiler.spec.package import PackageId, Requirement
 
-settings.register_profile("patient", deadline=None)
+settings.register_profile("patient", deadline=None, max_examples=60)
 settings.load_profile("patient")
 
 NAMES = "pqrst"
@@ -124,7 +124,6 @@ def outcome(result: Resolutions, target: PackageId) -> Resolution | str:
         return str(error)
 
 
-@settings(max_examples=400)
 @given(worlds())
 def test_a_target_has_an_answer_exactly_when_trying_everything_finds_one(shelf: Shelf) -> None:
     result = resolve_each(shelf.written, shelf)
@@ -137,7 +136,6 @@ def test_a_target_has_an_answer_exactly_when_trying_everything_finds_one(shelf: 
             check(shelf, target, result.of(target))
 
 
-@settings(max_examples=300)
 @given(worlds())
 def test_the_search_finds_an_answer_wherever_there_is_one(shelf: Shelf) -> None:
     for target in shelf.written:
@@ -155,7 +153,6 @@ def test_the_search_finds_an_answer_wherever_there_is_one(shelf: Shelf) -> None:
             assert is_consistent(World(shelf), chosen)
 
 
-@settings(max_examples=200)
 @given(worlds())
 def test_the_newest_of_each_is_what_the_search_prefers_too(shelf: Shelf) -> None:
     result = resolve_each(shelf.written, shelf)

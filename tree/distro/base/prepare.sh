@@ -21,7 +21,7 @@ echo uninitialized > /etc/machine-id
 mkdir -p /var/lib/dbus
 ln -sfn /etc/machine-id /var/lib/dbus/machine-id
 rm -rf /etc/ssh/ssh_host_* /var/lib/systemd/random-seed /var/lib/systemd/credential.secret \
-    /var/lib/systemd/catalog/database /etc/.pwd.lock /etc/hostname \
+    /var/lib/systemd/catalog/database /etc/.pwd.lock \
     /etc/.resolv.conf.systemd-resolved.bak
 
 # What programs wrote down while they were installed. The folders stay, as their owners want them.

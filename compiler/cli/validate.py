@@ -1,0 +1,93 @@
+"""What `cos tree validate` checks beyond what keeps a tree from being loaded."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from compiler.errors import CompilerError, ResolutionError
+from compiler.resolver import resolve_each
+from compiler.resolver.world import World
+from compiler.spec.folder import read_finalizer
+from compiler.spec.package import PackageId, PackageSpec, Requirement
+from compiler.tree import View
+from compiler.version import Selector
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that was found; warnings do not make a tree invalid."""
+
+    error: CompilerError
+    is_error: bool = True
+
+    def __str__(self) -> str:
+        """Print it as other errors are printed."""
+        return f"{'error' if self.is_error else 'warning'}: {self.error}"
+
+
+def own_findings(specs: Iterable[PackageSpec]) -> Iterator[Finding]:
+    """Find what is wrong with packages by themselves."""
+    for spec in specs:
+        for warning in (*spec.warnings, *spec.doubts):
+            yield Finding(warning, is_error=False)
+        try:
+            read_finalizer(spec)
+        except CompilerError as error:
+            yield Finding(error)
+
+
+def check_view(view: View, chosen: Sequence[PackageId], *, solve: bool) -> Iterator[Finding]:
+    """Find requirements that nobody meets, and with `solve` those that do not go together."""
+    world = World(view)
+    kept = [id_ for id_ in chosen if id_ in view.packages]
+    broken: set[PackageId] = set()
+    for id_ in kept:
+        for each in view.requirements(id_):
+            problem = _problem(view, world, id_, each)
+            if problem:
+                broken.add(id_)
+                yield Finding(problem)
+        for each in view.conflicts(id_):
+            if Selector.of_requirement(each.version).problem:
+                yield Finding(_selector_error(view, id_, each))
+    if solve:
+        yield from _unsolved(view, kept, broken)
+
+
+def _problem(
+    view: View, world: World, id_: PackageId, requirement: Requirement
+) -> CompilerError | None:
+    if Selector.of_requirement(requirement.version).problem:
+        return _selector_error(view, id_, requirement)
+    if world.answers(requirement):
+        return None
+    versions = view.versions(requirement.category, requirement.name)
+    known = ", ".join(each.version for each in versions)
+    return ResolutionError(
+        f"{id_} requires {requirement} to {_purpose(view)}, which no package satisfies",
+        location=view.location(id_, requirement),
+        hint=f"the tree has {known}" if versions else "there is no package of that name",
+    )
+
+
+def _selector_error(view: View, id_: PackageId, requirement: Requirement) -> CompilerError:
+    selector = Selector.of_requirement(requirement.version)
+    return ResolutionError(
+        f"{id_}: {selector.problem}",
+        location=view.location(id_, requirement),
+        hint=selector.hint or None,
+    )
+
+
+def _purpose(view: View) -> str:
+    return "be built" if view.build else "run"
+
+
+def _unsolved(view: View, kept: Sequence[PackageId], broken: set[PackageId]) -> Iterator[Finding]:
+    """Report packages whose requirements do not go together, each cause once."""
+    answers = resolve_each(kept, view)
+    told: set[str] = set()
+    for id_ in kept:
+        error = answers.failed.get(id_)
+        if error is not None and id_ not in broken and str(error) not in told:
+            told.add(str(error))
+            yield Finding(error)
