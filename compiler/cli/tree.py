@@ -26,8 +26,9 @@ app = typer.Typer(
 
 
 @app.command()
-def pkglist(  # noqa: PLR0913, PLR0917  (one parameter for each option of the command)
+def pkglist(  # noqa: PLR0913  (one parameter for each option of the command)
     context: typer.Context,
+    *,
     tree: options.Trees = None,
     values: options.Values = None,
     buildtime: options.Buildtime = False,
@@ -60,8 +61,9 @@ def pkglist(  # noqa: PLR0913, PLR0917  (one parameter for each option of the co
 
 
 @app.command()
-def validate(  # noqa: PLR0913, PLR0917  (one parameter for each option of the command)
+def validate(  # noqa: PLR0913  (one parameter for each option of the command)
     context: typer.Context,
+    *,
     tree: options.Trees = None,
     values: options.Values = None,
     only_runtime: options.OnlyRuntime = False,
@@ -89,6 +91,7 @@ def validate(  # noqa: PLR0913, PLR0917  (one parameter for each option of the c
 
 @app.command()
 def bump(
+    *,
     definition_file: Annotated[
         Path, typer.Option("-f", "--definition-file", help="The definition to change.")
     ] = Path("definition.yaml"),
@@ -108,8 +111,9 @@ def bump(
 
 
 @app.command()
-def render(  # noqa: PLR0913, PLR0917  (one parameter for each option of the command)
+def render(  # noqa: PLR0913  (one parameter for each option of the command)
     context: typer.Context,
+    *,
     packages: Annotated[list[str] | None, typer.Argument(help="category/name[@version]")] = None,
     tree: options.Trees = None,
     values: options.Values = None,

@@ -261,5 +261,5 @@ def _check_word(word: str) -> None:
 def _pass_on(line: str, report: Reporter) -> None:
     """Report what mmdebstrap says about its progress, and its warnings."""
     kind, _, text = line.partition(": ")
-    if kind in {"I", "W", "E"}:
+    if kind in {"I", "W", "E"} and "unsandboxed" not in text:  # true of every private folder
         report(Noted(text, warning=kind != "I"))

@@ -15,8 +15,11 @@ from resolvelib.resolvers import (
 from compiler.resolver.world import Need, Slot, Title, World
 from compiler.spec.package import PackageId, Requirement
 
-_MOST_ROUNDS = 20_000
-"""Where the search gives up; far more than any tree that people wrote ever took."""
+_ROUNDS = 2_000
+"""Where resolvelib gives up, beside three rounds for each package there is."""
+
+_MOST_STATES = 5_000
+"""How many partial answers are tried one by one before there is taken to be none."""
 
 _MOST_PASSES = 20
 """How often versions are narrowed down before the search takes over."""
@@ -139,7 +142,16 @@ def settle(world: World, target: PackageId) -> dict[PackageId, tuple[PackageId, 
 
     Raises `Impossible`.
     """
-    return narrow(world, target) or search(world, target)
+    narrowed = narrow(world, target)
+    if narrowed is not None:
+        return narrowed
+    try:
+        return search(world, target)
+    except Impossible:
+        found = exhaust(world, target)
+        if found is None:
+            raise
+        return found
 
 
 def narrow(world: World, target: PackageId) -> dict[PackageId, tuple[PackageId, ...]] | None:
@@ -176,8 +188,7 @@ def _agree(
             asked = wishes.setdefault(answer[:2], [])
             if need.answers not in asked:
                 asked.append(need.answers)
-        for conflict in world.conflicts(package):
-            excluded.update(world.excluded(package, conflict))
+        excluded |= world.banned(package)
     agreed: dict[Title, PackageId] = {}
     for title, asked in wishes.items():
         suiting = (
@@ -212,13 +223,54 @@ def search(world: World, target: PackageId) -> dict[PackageId, tuple[PackageId, 
     """Try all versions, the newest first, going back on contradictions; raises `Impossible`."""
     resolution = Resolution(_Provider(world), BaseReporter[_Ask, _Pin, Slot]())
     itself = _Ask(target[:2], (target,), Cause(target, Requirement()))
+    rounds = _ROUNDS + 3 * len(world.needs)
     try:
-        pins = resolution.resolve([itself], max_rounds=_MOST_ROUNDS).mapping
+        pins = resolution.resolve([itself], max_rounds=rounds).mapping
     except ResolutionImpossible as error:
         raise Impossible(each for cause in error.causes for each in _told(*cause)) from error
     except ResolutionTooDeep as error:
         raise Impossible(()) from error
     return _choose(world, target, lambda need: pins[need.slot].package)
+
+
+def exhaust(world: World, target: PackageId) -> dict[PackageId, tuple[PackageId, ...]] | None:
+    """Try everything, for resolvelib jumps over an answer now and then; None if there is none.
+
+    Ends after a number of partial answers, so it is exact for small contradictions only.
+    """
+    states: list[_State] = [({target[:2]: target}, world.needs[target])]
+    for _ in range(_MOST_STATES):
+        if not states:
+            return None
+        chosen, needs = states.pop()
+        open_ = [need for need in needs if not _is_met(need, chosen)]
+        if not open_:
+            return _choose(world, target, partial(_met_by, chosen))
+        need, *rest = open_
+        states.extend(
+            ({**chosen, answer[:2]: answer}, (*rest, *world.needs[answer]))
+            for answer in reversed(need.answers)
+            if answer[:2] not in chosen and _goes_with(world, answer, chosen.values())
+        )
+    return None
+
+
+_State = tuple[dict[Title, PackageId], tuple[Need, ...]]
+"""A partial answer, and the needs that may still be open."""
+
+
+def _is_met(need: Need, chosen: Mapping[Title, PackageId]) -> bool:
+    return any(chosen.get(answer[:2]) == answer for answer in need.answers)
+
+
+def _met_by(chosen: Mapping[Title, PackageId], need: Need) -> PackageId:
+    return next(answer for answer in need.answers if chosen.get(answer[:2]) == answer)
+
+
+def _goes_with(world: World, package: PackageId, others: Iterable[PackageId]) -> bool:
+    """Whether no conflict stands between `package` and any of `others`."""
+    own = world.banned(package)
+    return not any(other in own or package in world.banned(other) for other in others)
 
 
 def _told(ask: _Ask, parent: _Pin | None) -> tuple[Cause, ...]:

@@ -67,6 +67,7 @@ class World:
     None where all can be met, but not together."""
     _answers: dict[tuple[str, str, str], tuple[PackageId, ...]] = field(default_factory=dict)
     _users: dict[PackageId, list[PackageId]] = field(default_factory=dict)
+    _banned: dict[PackageId, frozenset[PackageId]] = field(default_factory=dict)
 
     def explore(self, roots: Iterable[PackageId]) -> None:
         """Find all that `roots` can reach, and mark what is hopeless."""
@@ -102,6 +103,13 @@ class World:
     def excluded(self, package: PackageId, conflict: Requirement) -> frozenset[PackageId]:
         """All packages that `conflict` of `package` keeps out; never itself."""
         return frozenset(self.answers(conflict)) - {package}
+
+    def banned(self, package: PackageId) -> frozenset[PackageId]:
+        """All packages that the conflicts of `package` keep out."""
+        if package not in self._banned:
+            each = (self.excluded(package, conflict) for conflict in self.conflicts(package))
+            self._banned[package] = frozenset().union(*each)
+        return self._banned[package]
 
     def conflicts(self, package: PackageId) -> Sequence[Requirement]:
         """What must not be there together with `package`."""

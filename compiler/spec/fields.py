@@ -232,6 +232,8 @@ class Reader:
         if isinstance(value, bool | int | float):
             key = f"{path[-1]}:" if isinstance(path[-1], str) else "-"
             hint = f'write {key} "{WRITTEN}"'
+        elif isinstance(value, dict):
+            hint = "quote text that holds ': '"
         self._note_type(path, "a string", value, hint)
 
     def _note_type(

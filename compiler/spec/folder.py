@@ -63,7 +63,7 @@ class FolderReader:
             return []
         reader = Reader()
         definition = reader.definition(value)
-        if not isinstance(value, dict) or self._refused(reader, rendered):
+        if self._refused(reader, rendered) or not isinstance(value, dict):
             return []
         writing = Writing(rendered.source.path)
         values = {str(key): item for key, item in value.items()}

@@ -86,8 +86,8 @@ class Place:
 def parse(text: str) -> object:
     """Give the first document of `text` as plain values; raises `YamlFaults`.
 
-    Keys of inner maps are as Go types them: whole numbers, and `true` for `y`. Values are text, int, float, bool, None, lists
-    and dicts; the same list or dict stands at every place that names it by an alias.
+    Values are text, int, float, bool, None, lists and dicts; the same list or dict stands at every
+    place that names it by an alias. Keys of inner maps are as Go types them: `true` for `y`.
     """
     root = _compose(text)
     builder = _Builder(root) if "*" not in text else _AliasBuilder(root)

@@ -82,9 +82,10 @@ def test_expressions_choose_among_the_printed_names(
 ) -> None:
     write(tmp_path, {**package("a"), **package("b"), **package("ab")})
 
-    with_a = run(capsys, "tree", "pkglist", "-t", str(tmp_path), "-m", "a")
-    without_version = run(capsys, "tree", "pkglist", "-t", str(tmp_path), "-m", "1.0")
-    with_version = run(capsys, "tree", "pkglist", "-t", str(tmp_path), "-v", "-m", "1.0", "-e", "/a")
+    command = ("tree", "pkglist", "-t", str(tmp_path))
+    with_a = run(capsys, *command, "-m", "a")
+    without_version = run(capsys, *command, "-m", "1.0")
+    with_version = run(capsys, *command, "-v", "-m", "1.0", "-e", "/a")
 
     assert with_a == (0, "c/a\nc/ab\n", "")
     assert without_version == (0, "", "")

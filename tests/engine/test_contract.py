@@ -7,7 +7,7 @@ import pytest
 from compiler.engine import Network, Run
 from compiler.errors import EngineError
 from compiler.events import StepOutput, StepStarted
-from tests.engine.lab import Lab, copy, step
+from tests.engine.lab import Lab, copy
 
 
 def test_a_step_leaves_what_it_wrote(lab: Lab) -> None:

@@ -12,7 +12,7 @@ Check = dict[str, object]
 
 def checks(*kinds: str) -> list[object]:
     """List all checks of these kinds, each as a parameter named by its case and what was run."""
-    found = []
+    found: list[object] = []
     for file in sorted(CASES.glob("*/expected.json")):
         for number, check in enumerate(json.loads(file.read_text())["checks"]):
             if check["kind"] in kinds:

@@ -21,10 +21,9 @@ def body(spec: PackageSpec, *, builder: bool) -> str:
     """Give what luet writes for env, prelude and steps."""
     build = spec.build
     assert build is not None
-    lines = [f"ENV {each}" for each in build.env]
-    for each in build.prelude if builder else build.steps:
-        lines.append(f"RUN {EMPTY_VALUES_OVERRIDE.get(each, each)}")
-    return "\n".join(lines)
+    runs = build.prelude if builder else build.steps
+    env = [f"ENV {each}" for each in build.env]
+    return "\n".join([*env, *(f"RUN {EMPTY_VALUES_OVERRIDE.get(each, each)}" for each in runs)])
 
 
 def written_body(text: str, category: str) -> str:

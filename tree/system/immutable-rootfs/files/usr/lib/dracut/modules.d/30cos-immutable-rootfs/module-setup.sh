@@ -29,5 +29,7 @@ install() {
     mkdir -p "$initdir/$systemdsystemunitdir/initrd-fs.target.requires"
     ln_r "$systemdsystemunitdir/cos-immutable-rootfs.service" \
         "$systemdsystemunitdir/initrd-fs.target.requires/cos-immutable-rootfs.service"
+    # Not /etc/hosts: while an image is built, that is the building machine's.
+    inst_simple "$moddir/hosts" /etc/hosts
     dracut_need_initqueue
 }

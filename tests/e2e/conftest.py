@@ -1,0 +1,53 @@
+"""The `cos` command as users run it, with a store that holds the bootstrapped base."""
+
+import fcntl
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from compiler.store.importer import import_image
+from compiler.store.local import LocalStore
+
+Cos = Callable[..., "subprocess.CompletedProcess[str]"]
+BASES = ("debian:trixie", "debian:bookworm")
+"""The names that trees of these tests give the base; what they test does not depend on which."""
+
+
+@pytest.fixture(scope="session")
+def base_store(tmp_path_factory: pytest.TempPathFactory, base_tar: Path) -> Path:
+    """A store with the base in it, shared by all tests and test processes of a run."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    root = shared / "base-store"
+    with (shared / "base-store.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not root.exists():
+            with LocalStore(root) as store:
+                for name in BASES:
+                    import_image(store, name, f"tar:{base_tar}")
+                store.flush()
+    return root
+
+
+@pytest.fixture
+def cos(base_store: Path) -> Cos:
+    """Run `cos` with the shared store; keyword arguments go to `subprocess.run`."""
+
+    def run(
+        *arguments: str | Path, env: dict[str, str] | None = None, cwd: Path | None = None
+    ) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(  # noqa: S603  (our own command)
+            [sys.executable, "-m", "compiler", *map(str, arguments)],
+            env={**os.environ, "COS_STORE": str(base_store), **(env or {})},
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
