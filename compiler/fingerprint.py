@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 
 from compiler.archive import DEFAULT_EPOCH
 from compiler.context import ContextFile
-from compiler.engine import Network
 from compiler.graph import BuildGraph, BuildNode, NodeId
+from compiler.keys import ArtifactKey, LayerKey
 from compiler.oci import Digest, Platform
 from compiler.spec.package import BuildSpec, PackageId, PackageSpec
-from compiler.store import ArtifactKey, LayerKey
 
 FORMAT = "1"
 """Raised whenever layers would change while their inputs stay; a rise rebuilds everything."""
@@ -30,7 +29,7 @@ class Sources:
     contexts: Mapping[PackageId, Sequence[ContextFile]] = field(default_factory=dict)
     retrieved: Mapping[PackageId, Mapping[str, str]] = field(default_factory=dict)
     epoch: int = DEFAULT_EPOCH
-    network: Network = Network.HOST
+    network: str = "host"
     compression: str = "none"
     values: str = ""
     """A hash of the values files, which the metadata of an artifact records."""
@@ -91,8 +90,8 @@ def _shared(sources: Sources) -> dict[str, str]:
     shared = {"format": FORMAT, "platform": str(sources.platform)}
     if sources.epoch != DEFAULT_EPOCH:
         shared["SOURCE_DATE_EPOCH"] = str(sources.epoch)
-    if sources.network is not Network.HOST:
-        shared["network"] = sources.network.value
+    if sources.network != "host":
+        shared["network"] = sources.network
     return shared
 
 

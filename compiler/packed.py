@@ -7,8 +7,9 @@ from pathlib import Path
 from compiler.archive import Compression
 from compiler.artifact import archive_name
 from compiler.fingerprint import NodeKeys
+from compiler.keys import ArtifactKey
 from compiler.spec.package import PackageId, PackageSpec
-from compiler.store import ArtifactKey, ArtifactRecord, Store
+from compiler.store import ArtifactRecord, Store
 
 
 def artifact_present(

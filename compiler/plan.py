@@ -6,7 +6,7 @@ from enum import Enum
 
 from compiler.fingerprint import NodeKeys
 from compiler.graph import BuildGraph, BuildNode, NodeId
-from compiler.store import ArtifactKey, LayerKey
+from compiler.keys import ArtifactKey, LayerKey
 
 _NAMED = 3
 """How many changed inputs a reason names before it only counts the rest."""

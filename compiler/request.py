@@ -190,7 +190,7 @@ def _sources(
         contexts=contexts,
         retrieved=retrieved,
         epoch=DEFAULT_EPOCH if epoch is None else epoch,
-        network=request.network,
+        network=request.network.value,
         compression=request.compression.value,
         values=_hash_of(request.values),
     )

@@ -142,7 +142,13 @@ def test_every_header_is_read_back_as_it_was_written(
     path: str, uid: int, mtime: int, value: bytes
 ) -> None:
     entry = Entry(
-        path=path, kind=Kind.FILE, mode=0o4755, uid=uid, gid=7, mtime=mtime, xattrs={"user.a": value}
+        path=path,
+        kind=Kind.FILE,
+        mode=0o4755,
+        uid=uid,
+        gid=7,
+        mtime=mtime,
+        xattrs={"user.a": value},
     )
 
     found = read_back(entry)

@@ -125,4 +125,7 @@ def test_the_content_key_does_not_know_how_the_layers_below_came_about() -> None
 def test_the_keys_of_a_known_tree_stay_as_they_are() -> None:
     """A change here makes every user rebuild: it needs a line in CHANGELOG.md."""
     assert {node.package.name: each.layer[:16] for node, each in keys(TREE).items()} == {
-        "base": "5eaf6ad561b536b8", "login": "caf83d0acd830b32", "tools": "36752bfe6dab130e"}
+        "base": "5eaf6ad561b536b8",
+        "login": "caf83d0acd830b32",
+        "tools": "36752bfe6dab130e",
+    }

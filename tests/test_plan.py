@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from compiler.graph import BuildGraph, NodeId
+from compiler.keys import ArtifactKey
 from compiler.plan import Action, Present, make_plan
-from compiler.store import ArtifactKey
 from tests.factories import graph_of, keys_of, node_of
 
 TREE = {"base": [], "tools": [], "login": ["base"]}

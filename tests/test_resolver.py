@@ -33,6 +33,11 @@ class Shelf:
             for name, _, words in (line.partition(":") for line in lines)
         }
 
+        self._claims: dict[tuple[str, str], list[tuple[PackageId, Requirement]]] = {}
+        for each, words in self._words.items():
+            for claim in (wish(word[1:]) for word in words if word[0] == "="):
+                self._claims.setdefault((claim.category, claim.name), []).append((each, claim))
+
     def versions(self, category: str, name: str) -> Collection[PackageId]:
         return [each for each in self._words if each[:2] == (category, name)]
 
@@ -43,17 +48,7 @@ class Shelf:
         return [wish(word[1:]) for word in self._words[package] if word[0] == "!"]
 
     def providers(self, category: str, name: str) -> Collection[tuple[PackageId, Requirement]]:
-        claims = (
-            (each, wish(word[1:]))
-            for each in self._words
-            for word in self._words[each]
-            if word[0] == "="
-        )
-        return [
-            (each, claim)
-            for each, claim in claims
-            if (claim.category, claim.name) == (category, name)
-        ]
+        return self._claims.get((category, name), [])
 
     def location(self, package: PackageId, requirement: Requirement) -> Location | None:
         words = [word.lstrip("!") for word in self._words[package]]

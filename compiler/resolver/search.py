@@ -15,8 +15,8 @@ from resolvelib.resolvers import (
 from compiler.resolver.world import Need, Slot, Title, World
 from compiler.spec.package import PackageId, Requirement
 
-_ROUNDS = 2_000
-"""Where resolvelib gives up, beside three rounds for each package there is."""
+_ROUNDS = 500
+"""Where resolvelib gives up, beside one round for each package there is."""
 
 _MOST_STATES = 5_000
 """How many partial answers are tried one by one before there is taken to be none."""
@@ -223,7 +223,7 @@ def search(world: World, target: PackageId) -> dict[PackageId, tuple[PackageId, 
     """Try all versions, the newest first, going back on contradictions; raises `Impossible`."""
     resolution = Resolution(_Provider(world), BaseReporter[_Ask, _Pin, Slot]())
     itself = _Ask(target[:2], (target,), Cause(target, Requirement()))
-    rounds = _ROUNDS + 3 * len(world.needs)
+    rounds = _ROUNDS + len(world.needs)
     try:
         pins = resolution.resolve([itself], max_rounds=rounds).mapping
     except ResolutionImpossible as error:

@@ -4,16 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NewType, Protocol
+from typing import Protocol
 
 from compiler.archive import Clamp, Entry
+from compiler.keys import ArtifactKey, LayerKey
 from compiler.oci import Digest, Image
-
-LayerKey = NewType("LayerKey", str)
-"""Names a node by everything that can change its layers; 64 hexadecimal digits."""
-
-ArtifactKey = NewType("ArtifactKey", str)
-"""Names an artifact by its layer key and everything that packing uses; 64 hexadecimal digits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.errors import CompilerError
+from compiler.keys import LayerKey
 from compiler.oci import Digest, digest_of, hex_of, parse_digest
-from compiler.store import LayerKey, NodeRecord, Removed
+from compiler.store import NodeRecord, Removed
 from compiler.store.files import (
     file_name,
     mounts_below,

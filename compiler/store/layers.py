@@ -94,7 +94,9 @@ def measure(folder: Path, clamp: Clamp) -> tuple[Digest, tuple[Entry, ...]]:
     digests = content.digests
     with collector_paused():
         entries = tuple(
-            _with_digest(entry, digests.get(entry.path, _EMPTY)) if entry.kind is Kind.FILE else entry
+            _with_digest(entry, digests.get(entry.path, _EMPTY))
+            if entry.kind is Kind.FILE
+            else entry
             for entry in found
         )
     return Digest(f"sha256:{sink.hash.hexdigest()}"), entries

@@ -27,8 +27,9 @@ from typing import Self
 
 from compiler.archive import Clamp, Entry
 from compiler.errors import ImageError, StoreError
+from compiler.keys import ArtifactKey, LayerKey
 from compiler.oci import Descriptor, Digest, Image, parse_reference
-from compiler.store import ArtifactKey, ArtifactRecord, LayerKey, NodeRecord, Removed
+from compiler.store import ArtifactRecord, NodeRecord, Removed
 from compiler.store.collect import collect, find_faults
 from compiler.store.files import (
     Lock,

@@ -8,8 +8,9 @@ from uuid import uuid4
 
 from compiler.archive import Clamp, Entry
 from compiler.errors import StoreError
+from compiler.keys import ArtifactKey, LayerKey
 from compiler.oci import Digest, Image, parse_reference
-from compiler.store import ArtifactKey, ArtifactRecord, LayerKey, NodeRecord, Removed
+from compiler.store import ArtifactRecord, NodeRecord, Removed
 from compiler.store.layers import measure, settle
 from compiler.store.records import needed_nodes
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
+from compiler.keys import ArtifactKey, LayerKey
 from compiler.oci import Digest, parse_digest
-from compiler.store import ArtifactKey, ArtifactRecord, LayerKey, NodeRecord
+from compiler.store import ArtifactRecord, NodeRecord
 
 
 def node_to_json(record: NodeRecord) -> dict[str, object]:

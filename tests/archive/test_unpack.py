@@ -34,7 +34,9 @@ def target(tmp_path: Path) -> Path:
 def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", data: bytes = b"") -> bytes:
     info = tarfile.TarInfo(name)
     info.type, info.linkname, info.size, info.mode = kind, link, len(data), 0o755
-    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape") + data + bytes(-len(data) % 512)
+    return (
+        info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape") + data + bytes(-len(data) % 512)
+    )
 
 
 def archive(tmp_path: Path, *parts: bytes, end: bytes = bytes(1024)) -> Path:

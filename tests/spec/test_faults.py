@@ -53,8 +53,8 @@ def test_all_faults_of_a_tree_are_told_at_once_sorted_by_place(tmp_path: Path) -
         "a/p/build.yaml:1:8: 'steps' must be a list of strings, not a string "
         "(write it as a list: one line for each, starting with '- ')",
         "a/p/build.yaml:2:8: 'image' must be a string, not a list",
-        'b/p/definition.yaml:1:7: \'name\' must be a string, not a number (write name: "1")',
-        'b/p/definition.yaml:2:10: \'version\' must be a string, not a number (write version: "2")',
+        "b/p/definition.yaml:1:7: 'name' must be a string, not a number (write name: \"1\")",
+        "b/p/definition.yaml:2:10: 'version' must be a string, not a number (write version: \"2\")",
     ]
 
 

@@ -79,7 +79,9 @@ def test_a_slip_is_recognised_and_a_word_of_its_own_is_not() -> None:
     assert closest("colour", known) is None
 
 
-YAML_LIKE = st.text(alphabet=string.ascii_letters + "0123 :-[]{}&*!|>'\"%@#\n\t,?\\~<.", max_size=60)
+YAML_LIKE = st.text(
+    alphabet=string.ascii_letters + "0123 :-[]{}&*!|>'\"%@#\n\t,?\\~<.", max_size=60
+)
 
 
 @given(st.one_of(YAML_LIKE, st.text(max_size=60)))

@@ -8,8 +8,9 @@ import pytest
 
 from compiler.archive import DEFAULT_EPOCH, Clamp, Entry, Kind
 from compiler.errors import StoreError
+from compiler.keys import ArtifactKey, LayerKey
 from compiler.oci import Digest
-from compiler.store import ArtifactKey, ArtifactRecord, LayerKey, NodeRecord, Store
+from compiler.store import ArtifactRecord, NodeRecord, Store
 from compiler.store.local import LocalStore
 from compiler.store.memory import MemoryStore
 
@@ -32,7 +33,9 @@ def add_layer(store: Store, **files: str) -> Digest:
         return store.add_layer(changes, Clamp())
 
 
-def node(key: str, *layers: Digest, needs: tuple[str, ...] = (), package: str = "a/b") -> NodeRecord:
+def node(
+    key: str, *layers: Digest, needs: tuple[str, ...] = (), package: str = "a/b"
+) -> NodeRecord:
     return NodeRecord(
         key=LayerKey(key * 64),
         content=f"content of {key}",

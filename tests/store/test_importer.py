@@ -14,7 +14,7 @@ from compiler.archive.scan import entries_of
 from compiler.archive.tar import folder_content, write_layer
 from compiler.errors import CompilerError, ImageError
 from compiler.oci import Platform, digest_of
-from compiler.store.images import ImageConfig, host_platform
+from compiler.store.images import host_platform
 from compiler.store.importer import import_image
 from compiler.store.local import LocalStore
 
@@ -53,7 +53,9 @@ class Layout:
         (self.folder / "blobs" / "sha256" / digest[7:]).write_bytes(data)
         return {"mediaType": media_type, "digest": digest, "size": len(data), **more}
 
-    def image(self, layer: bytes, config: Mapping[str, object], **more: object) -> dict[str, object]:
+    def image(
+        self, layer: bytes, config: Mapping[str, object], **more: object
+    ) -> dict[str, object]:
         full = {**config, "rootfs": {"type": "layers", "diff_ids": [digest_of(layer)]}}
         manifest = {
             "schemaVersion": 2,
@@ -233,7 +235,7 @@ def test_what_cannot_be_a_source_is_refused(
         f"{tmp_path}: the store itself lies in this folder"
     )
     assert failure(store, f"tar:{tmp_path}/text") == (
-        f"{tmp_path}/text: a header is damaged: bad checksum"
+        f"{tmp_path}/text: a header is damaged: invalid header"
     )
     assert failure(store, f"oci:{layout.folder}") == (
         f"{layout.folder}: it holds several images (oci:{layout.folder}:TAG, one of x, y)"
@@ -253,16 +255,15 @@ def test_what_cannot_be_a_source_is_refused(
 def test_other_tools_read_the_store(store: LocalStore, root: Path, tmp_path: Path) -> None:
     import_image(store, "debian:trixie", f"dir:{root}")
     full = "docker.io/library/debian:trixie"
-    copied = tmp_path / "copied.tar"
 
-    run("skopeo", "copy", "-q", f"oci:{store.root}:{full}", f"docker-archive:{copied}:x/y:z")
+    inspected = json.loads(run("skopeo", "inspect", "--config", f"oci:{store.root}:{full}"))
+    run("skopeo", "copy", "-q", f"oci:{store.root}:{full}", f"dir:{tmp_path}/copied")
     listed = run("umoci", "ls", "--layout", str(store.root))
-    image = import_image(store, "again", f"docker-archive:{copied}")
 
+    image = store.image("debian:trixie")
+    assert image is not None
+    assert inspected["rootfs"]["diff_ids"] == list(image.layers)
     assert listed == f"{full}\n"
-    first = store.image("debian:trixie")
-    assert first is not None
-    assert image.layers == first.layers
 
 
 @pytest.mark.container
@@ -291,7 +292,3 @@ def test_gnu_tar_reads_xattrs_and_capabilities(tmp_path: Path, root: Path) -> No
 
 def run(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-def test_a_config_without_a_shell_gets_the_usual_one() -> None:
-    assert ImageConfig(platform=AMD).shell == ("/bin/sh", "-c")

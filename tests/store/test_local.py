@@ -16,8 +16,9 @@ from compiler.archive import Clamp
 from compiler.archive.compress import decompressed
 from compiler.archive.scan import entries_of
 from compiler.errors import ExitCode, StoreError
+from compiler.keys import LayerKey
 from compiler.oci import Digest, Platform, hex_of
-from compiler.store import LayerKey, NodeRecord
+from compiler.store import NodeRecord
 from compiler.store.images import ImageConfig
 from compiler.store.local import LocalStore, default_store_path
 
