@@ -31,6 +31,9 @@ BUILD_FLAGS = $(TREE_FLAGS) $(foreach file,$(VALUES) $(CHANNEL_VALUES),--values 
     $(if $(CONCURRENCY),--concurrency $(CONCURRENCY)) $(if $(BACKEND),--backend $(BACKEND)) \
     $(if $(REPO_CACHE),--image-repository $(REPO_CACHE)) $(BUILD_ARGS)
 
+CREATE_REPO = $(COS) create-repo $(TREE_FLAGS) --packages $(DESTINATION) --output $(DESTINATION) \
+    --name cos --descr 'cos-toolkit for $(FLAVOR)' --type http --tree-compression zstd --meta-compression zstd
+
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test build-tree base-image create-repo test test-unit check format docs bench lock \
     clean distclean
@@ -68,7 +71,7 @@ build-tree: setup base-image ## Compile TREE for FLAVOR into DESTINATION, with a
 	@$(if $(CHANNEL_VALUES),printf 'release_repository: %s\n' '$(FINAL_REPO)' > $(CHANNEL_VALUES),:)
 	@echo 'build-tree: compiling $(or $(PACKAGES),everything) of $(TREE) for $(FLAVOR) into $(DESTINATION)/'
 	$(COS) build $(BUILD_FLAGS) $(or $(PACKAGES),--all)
-	@$(MAKE) --no-print-directory create-repo
+	$(CREATE_REPO)
 
 base-image: setup
 	@case '$(IMAGE)' in \
@@ -79,8 +82,7 @@ base-image: setup
 
 create-repo: setup ## Write the repository of what is in DESTINATION
 	@echo 'create-repo: the repository of $(DESTINATION)/'
-	$(COS) create-repo $(TREE_FLAGS) --packages $(DESTINATION) --output $(DESTINATION) --name cos \
-	    --descr 'cos-toolkit for $(FLAVOR)' --type http --tree-compression zstd --meta-compression zstd
+	$(CREATE_REPO)
 
 test: setup-test ## Run all tests but those that boot machines; needs root or user namespaces
 	@echo 'test: everything but what boots a machine'

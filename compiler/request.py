@@ -107,6 +107,7 @@ def _top(tree: Tree, packages: set[PackageId]) -> set[PackageId]:
 
 def plan_request(tree: Tree, request: Request, store: Store) -> Planned:
     """Decide what has to be done for a request; reads, but changes nothing."""
+    _check_destination(request.destination)
     targets = targets_of(tree, request)
     choices = choose(tree, targets)
     built = _requirements(choices, targets) if request.only_requirements else targets
@@ -135,6 +136,12 @@ def plan_request(tree: Tree, request: Request, store: Store) -> Planned:
         images=images,
         contexts=contexts,
     )
+
+
+def _check_destination(destination: Path) -> None:
+    """Refuse a destination that cannot be a folder, before anything is built for it."""
+    if destination.exists() and not destination.is_dir():
+        raise UsageError(f"{destination}: is not a folder", hint="name another --destination")
 
 
 def _requirements(choices: Choices, targets: Sequence[PackageId]) -> tuple[PackageId, ...]:

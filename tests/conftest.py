@@ -2,13 +2,14 @@
 
 import fcntl
 import os
-import subprocess
+import shutil
 from pathlib import Path
 
 import pytest
 
 from compiler.engine.bootstrap import base_system, bootstrap
 from compiler.events import silent
+from compiler.process import Command, run
 
 CHECKOUT = Path(__file__).parent.parent
 
@@ -40,8 +41,9 @@ def base_image(test_cache: Path, base_tar: Path) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
             part = test_cache / "trixie.part"
-            subprocess.run(["rm", "-rf", str(part)], check=True)
+            shutil.rmtree(part, ignore_errors=True)
             part.mkdir()
-            subprocess.run(["tar", "--numeric-owner", "-xpf", base_tar, "-C", part], check=True)
+            argv = ("tar", "--numeric-owner", "-xpf", str(base_tar), "-C", str(part))
+            run(Command(argv=argv)).check()
             part.rename(folder)
     return folder

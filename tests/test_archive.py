@@ -36,7 +36,7 @@ def test_entries_are_sorted_by_the_bytes_of_their_path(tmp_path: Path) -> None:
     for name in ("a", "a-b", "ä", "Z"):
         (tmp_path / name).mkdir()
     (tmp_path / "a" / "b").touch()
-    os.mkdir(os.fsencode(tmp_path) + b"/\xff")
+    (tmp_path / "\udcff").mkdir()
 
     entries = entries_of(tmp_path, Clamp())
 
@@ -260,8 +260,12 @@ def test_an_empty_content_can_be_compressed(tmp_path: Path, compression: Compres
 def test_a_file_that_could_not_be_finished_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("before")
 
-    with pytest.raises(ValueError, match="stop"), atomic_file(tmp_path / "file") as file:
-        file.write(b"after")
-        raise ValueError("stop")
+    def write_and_stop() -> None:
+        with atomic_file(tmp_path / "file") as file:
+            file.write(b"after")
+            raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        write_and_stop()
 
     assert [each.read_text() for each in tmp_path.iterdir()] == ["before"]

@@ -1,19 +1,16 @@
 """Programs are started, listened to, and never outlive us."""
 
 import io
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from compiler.errors import Interrupted, OutsideError
 from compiler.process import Command, Finished, Running, companion, run, which
+from tests.processes import processes, python, wait_for
 
 
 def shell(text: str, *, timeout: float | None = None, family: bool = False) -> Command:
@@ -152,7 +149,7 @@ def test_an_exception_of_the_listener_ends_the_program() -> None:
     def refuse(_line: str) -> None:
         raise ValueError
 
-    with pytest.raises(ValueError, match="^$"):
+    with pytest.raises(ValueError, match=r"^$"):
         run(shell("echo 1; sleep 5014"), on_line=refuse)
 
     wait_for(lambda: not processes("5014"))
@@ -160,7 +157,7 @@ def test_an_exception_of_the_listener_ends_the_program() -> None:
 
 def test_a_program_ends_when_we_are_killed() -> None:
     script = "from compiler.process import *; run(Command(argv=('sleep', '5015')))"
-    with subprocess.Popen([sys.executable, "-c", script]) as starter:
+    with python(script) as starter:
         wait_for(lambda: len(processes("5015\0")) == 1)
         starter.kill()
 
@@ -187,23 +184,3 @@ def test_a_companion_that_fails_is_an_error() -> None:
         let_go()
 
     assert str(caught.value) == "echo failed with exit code 1\n    no"
-
-
-def processes(text: str) -> list[int]:
-    """Find the processes, other than this one, whose command line holds `text`."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if text in (folder / "cmdline").read_text() and int(folder.name) != os.getpid():
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 10) -> None:
-    """Wait until something holds; fails after some seconds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)

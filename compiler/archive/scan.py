@@ -50,7 +50,7 @@ def entries_of(folder: Path, clamp: Clamp) -> list[Entry]:
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Keep Python from looking for garbage while ten thousands of entries are made: half the time."""
+    """Keep Python from looking for garbage while many entries are made: half of the time."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -58,6 +58,7 @@ def _listen() -> None:
 
 def _run(arguments: list[str]) -> int:
     """Run the command that `arguments` name; returns its exit code."""
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # start-up: no entry points
     settings, rest = take_settings(arguments, os.environ)
     if settings.version:
         _print(f"cos {importlib.import_module('compiler').__version__}")

@@ -21,9 +21,8 @@ _SIGNS_OF_THE_DAY = (
     "etc/hostname",
     "etc/resolv.conf",
     "var/cache/ldconfig/aux-cache",
-    "var/cache/apt/*.bin",
+    "var/cache/apt/*",
     "var/cache/debconf/*-old",
-    "var/lib/apt/extended_states.lock",
     "var/lib/apt/lists/*",
     "var/lib/dbus/machine-id",
     "var/lib/dpkg/*-old",
@@ -36,9 +35,13 @@ _CLEAN = "\n".join(
     (
         'cd "$1" || exit 1',
         *(f"rm -rf {pattern}" for pattern in _SIGNS_OF_THE_DAY),
+        "mkdir -p var/cache/apt/archives/partial var/lib/apt/lists/partial",
         "if [ -e etc/machine-id ]; then : > etc/machine-id; fi",
     )
 )
+"""The shell's hook in the new root. What mmdebstrap itself cleans, it leaves to the sandbox's user
+if that one could reach our folder, which must not show."""
+
 _WRONG_NAMES = (
     ("404  Not Found", "the mirror does not have it"),
     ("Unable to locate package", "a package is unknown"),
@@ -218,7 +221,7 @@ def _arguments(
     options = [
         f"--variant={system.variant}",
         "--format=tar",
-        "--skip=output/dev",
+        "--skip=output/dev,cleanup/apt",
         f"--keyring={distribution.keyring}",
     ]
     if system.include:

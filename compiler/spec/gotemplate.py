@@ -15,7 +15,7 @@ from gotpl.funcs.sprig.strings import repeat
 MAX_OUTPUT = 16 * 1024 * 1024
 """Characters that one template may write, the size of the largest spec that is read."""
 
-MAX_TURNS = 1_000_000
+MAX_TURNS = 100_000
 """Turns of all loops, and calls of functions, of one template."""
 
 MAX_INCLUDES = 1000

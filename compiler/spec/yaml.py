@@ -157,14 +157,16 @@ def _compose(text: str) -> Node | None:
         # only the first document is read, as by Go: what follows it does not have to be YAML
         return composer.get_node() if composer.check_node() else None
     except MarkedYAMLError as error:
-        raise YamlFaults(_marked_fault(error)) from None
+        raise YamlFaults(_marked_fault(text, error)) from None
     except (YAMLError, UnicodeEncodeError) as error:
         raise YamlFaults(_reader_fault(text, error)) from None
 
 
-def _marked_fault(error: MarkedYAMLError) -> Fault:
+def _marked_fault(text: str, error: MarkedYAMLError) -> Fault:
     mark = error.problem_mark or error.context_mark
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    if line > text.count("\n") + 1:  # libyaml counts a line that ends without a line feed
+        line, column = _line_and_column(text, len(text))
     problem = error.problem or error.context or "cannot be parsed"
     context = f" {error.context}" if error.context and error.problem else ""
     return Fault(line, column, f"is not YAML: {problem}{context}", _syntax_hint(problem))

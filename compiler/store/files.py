@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from compiler.oci import digest_of, hex_of
 
 _LONGEST_NAME = 200
 _PRIVATE = 0o700
+_ESCAPED = re.compile(rb"\\([0-7]{3})")
+"""How mountinfo writes blanks and the like: `\\040`."""
 
 
 @contextmanager
@@ -104,8 +107,8 @@ def mounts_below(path: Path) -> bool:
     """Whether something is mounted in a folder (`/proc/self/mountinfo`, proc(5))."""
     prefix = os.fsencode(path.resolve()) + b"/"
     for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
-        point = line.split(b" ")[4].decode("unicode_escape").encode("latin-1") + b"/"
-        if point.startswith(prefix):
+        point = _ESCAPED.sub(lambda found: bytes([int(found[1], 8)]), line.split(b" ")[4])
+        if (point + b"/").startswith(prefix):
             return True
     return False
 

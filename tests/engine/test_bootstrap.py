@@ -1,5 +1,6 @@
 """Base systems come out of signed packages, the same bytes every time."""
 
+import hashlib
 import tarfile
 from pathlib import Path
 
@@ -82,10 +83,16 @@ def test_the_same_packages_give_the_same_bytes(base_tar: Path, tmp_path: Path) -
         expected = tmp_path / "third.tar"
         bootstrap(base_system("debian:trixie"), expected, events.append)
 
-    assert made.tar.read_bytes() == expected.read_bytes()
+    assert digest(made.tar) == digest(expected)
     assert "apt" in dict(made.packages)
     assert Noted("installing essential packages...") in events
     assert {path.name for path in tmp_path.iterdir()} <= {"again.tar", "third.tar"}
+
+
+def digest(path: Path) -> str:
+    """Hash a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @pytest.mark.container

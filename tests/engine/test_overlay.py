@@ -2,13 +2,10 @@
 
 import ctypes
 import os
+import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -19,7 +16,9 @@ from compiler.engine.namespace import prepare
 from compiler.engine.overlay import OverlayEngine
 from compiler.errors import EngineError, Interrupted
 from compiler.events import StepOutput
+from compiler.process import Command, run
 from tests.engine.lab import Built, Lab, copy, step
+from tests.processes import processes, python, wait_for
 
 pytestmark = pytest.mark.container
 
@@ -158,7 +157,7 @@ def test_steps_have_an_own_loopback_only_without_network(containers: Lab) -> Non
 
 
 def test_steps_have_the_network_of_the_host_by_default(containers: Lab) -> None:
-    ours = os.readlink("/proc/self/ns/net")
+    ours = str(Path("/proc/self/ns/net").readlink())
 
     assert said(containers.build("readlink /proc/self/ns/net")) == [ours]
 
@@ -204,11 +203,9 @@ def test_a_root_that_hides_the_usual_places_gets_them_too(containers: Lab) -> No
 def test_an_empty_root_gets_no_mount_points(containers: Lab) -> None:
     static = containers.new("static")
     (static / "bin").mkdir()
-    subprocess.run(
-        ["gcc", "-static", "-x", "c", "-o", str(static / "bin/true"), "-"],
-        input=b"int main(void) { return 0; }",
-        check=True,
-    )
+    (static / "true.c").write_text("int main(void) { return 0; }")
+    program = str(static / "bin/true")
+    run(Command(argv=("gcc", "-static", "-o", program, str(static / "true.c")))).check()
 
     built = containers.build(Run(argv=("/bin/true",), text="true"), root=(containers.add(static),))
 
@@ -334,7 +331,7 @@ def test_a_cache_does_not_lead_elsewhere(containers: Lab) -> None:
 def test_an_archive_is_unpacked_if_asked(containers: Lab) -> None:
     folder = containers.new("context")
     (folder / "file").write_text("1")
-    subprocess.run(["tar", "-C", folder, "-czf", folder / "a.tgz", "file"], check=True)
+    run(Command(argv=("tar", "-C", str(folder), "-czf", str(folder / "a.tgz"), "file"))).check()
     add = CopyFiles(
         folder=folder, sources=("a.tgz", "file"), destination="/srv/", text="add", extract=True
     )
@@ -344,7 +341,7 @@ def test_an_archive_is_unpacked_if_asked(containers: Lab) -> None:
 
 def test_requests_run_at_the_same_time(containers: Lab) -> None:
     gate = CacheMount(target="/gate", cache="gate")
-    wait = "touch /gate/{0}; for i in $(seq 100); do [ -e /gate/{1} ] && exit 0; sleep 0.1; done; exit 1"
+    wait = "touch /gate/{0}; timeout 20 sh -c 'until [ -e /gate/{1} ]; do sleep 0.1; done'"
     texts = [wait.format("a", "b"), wait.format("b", "a")]
     requests = [containers.request(step(text, mounts=(gate,))) for text in texts]
     failures: list[Exception] = []
@@ -385,7 +382,7 @@ def test_a_killed_builder_leaves_no_process_and_no_mount(tmp_path: Path, base_im
         f"lab.use_overlay(Path({str(base_image)!r}))\n"
         "lab.build('setsid sleep 4713 & sleep 4713')\n"
     )
-    with subprocess.Popen([sys.executable, "-c", script]) as builder:
+    with python(script) as builder:
         wait_for(lambda: len(processes("sleep\0004713")) == 2)
         builder.send_signal(signal.SIGKILL)
 
@@ -418,31 +415,11 @@ def build_as_nobody(folder: Path, tar: Path) -> None:
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1)
     base = folder / "base"
     base.mkdir()
-    subprocess.run(["tar", "--no-same-owner", "-xf", tar, "-C", base], check=True)
+    run(Command(argv=("tar", "--no-same-owner", "-xf", str(tar), "-C", str(base)))).check()
     prepare.cache_clear()
     lab = Lab(folder)
     lab.use_overlay(base)
     built = lab.build("id -u; rm -rf /etc/dpkg; mkdir /etc/dpkg; echo 1 > /etc/dpkg/x; rm -r /opt")
     assert said(built) == ["0"]
     assert built.paths() == {"etc": "/", "etc/dpkg": "/!", "etc/dpkg/x": "file", "opt": "!"}
-    subprocess.run(["rm", "-rf", base, lab.folder], check=False)
-
-
-def processes(text: str) -> list[int]:
-    """Find the processes whose command line holds `text`."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if text in (folder / "cmdline").read_text():
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 10) -> None:
-    """Wait until something holds; fails after some seconds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    shutil.rmtree(base)

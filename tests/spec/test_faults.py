@@ -87,7 +87,7 @@ def test_exploding_aliases_are_stopped_early(tmp_path: Path) -> None:
     write(tmp_path, definition="\n".join(lines))
 
     assert messages(tmp_path) == [
-        "p/definition.yaml:7:5: aliases stand for more than 1000000 values"
+        "p/definition.yaml:6:5: aliases stand for more than 1000000 values"
     ]
 
 

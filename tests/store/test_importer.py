@@ -291,4 +291,5 @@ def test_gnu_tar_reads_xattrs_and_capabilities(tmp_path: Path, root: Path) -> No
 
 
 def run(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return done.stdout

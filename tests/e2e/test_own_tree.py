@@ -1,0 +1,293 @@
+"""Our own tree: every flavour loads and resolves, and the Debian one builds into a whole system."""
+
+import fcntl
+import lzma
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from compiler.resolver import resolve_each
+from compiler.tree import load_tree
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+FLAVOURS = ("debian", "fedora", "opensuse", "ubuntu")
+SMALL = (
+    "system/cloud-config",
+    "system/cos-features",
+    "system/cos-setup",
+    "system/grub-config",
+    "system/immutable-rootfs",
+    "utils/installer",
+)
+ARTIFACTS = {
+    "base-distro-0.20261123",
+    "cloud-config-system-0.1.0",
+    "cos-container-system-0.1.0",
+    "cos-features-system-0.1.0",
+    "cos-img-recovery-0.1.0",
+    "cos-recovery-0.1.0",
+    "cos-root-system-0.1.0",
+    "cos-setup-system-0.1.0",
+    "cos-system-0.1.0",
+    "grub-config-system-0.1.0",
+    "immutable-rootfs-system-0.1.0",
+    "installer-utils-0.1.0",
+}
+
+
+def cos(*arguments: str) -> subprocess.CompletedProcess[str]:
+    program = Path(sys.executable).with_name("cos")
+    return subprocess.run([program, *arguments], cwd=CHECKOUT, capture_output=True, text=True)
+
+
+def values(flavour: str) -> str:
+    return f"specs/flavours/{flavour}.yaml"
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_every_flavour_renders_and_resolves_without_a_doubt(flavour: str) -> None:
+    done = cos("tree", "validate", "--tree", "tree", "--values", values(flavour))
+
+    assert (done.returncode, done.stdout.count("error"), done.stderr.count("warning")) == (0, 0, 0)
+
+
+@dataclass(frozen=True)
+class BuiltTree:
+    """The folder of artifacts, and what the second build said."""
+
+    folder: Path
+    second: str
+
+    def archive(self, name: str) -> Path:
+        return self.folder / f"{name}.package.tar.zst"
+
+    def members(self, name: str) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+        with (
+            self.archive(name).open("rb") as file,
+            zstandard.ZstdDecompressor().stream_reader(file) as content,
+            tarfile.open(fileobj=content, mode="r|") as archive,
+        ):
+            for member in archive:
+                yield archive, member
+
+
+def make_build_tree(folder: Path) -> str:
+    argv = ["make", "-o", "setup", "build-tree", f"DESTINATION={folder}"]
+    done = subprocess.run(argv, cwd=CHECKOUT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> BuiltTree:
+    """Build the tree once for all workers, into the checkout's own store."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder = shared / "own-tree"
+    with (shared / "own-tree.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        make_build_tree(folder)
+        return BuiltTree(folder, make_build_tree(folder))
+
+
+@dataclass(frozen=True)
+class Root:
+    """The members of a root tree by path, and the contents of some small ones."""
+
+    members: Mapping[str, tarfile.TarInfo]
+    texts: Mapping[str, str]
+    initrd: bytes
+
+
+@pytest.fixture(scope="session")
+def root(built: BuiltTree) -> Root:
+    members, texts, initrd = {}, {}, b""
+    for archive, member in built.members("cos-system-0.1.0"):
+        members[member.name] = member
+        if member.name.startswith("boot/initrd-"):
+            initrd = _content(archive, member)
+        elif member.name in {"etc/os-release", "etc/machine-id", "etc/shadow"}:
+            texts[member.name] = _content(archive, member).decode()
+    return Root(members, texts, initrd)
+
+
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = archive.extractfile(member)
+    assert file is not None
+    return file.read()
+
+
+def cpio_members(data: bytes) -> dict[str, bytes]:
+    """Read a cpio archive of the `newc` form (cpio(5)): path to content."""
+    found, at = {}, 0
+    while data[at : at + 6] == b"070701":
+        size = int(data[at + 54 : at + 62], 16)
+        name_size = int(data[at + 94 : at + 102], 16)
+        name = data[at + 110 : at + 110 + name_size - 1].decode()
+        start = at + (110 + name_size + 3) // 4 * 4
+        if name == "TRAILER!!!":
+            break
+        found[name] = data[start : start + size]
+        at = start + (size + 3) // 4 * 4
+    return found
+
+
+@pytest.mark.container
+@pytest.mark.xdist_group("own-tree")
+def test_every_package_of_the_tree_becomes_an_artifact_in_a_repository(built: BuiltTree) -> None:
+    names = {path.name for path in built.folder.iterdir()}
+
+    assert {each for each in ARTIFACTS if f"{each}.package.tar.zst" in names} == ARTIFACTS
+    assert {"repository.yaml", "tree.tar.zst", "repository.meta.yaml.tar.zst"} <= names
+
+
+@pytest.mark.container
+@pytest.mark.xdist_group("own-tree")
+def test_a_second_build_of_the_tree_does_nothing(built: BuiltTree) -> None:
+    assert "nothing to do: 12 packages are built and unchanged" in built.second
+
+
+@pytest.mark.container
+@pytest.mark.xdist_group("own-tree")
+def test_the_system_is_a_whole_root_with_kernel_and_initrd(root: Root) -> None:
+    kernel, initrd = root.members["boot/vmlinuz"], root.members["boot/initrd"]
+    version = kernel.linkname.removeprefix("vmlinuz-")
+
+    assert initrd.linkname == f"initrd-{version}"
+    assert {f"boot/vmlinuz-{version}", f"boot/initrd-{version}"} <= root.members.keys()
+    assert f"usr/lib/modules/{version}/modules.dep" in root.members
+    assert root.members["usr/sbin/init"].linkname.endswith("systemd")
+    for path in ("usr/sbin/sshd", "usr/bin/python3", "usr/sbin/mkfs.ext4", "usr/bin/rsync"):
+        assert path in root.members
+
+
+@pytest.mark.container
+@pytest.mark.xdist_group("own-tree")
+def test_the_system_is_named_after_its_package(root: Root) -> None:
+    assert root.texts["etc/os-release"].splitlines() == [
+        'NAME="cOS"',
+        'ID="cos"',
+        'ID_LIKE="debian"',
+        'VERSION="0.1.0"',
+        'VERSION_ID="0.1.0"',
+        'PRETTY_NAME="cOS v0.1.0"',
+        'ANSI_COLOR="0;32"',
+    ]
+
+
+@pytest.mark.container
+@pytest.mark.xdist_group("own-tree")
+def test_the_system_keeps_the_folders_that_are_mounted_over_but_nothing_in_them(root: Root) -> None:
+    folders = ("dev", "proc", "run", "sys", "tmp")
+
+    assert [each for each in folders if each in root.members] == list(folders)
+    assert [path for path in root.members if path.startswith(tuple(f"{f}/" for f in folders))] == []
+    assert oct(root.members["tmp"].mode) == "0o1777"
+
+
+@pytest.mark.container
+@pytest.mark.xdist_group("own-tree")
+def test_the_configuration_is_readable_by_root_alone(root: Root) -> None:
+    files = [member for path, member in root.members.items() if path.startswith("system/oem/")]
+
+    assert [Path(each.name).name for each in files] == [
+        "00_rootfs.yaml",
+        "01_defaults.yaml",
+        "02_upgrades.yaml",
+        "03_branding.yaml",
+        "04_accounting.yaml",
+        "05_network.yaml",
+        "06_recovery.yaml",
+    ]
+    assert {(each.mode, each.uid, each.gid) for each in files} == {(0o600, 0, 0)}
+
+
+@pytest.mark.container
+@pytest.mark.xdist_group("own-tree")
+def test_nothing_in_the_system_belongs_to_one_machine_or_to_the_build(root: Root) -> None:
+    left = [
+        path
+        for path, member in root.members.items()
+        if path.startswith(
+            ("etc/ssh/ssh_host_", "luetbuild", "var/lib/apt/lists/", "var/cache/apt/")
+        )
+        or (path.startswith(("var/log/", "var/tmp/")) and not member.isdir())
+        or path in {"etc/hostname", "etc/hosts", "etc/shadow-", "var/lib/systemd/random-seed"}
+        or path.startswith("etc/.resolv.conf")
+    ]
+
+    assert left == []
+    assert root.texts["etc/machine-id"] == "uninitialized\n"
+    assert {line.split(":")[2] for line in root.texts["etc/shadow"].splitlines()} == {""}
+
+
+@pytest.mark.container
+@pytest.mark.xdist_group("own-tree")
+def test_the_initrd_has_the_immutable_root_the_first_stages_and_the_live_system(root: Root) -> None:
+    members = cpio_members(lzma.decompress(root.initrd))
+    units = "usr/lib/systemd/system"
+
+    assert {
+        "usr/lib/systemd/system-generators/dracut-cos-generator",
+        "usr/lib/systemd/system-generators/dracut-dmsquash-generator",
+        "usr/sbin/cos-mount-layout",
+        "usr/sbin/cos-loop-img",
+        f"{units}/cos-immutable-rootfs.service",
+        f"{units}/initrd-fs.target.requires/cos-immutable-rootfs.service",
+        f"{units}/cos-setup-rootfs.service",
+        f"{units}/cos-setup-initramfs.service",
+        "etc/systemd/system/initrd-fs.target.requires/cos-setup-rootfs.service",
+        "etc/systemd/system/initrd.target.requires/cos-setup-initramfs.service",
+    } <= members.keys()
+    hosts = b"127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
+    assert members["etc/hosts"] == hosts
+
+
+@pytest.mark.container
+@pytest.mark.xdist_group("own-tree")
+def test_the_container_image_leaves_out_what_an_engine_brings(built: BuiltTree) -> None:
+    names = {member.name.split("/")[0] for _, member in built.members("cos-container-system-0.1.0")}
+
+    assert names.isdisjoint({"dev", "proc", "run", "sys", "tmp", "luetbuild"})
+    assert {"boot", "etc", "usr", "var"} <= names
+
+
+@pytest.mark.container
+@pytest.mark.xdist_group("own-tree")
+def test_the_recovery_system_is_one_squashed_file(built: BuiltTree) -> None:
+    found = [
+        (member.name, _content(archive, member)[:4] if member.isfile() else b"")
+        for archive, member in built.members("cos-img-recovery-0.1.0")
+    ]
+
+    assert found == [("recovery.squashfs", b"hsqs")]
+
+
+@pytest.mark.container
+@pytest.mark.xdist_group("own-tree")
+def test_building_the_small_packages_again_gives_the_same_bytes(built: BuiltTree) -> None:
+    flags = ("--tree", "tree", "--values", values("debian"), "--destination", str(built.folder))
+
+    done = cos("build", "--check", *flags, "--compression", "zstd", *SMALL)
+
+    assert (done.returncode, done.stderr if done.returncode else "") == (0, "")
+
+
+def test_every_package_has_a_description_and_a_license() -> None:
+    tree = load_tree([CHECKOUT / "tree"])
+
+    bare = [
+        str(package)
+        for package, spec in tree.packages.items()
+        if not (spec.definition.description and spec.definition.license)
+    ]
+
+    assert bare == []

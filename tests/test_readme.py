@@ -1,0 +1,58 @@
+"""The README: what it tells people to type works, in a fresh copy of the checkout."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+RUN_ELSEWHERE = ("make build-tree", "make test")
+"""By tests/e2e/test_own_tree.py, and by whoever runs this test."""
+
+LEFT_BEHIND = (
+    ".git",
+    ".venv",
+    ".cos",
+    "build",
+    "*.egg-info",
+    "__pycache__",
+    ".*_cache",
+    ".hypothesis",
+)
+
+
+def commands() -> list[str]:
+    return re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def test_the_readme_begins_with_the_two_commands() -> None:
+    assert tuple(commands()[0].splitlines()) == RUN_ELSEWHERE
+
+
+def test_every_file_that_the_readme_points_to_is_there() -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+
+    assert [link for link in links if not (CHECKOUT / link).exists()] == []
+
+
+@pytest.mark.container
+def test_the_other_commands_of_the_readme_work_in_a_fresh_copy(tmp_path: Path) -> None:
+    copy = tmp_path / "checkout"
+    shutil.copytree(CHECKOUT, copy, ignore=shutil.ignore_patterns(*LEFT_BEHIND), symlinks=True)
+    store = os.environ.get("COS_STORE", str(CHECKOUT / ".cos" / "store"))
+    script = "\n".join(("set -eux", *commands()[1:]))
+
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=copy,
+        env={**os.environ, "COS_STORE": store},
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert "usr/local/bin/hello" in done.stdout
