@@ -123,7 +123,7 @@ def _is_doubtful(text: str) -> bool:
 
 
 def _check_events(text: str, source: str) -> None:
-    """Refuse aliases, and nesting that libyaml's composer, which recurses in C, does not survive."""
+    """Refuse aliases, and nesting that libyaml's composer, recursing in C, does not survive."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
         if isinstance(event, yaml.AliasEvent):

@@ -13,9 +13,12 @@ from compiler.request import Planned, Request, plan_request
 from compiler.spec.flavour import load_values
 from compiler.tree import load_tree
 
+app = typer.Typer(add_completion=False)
+
 _FORMS = ("dot", "mermaid", "json")
 
 
+@app.command("images")
 def images(  # noqa: PLR0913  (one parameter for each option of the command)
     context: typer.Context,
     packages: options.Packages = None,
@@ -49,6 +52,7 @@ def images(  # noqa: PLR0913  (one parameter for each option of the command)
         typer.echo(dump({"packages": rows or None}, output))
 
 
+@app.command("graph")
 def graph(
     context: typer.Context,
     packages: options.Packages = None,

@@ -1,5 +1,6 @@
 """`cos create-repo` and `cos serve-repo`: a repository of what was built, on disk and over HTTP."""
 
+import threading
 import time
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ from compiler.archive import DEFAULT_EPOCH, Compression
 from compiler.cli.settings import Settings
 from compiler.errors import Interrupted, UsageError
 from compiler.repository.disk import Repository, RepositoryOptions, create_repository
-from compiler.repository.http import make_server
+from compiler.repository.http import RepositoryServer, make_server
 from compiler.tree import load_tree
 
 app = typer.Typer(help="Repositories of artifacts.", no_args_is_help=True)
@@ -104,10 +105,19 @@ def serve_repo(
     """Serve a repository over HTTP until Ctrl-C."""
     with make_server(directory, address=address, port=port) as server:
         typer.echo(f"serving {directory} at http://{address}:{server.server_port}", err=True)
-        try:
-            server.serve_forever()
-        except (KeyboardInterrupt, Interrupted):
-            typer.echo("stopped", err=True)
+        _serve(server)
+        typer.echo("stopped", err=True)
+
+
+def _serve(server: RepositoryServer) -> None:
+    """Serve until a signal comes; in a thread, since the library's loop swallows its exception."""
+    thread = threading.Thread(target=server.serve_forever, name="serve-repo")
+    thread.start()
+    try:
+        thread.join()
+    except (KeyboardInterrupt, Interrupted):
+        server.shutdown()
+        thread.join()
 
 
 def _times(settings: Settings) -> dict[str, int]:

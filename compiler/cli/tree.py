@@ -1,5 +1,6 @@
 """`cos tree`: lists, checks, renders and bumps the packages of a tree."""
 
+import importlib
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -87,6 +88,27 @@ def validate(  # noqa: PLR0913  (one parameter for each option of the command)
     for finding in findings:
         typer.echo(str(finding))
     _summarise(len(chosen), findings)
+
+
+_PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+@app.command(context_settings=_PASSED_ON, add_help_option=False)
+def images(context: typer.Context) -> None:
+    """List the images of a package and all it stands on, by layer key, in build order."""
+    _pass_on(context, "images")
+
+
+@app.command(context_settings=_PASSED_ON, add_help_option=False)
+def graph(context: typer.Context) -> None:
+    """Draw which packages stand on which."""
+    _pass_on(context, "graph")
+
+
+def _pass_on(context: typer.Context, name: str) -> None:
+    """Run a command of the module that plans, which is loaded only for this: start-up time."""
+    module = importlib.import_module("compiler.cli.graphs")
+    module.app(args=[name, *context.args], prog_name="cos tree", obj=context.obj)
 
 
 @app.command()

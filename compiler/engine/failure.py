@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from compiler.engine import Run
+from compiler.engine.namespace import has_one_id
 from compiler.errors import EngineError
 from compiler.process import Finished
 
@@ -74,4 +75,6 @@ def _exit_hint(code: int) -> str | None:
         return f"it ended by {signal.Signals(code - _SIGNALLED).name}"
     if code == 127:  # noqa: PLR2004  (POSIX shells, command not found)
         return "127 means that the shell did not find a command"
+    if has_one_id():
+        return "programs that change owners fail here: /etc/subuid and /etc/subgid give you no ids"
     return None

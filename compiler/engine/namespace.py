@@ -46,16 +46,29 @@ def prepare() -> Namespace:
         linux.unshare(linux.CLONE_NEWNS)
     except PermissionError:
         _enter_user_namespace()
-    linux.mount("none", "/", flags=linux.MS_SLAVE | linux.MS_REC)
-    if _CGROUPS.is_dir():
-        linux.mount("tmpfs", str(_CGROUPS), "tmpfs", linux.MS_NOSUID | linux.MS_NODEV)
+    try:
+        linux.mount("none", "/", flags=linux.MS_SLAVE | linux.MS_REC)
+        if _CGROUPS.is_dir():
+            linux.mount("tmpfs", str(_CGROUPS), "tmpfs", linux.MS_NOSUID | linux.MS_NODEV)
+    except OSError as error:
+        raise _refused(error) from error
     return Namespace()
 
 
 def is_real_root() -> bool:
     """Tell whether uid 0 is the machine's own, so that `trusted.*` attributes can be used."""
-    fields = Path("/proc/self/uid_map").read_text(encoding="ascii").split()
-    return os.geteuid() == 0 and int(fields[2]) >= _WHOLE_RANGE
+    return os.geteuid() == 0 and _user_ids() >= _WHOLE_RANGE
+
+
+def has_one_id() -> bool:
+    """Tell whether there is no user but root, since /etc/subuid gives us none."""
+    return _user_ids() == 1
+
+
+def _user_ids() -> int:
+    """Count the user ids of our namespace (user_namespaces(7), uid_map: inside, outside, count)."""
+    lines = Path("/proc/self/uid_map").read_text(encoding="ascii").splitlines()
+    return sum(int(line.split()[2]) for line in lines)
 
 
 def _enter_user_namespace() -> None:

@@ -18,7 +18,7 @@ from compiler.engine.failure import failure
 from compiler.engine.host import Surroundings, surroundings
 from compiler.engine.namespace import prepare
 from compiler.engine.stack import Stack, mounted
-from compiler.errors import EngineError
+from compiler.errors import EngineError, OutsideError
 from compiler.events import Reporter, StepOutput, StepStarted
 from compiler.oci import Digest
 from compiler.process import Running, run
@@ -65,8 +65,17 @@ class OverlayEngine:
         self._running.stop()
 
     def build(self, request: LayerRequest, report: Reporter) -> None:
-        """Fill `request.changes`; raises `EngineError` with the failed step, its output and log."""
+        """Fill `request.changes`; raises `EngineError` with the failed step, its output and log.
+
+        A disk that is full or fails is an `OutsideError`; a stop is `Interrupted`.
+        """
         self._namespace.enter()
+        try:
+            self._build(request, report)
+        except OSError as error:
+            raise OutsideError(f"cannot build {request.name}: {error}") from error
+
+    def _build(self, request: LayerRequest, report: Reporter) -> None:
         lowers = self._lowers(request.root)
         with self._scratch() as place, request.log.open("ab", buffering=0) as log:
             around = surroundings(place, self._environ)

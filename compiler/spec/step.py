@@ -102,6 +102,8 @@ def statements(text: str) -> Iterator[Statement]:
             continue
         start = index
         joined, index = _join(lines, index)
+        if not joined.strip():
+            continue  # nothing but backslashes
         documents, index = _documents(joined, lines, index)
         yield Statement(start + 1, index, joined.strip(), documents)
 

@@ -22,7 +22,7 @@ from compiler.store.layers import Layers
 from compiler.store.records import needed_nodes, node_from_json, texts
 
 _UNUSED = 90 * 86400
-"""Records that name no node (artifacts, overlaps) go when nobody has written them for so long, in
+"""Records that name no node (artifacts, overlaps) go when nobody has used them for so long, in
 seconds: they cannot be traced to what needs them, and they are small."""
 
 
@@ -74,7 +74,7 @@ def _mark(root: Path, layers: Layers, images: Images) -> _Needed:
     used = {layer for node in nodes.values() for layer in (*node.layers, *node.root)}
     used |= {layer for image in images.all() for layer in image.layers}
     blobs = {digest for each in images.manifests().values() for digest in images.blobs_of(each)}
-    blobs |= {blob.digest for layer in used if (blob := layers.blob(layer)) is not None}
+    blobs |= {blob.digest for layer in used if (blob := layers.blob_named(layer)) is not None}
     return _Needed(nodes, frozenset(used), frozenset(hex_of(digest) for digest in blobs))
 
 
@@ -142,12 +142,12 @@ def _unneeded_nodes(root: Path, needed: _Needed) -> Iterator[_Garbage]:
 
 
 def _old_records(root: Path) -> Iterator[_Garbage]:
-    """Find records of artifacts and overlaps that have not been written for long."""
+    """Find records of artifacts and overlaps that have not been used for long."""
     oldest = time.time() - _UNUSED
     for folder, what in (("artifacts", "artifact"), ("overlaps", "overlaps of")):
         for file in _files(root / folder):
             if file.stat().st_mtime < oldest:
-                yield _file(file, f"{what} {file.stem[:12]}", "older than 90 days")
+                yield _file(file, f"{what} {file.stem[:12]}", "unused for 90 days")
 
 
 def _unneeded_contents(root: Path, layers: Layers, needed: _Needed) -> Iterator[_Garbage]:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from compiler.oci import digest_of, hex_of
 
 _LONGEST_NAME = 200
 _PRIVATE = 0o700
+_DAY = 86400
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
 """How mountinfo writes blanks and the like: `\\040`."""
 
@@ -66,6 +68,12 @@ def read_record(path: Path) -> dict[str, object] | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
+
+
+def keep_young(path: Path) -> None:
+    """Note that a record was used today, by its time."""
+    if path.stat().st_mtime < time.time() - _DAY:
+        path.touch()
 
 
 def write_record(path: Path, record: object, *, beside: Path, sync: bool = False) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from compiler.archive.compress import sync_folder
 from compiler.errors import ImageError, StoreError
 from compiler.oci import (
     CONFIG,
@@ -249,6 +250,7 @@ class Images:
                 named[name] = manifest
             data = _index_json(named)
             write_file(self._index, data, beside=beside, sync=True)
+            sync_folder(self._index.parent)
         finally:
             lock.close()
         return known

@@ -185,12 +185,21 @@ def sync_disk(folder: Path) -> None:
         os.close(handle)
 
 
+def _has_digest(file: Path, digest: Digest) -> bool:
+    """Whether a file is there and what its digest says."""
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest() == hex_of(digest)
+    except FileNotFoundError:
+        return False
+
+
 class Layers:
     """The layers of one store, by digest.
 
-    A layer is complete when its folder has its name. Its files reach the disk at the end of the run
-    (`synced`); one that was written before the machine last started, and never synced, may have
-    lost contents in a power failure, so it is read again before it is used.
+    A layer is complete when its folder has its name. One that was written before the machine last
+    started may have lost contents in a power failure, so it is read again before it is used, once
+    (`synced`).
     """
 
     def __init__(self, root: Path) -> None:
@@ -259,30 +268,41 @@ class Layers:
         """Look at every layer again before it is used: some may go."""
         self._sound.clear()
 
-    def blob(self, layer: Digest) -> Descriptor | None:
-        """Return the layer's compressed form, if that was made already."""
+    def blob_named(self, layer: Digest) -> Descriptor | None:
+        """Return what is known of the layer's compressed form, whole or not."""
         record = read_record(self.path(layer) / "blob.json") or {}
         digest, size = record.get("digest"), record.get("size")
         if not isinstance(digest, str) or not isinstance(size, int):
             return None
-        blob = Descriptor(LAYER_ZSTD, parse_digest(digest), size)
+        return Descriptor(LAYER_ZSTD, parse_digest(digest), size)
+
+    def blob(self, layer: Digest) -> Descriptor | None:
+        """Return the layer's compressed form, if it is known to be there and whole."""
+        record = read_record(self.path(layer) / "blob.json") or {}
+        blob = self.blob_named(layer)
+        if blob is None or record.get("boot") != self._boot:
+            return None
         return blob if (self.blobs / hex_of(blob.digest)).exists() else None
 
     def make_blob(self, layer: Digest, *, work: Path, threads: int) -> Descriptor:
         """Write the layer's compressed form into the OCI layout; the same bytes on any machine."""
-        if (there := self.blob(layer)) is not None:
-            return there
+        known = self.blob_named(layer)
+        if known is None or not _has_digest(self.blobs / hex_of(known.digest), known.digest):
+            known = self._compress(layer, work, threads)
+        record = {"digest": known.digest, "size": known.size, "boot": self._boot}
+        write_record(self.path(layer) / "blob.json", record, beside=work)
+        return known
+
+    def _compress(self, layer: Digest, work: Path, threads: int) -> Descriptor:
+        """Write the layer's archive, compressed, into `blobs/`."""
         file = work / "blob"
         try:
-            with compressed_file(file, Compression.ZSTD, threads=threads) as sink:
+            with compressed_file(file, Compression.ZSTD, threads=threads, sync=False) as sink:
                 write_layer(self.entries(layer), folder_content(self.diff(layer)), sink)
         except FileNotFoundError as error:
             raise ArchiveError(f"{error.filename}: removed while it was being packed") from error
-        blob = Descriptor(LAYER_ZSTD, Digest(f"sha256:{sink.sha256}"), sink.size)
         file.replace(self.blobs / sink.sha256)
-        record = {"digest": blob.digest, "size": blob.size}
-        write_record(self.path(layer) / "blob.json", record, beside=work)
-        return blob
+        return Descriptor(LAYER_ZSTD, Digest(f"sha256:{sink.sha256}"), sink.size)
 
     def _publish(self, prepared: Path, layer: Digest, work: Path) -> None:
         """Give a prepared layer its name, unless another process was faster."""
@@ -309,7 +329,11 @@ class Layers:
             return False
         if meta.get("boot") == self._boot:
             return True
-        return self._is_whole(layer)
+        if not self._is_whole(layer):
+            return False
+        with suppress(PermissionError):  # another user's store: read again the next time
+            self.mark_synced(layer)
+        return True
 
     def _is_whole(self, layer: Digest) -> bool:
         """Read a layer and compare it with its name."""

@@ -5,15 +5,16 @@
     layers/<hex>/entries                   what is in it, with digests; a JSON list of lists
     layers/<hex>/meta.json                 its size, and the start of the machine that wrote it
     layers/<hex>/blob.json                 its compressed form in blobs/, once that is made
-    layers/<hex>/synced                    its files are known to have reached the disk
+    layers/<hex>/synced                    its files are known to have reached the disk whole
     nodes/<key>.json content/ latest/      what was built; pointers to it by content and by package
     artifacts/ overlaps/ keep/ logs/       packed archives, learnt overlaps, needed nodes, logs
     scratch/                               one folder for each process, removed when that is gone
     lock index.lock                        flock(2): every user shares `lock`, collecting takes it
 
-Whatever has its final name is complete: it was made in `scratch/` and renamed. Records of builds
-are not synced one by one (a lost one costs a rebuild, and a torn one counts as lost); `flush` syncs
-all at the end of a run. Images are synced before they get their name.
+Whatever has its final name is complete: it was made in `scratch/` and renamed. What a build makes
+is not synced to the disk: after a power failure a lost record costs a rebuild, a torn one counts as
+lost, and a layer is read and compared with its digest before it is used the first time after the
+machine was started. Images are synced before they get their name.
 """
 
 import os
@@ -21,7 +22,7 @@ import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -35,6 +36,7 @@ from compiler.store.files import (
     Lock,
     Workspace,
     file_name,
+    keep_young,
     outside,
     read_record,
     remove_stale,
@@ -85,7 +87,6 @@ class LocalStore:
         self._lock: Lock | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._blobs: dict[Digest, Future[Descriptor]] = {}
-        self._added: set[Digest] = set()
         with outside(self.root):
             self._open()
 
@@ -108,15 +109,10 @@ class LocalStore:
             self._lock = None
 
     def flush(self) -> None:
-        """Wait for the compressed layers, and bring everything to the disk; raises `StoreError`."""
+        """Wait for what is written in the background; raises `StoreError` if it could not be."""
         with outside(self.root):
             for future in list(self._blobs.values()):
                 future.result()
-            if self._workspace is not None:
-                sync_disk(self.root)
-                for layer in self._added:
-                    self._layers.mark_synced(layer)
-                self._added.clear()
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -136,8 +132,6 @@ class LocalStore:
         """Move the folder `changes` (in overlay form) in as a layer, with canonical times."""
         with outside(self.root), self._work().lend() as work:
             layer = self._layers.add(changes, clamp, work=work)
-        with self._guard:
-            self._added.add(layer)
         self._compress(layer)
         return layer
 
@@ -195,7 +189,7 @@ class LocalStore:
 
     def artifact(self, key: ArtifactKey) -> ArtifactRecord | None:
         """Return what was packed for `key`."""
-        value = self._read("artifacts", key)
+        value = self._read_used("artifacts", key)
         try:
             return None if value is None else artifact_from_json(value)
         except TypeError:
@@ -208,7 +202,7 @@ class LocalStore:
 
     def overlaps(self, stack: str) -> tuple[str, ...] | None:
         """Return the paths learnt to clash in a stack, () for none, None if unknown."""
-        value = self._read("overlaps", stack)
+        value = self._read_used("overlaps", stack)
         try:
             return None if value is None else texts(value, "paths")
         except TypeError:
@@ -234,6 +228,8 @@ class LocalStore:
         blobs = [self.blob(layer) for layer in layers]
         with outside(self.root), self._work().lend() as work:
             sync_disk(self.root)
+            for layer in layers:
+                self._layers.mark_synced(layer)
             data = config_json(config, layers)
             self._images.put(full, data, blobs, beside=work)
             image = self._images.get(full)
@@ -302,7 +298,8 @@ class LocalStore:
     def _compress(self, layer: Digest) -> Future[Descriptor]:
         """Have the layer's compressed form made in the background, once."""
         with self._guard:
-            if layer not in self._blobs:
+            known = self._blobs.get(layer)
+            if known is None or (known.done() and known.exception() is not None):
                 if self._pool is None:
                     self._pool = ThreadPoolExecutor(1, "compress", _stand_back)
                 self._blobs[layer] = self._pool.submit(self._make_blob, layer)
@@ -323,6 +320,14 @@ class LocalStore:
         """Read a record of the store."""
         with outside(self.root):
             return read_record(self.root / folder / f"{file_name(name)}.json")
+
+    def _read_used(self, folder: str, name: str) -> dict[str, object] | None:
+        """Read a record that collection keeps for as long as it is used."""
+        value = self._read(folder, name)
+        if value is not None:
+            with suppress(OSError):  # in another user's store the time stays
+                keep_young(self.root / folder / f"{file_name(name)}.json")
+        return value
 
     def _write(self, folder: str, name: str, value: object) -> None:
         """Write a record of the store."""

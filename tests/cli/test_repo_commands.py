@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -39,7 +40,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def cos(place: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603  (our own program)
+    return subprocess.run(
         [*COS, *arguments],
         cwd=place,
         env={**os.environ, **env},
@@ -124,14 +125,14 @@ def test_a_damaged_archive_fails_the_command(place: Path) -> None:
 
 def fetch(url: str) -> bytes:
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.netloc, timeout=10)
-    connection.request("GET", parts.path)
-    return connection.getresponse().read()
+    with closing(http.client.HTTPConnection(parts.netloc, timeout=10)) as connection:
+        connection.request("GET", parts.path)
+        return connection.getresponse().read()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_serve_repo_serves_until_it_is_stopped(place: Path, number: signal.Signals) -> None:
-    with subprocess.Popen(  # noqa: S603  (our own program)
+    with subprocess.Popen(
         [*COS, "serve-repo", "--dir", "build", "--port", "0"],
         cwd=place,
         stderr=subprocess.PIPE,
@@ -142,11 +143,10 @@ def test_serve_repo_serves_until_it_is_stopped(place: Path, number: signal.Signa
         url = line.removeprefix("serving build at ").strip()
         text = fetch(f"{url}/one-t-1.metadata.yaml")
         server.send_signal(number)
-        rest = server.stderr.read()
-        code = server.wait(timeout=10)
+        _, rest = server.communicate(timeout=10)
 
     assert text == (place / "build/one-t-1.metadata.yaml").read_bytes()
-    assert (code, rest) == (0, "stopped\n")
+    assert (server.returncode, rest) == (0, "stopped\n")
 
 
 def test_serve_repo_needs_a_folder(place: Path) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from compiler.resolver import resolve_each
 from compiler.tree import load_tree
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -44,7 +43,9 @@ ARTIFACTS = {
 
 def cos(*arguments: str) -> subprocess.CompletedProcess[str]:
     program = Path(sys.executable).with_name("cos")
-    return subprocess.run([program, *arguments], cwd=CHECKOUT, capture_output=True, text=True)
+    return subprocess.run(
+        [program, *arguments], cwd=CHECKOUT, capture_output=True, text=True, check=False
+    )
 
 
 def values(flavour: str) -> str:
@@ -55,7 +56,8 @@ def values(flavour: str) -> str:
 def test_every_flavour_renders_and_resolves_without_a_doubt(flavour: str) -> None:
     done = cos("tree", "validate", "--tree", "tree", "--values", values(flavour))
 
-    assert (done.returncode, done.stdout.count("error"), done.stderr.count("warning")) == (0, 0, 0)
+    said = "12 packages checked: 0 errors, 0 warnings\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class BuiltTree:
 
 def make_build_tree(folder: Path) -> str:
     argv = ["make", "-o", "setup", "build-tree", f"DESTINATION={folder}"]
-    done = subprocess.run(argv, cwd=CHECKOUT, capture_output=True, text=True)
+    done = subprocess.run(argv, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     return done.stdout + done.stderr
 
@@ -217,11 +219,10 @@ def test_nothing_in_the_system_belongs_to_one_machine_or_to_the_build(root: Root
         path
         for path, member in root.members.items()
         if path.startswith(
-            ("etc/ssh/ssh_host_", "luetbuild", "var/lib/apt/lists/", "var/cache/apt/")
+            ("etc/ssh/ssh_host_", "etc/.resolv.conf", "luetbuild", "var/lib/apt/lists/")
         )
         or (path.startswith(("var/log/", "var/tmp/")) and not member.isdir())
         or path in {"etc/hostname", "etc/hosts", "etc/shadow-", "var/lib/systemd/random-seed"}
-        or path.startswith("etc/.resolv.conf")
     ]
 
     assert left == []

@@ -150,8 +150,9 @@ def test_texts_that_only_print_values_are_rendered_as_the_engine_does(text: str)
 @given(st.text(alphabet='{}. "`-/*\nifendVals$x|()', max_size=40))
 def test_any_text_is_rendered_or_has_a_fault_with_its_file(text: str) -> None:
     try:
-        rendered = Templates().render(Source("b", text), {})
-        assert rendered.place(1).path == "b"
+        place: Location | None = Templates().render(Source("b", text), {}).place(1)
     except TemplateError as error:
-        assert error.location is not None
-        assert error.location.path == "b"
+        place = error.location
+
+    assert place is not None
+    assert place.path == "b"

@@ -37,8 +37,10 @@ def test_a_plain_scalar_means_what_go_takes_it_for(text: str, value: object) -> 
         ("a: 1\n---\nb: }{", {"a": 1}),
         ("---\na: |\n  x\n  y\n", {"a": "x\ny\n"}),
         ("y: 1\nm: {y: 1, 2: b, ~: c}", {"y": 1, "m": {"true": 1, 2: "b", "~": "c"}}),
-        ("a: &x {b: 1, c: 2}\nd:\n  <<: *x\n  c: 3", {"a": {"b": 1, "c": 2}, "d": {"b": 1, "c": 3}}),
-        ("a: !!str 1\nb: !!int '2'\nc: !foo bar\nd: !!binary aGk=", {"a": "1", "b": 2, "c": "bar", "d": "hi"}),
+        ("a: &x {b: 1, c: 2}\nd:\n  <<: *x\n  c: 3",
+         {"a": {"b": 1, "c": 2}, "d": {"b": 1, "c": 3}}),
+        ("a: !!str 1\nb: !!int '2'\nc: !foo bar\nd: !!binary aGk=",
+         {"a": "1", "b": 2, "c": "bar", "d": "hi"}),
         ("a: '1'\nb: \"y\"", {"a": "1", "b": "y"}),
         ("# nothing", None),
     ],
@@ -86,11 +88,14 @@ YAML_LIKE = st.text(
 
 @given(st.one_of(YAML_LIKE, st.text(max_size=60)))
 def test_any_text_is_a_value_or_has_a_fault_with_a_place(text: str) -> None:
+    faults: tuple[Fault, ...] = ()
     try:
         parse(text)
         places(text)
     except YamlFaults as error:
-        assert all(each.line >= 1 and each.column >= 1 for each in error.faults)
+        faults = error.faults
+
+    assert all(each.line >= 1 and each.column >= 1 for each in faults)
 
 
 VALUES = st.recursive(

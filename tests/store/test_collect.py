@@ -133,13 +133,16 @@ def test_old_records_that_name_no_node_go_after_ninety_days(store: LocalStore) -
     store.put_overlaps("old", ())
     store.put_overlaps("new", ())
     store.put_artifact(ArtifactRecord(key=ArtifactKey("a" * 64), sha256="", size=1))
+    store.put_overlaps("used", ())
     long_ago = time.time() - 91 * 86400
-    os.utime(store.root / "overlaps" / "old.json", (long_ago, long_ago))
+    for name in ("old", "used"):
+        os.utime(store.root / "overlaps" / f"{name}.json", (long_ago, long_ago))
+    store.overlaps("used")
 
     removed = store.collect(dry_run=False)
 
     assert [(each.what, each.reason) for each in removed] == [
-        ("overlaps of old", "older than 90 days")
+        ("overlaps of old", "unused for 90 days")
     ]
 
 

@@ -127,6 +127,20 @@ def test_a_layer_that_may_have_been_hurt_by_a_power_failure_is_read_again(tmp_pa
         assert (store.layer_path(bad) / "etc" / "name").read_text() == "bad"
 
 
+def test_a_compressed_layer_that_may_have_been_hurt_is_made_again(store: LocalStore) -> None:
+    layer = add_layer(store, "1")
+    blob = store.blob(layer)
+    file = store.root / "blobs" / "sha256" / hex_of(blob.digest)
+    whole = file.read_bytes()
+    record = store.layer_path(layer).with_name("blob.json")
+    record.write_text(record.read_text().replace('"boot": "', '"boot": "earlier-'))
+    file.write_bytes(whole[:-1] + b"x")
+
+    with LocalStore(store.root) as later:
+        assert later.blob(layer) == blob
+    assert file.read_bytes() == whole
+
+
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"key": 1}', b"\0" * 50])
 def test_a_torn_record_counts_as_lost(store: LocalStore, damage: bytes) -> None:
     store.put_node(node("a" * 64, add_layer(store, "1")))
