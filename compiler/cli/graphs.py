@@ -1,6 +1,7 @@
 """`cos tree images` and `cos tree graph`: what packages stand on, as names and as drawings."""
 
 import importlib
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -9,9 +10,12 @@ from compiler.cli import options
 from compiler.cli.output import dump
 from compiler.cli.settings import Settings
 from compiler.errors import UsageError
+from compiler.graph import NodeId
 from compiler.request import Planned, Request, plan_request
+from compiler.resolver import resolve_each
 from compiler.spec.flavour import load_values
-from compiler.tree import load_tree
+from compiler.spec.package import PackageId
+from compiler.tree import Tree, load_tree
 
 app = typer.Typer(add_completion=False)
 
@@ -34,16 +38,22 @@ def images(  # noqa: PLR0913  (one parameter for each option of the command)
     output: options.Output = "terminal",
 ) -> None:
     """List the images of a package and all it stands on, by layer key, in build order."""
-    planned = _planned(context.obj, Request(packages=tuple(packages or ())), tree, values)
+    settings: Settings = context.obj
+    trees = options.paths(tree, [options.HERE])
+    loaded = load_tree(trees, values=load_values(options.values_files(values, settings)))
+    listed = _chain(loaded, packages or ())
+    request = Request(packages=tuple(f"{each.title}@{each.version}" for each in listed))
+    with options.open_store(settings, trees) as store:
+        planned = plan_request(loaded, request, store)
     rows = [
         {
-            "category": id_.package.category,
-            "image": f"{image_repository}:{planned.keys[id_].layer}",
-            "name": id_.package.name,
+            "category": package.category,
+            "image": f"{image_repository}:{planned.keys[NodeId(package)].layer}",
+            "name": package.name,
             "path": "",
-            "version": id_.package.version,
+            "version": package.version,
         }
-        for id_ in planned.graph.nodes
+        for package in listed
     ]
     if output == "terminal":
         for row in rows:
@@ -70,6 +80,19 @@ def graph(
     planned = _planned(context.obj, request, tree, values)
     network = importlib.import_module("compiler.graph.network")  # start-up time: networkx
     typer.echo(network.draw(planned.graph, form))
+
+
+def _chain(tree: Tree, arguments: Sequence[str]) -> tuple[PackageId, ...]:
+    """List what luet has in the chain of a package: all that it requires, unless it joins them."""
+    found: dict[PackageId, None] = {}
+    for argument in arguments:
+        target = tree.find(argument)
+        build = tree.packages[target].build
+        if build is None or not build.requires_final_images:
+            answers = resolve_each([target], tree.buildtime)
+            found.update(dict.fromkeys(answers.of(target).packages))
+        found[target] = None
+    return tuple(found)
 
 
 def _planned(

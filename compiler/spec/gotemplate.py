@@ -3,7 +3,8 @@
 Importing the engine takes longer than listing a tree, so it stands apart from `template.py`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 
 from gotpl import Environment, ExecutionBudget, Template, TemplateError, TemplateSyntaxError
@@ -34,8 +35,21 @@ class TemplateFailure(Exception):  # noqa: N818  (becomes a TemplateError once i
 
 def render(text: str, values: Mapping[str, object]) -> str:
     """Render `text` with `values` as the root object; raises `TemplateFailure`."""
-    try:
+    with _failures():
         return _compiled(text).render(values)
+
+
+def check(text: str) -> None:
+    """Raise `TemplateFailure` where `text` is no template."""
+    with _failures():
+        _compiled(text)
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Turn all that the engine raises into `TemplateFailure`."""
+    try:
+        yield
     except TemplateSyntaxError as error:
         message = str(error).removeprefix(f"template:{error.line}:{error.column}: ")
         raise TemplateFailure(message, error.line, error.column) from None

@@ -22,11 +22,11 @@ NO_VALUE = "<no value>"
 _SIMPLE = re.compile(r"(?<!\{)\{\{[ \t]*\.Values((?:\.[A-Za-z_][A-Za-z0-9_]*)+)[ \t]*\}\}")
 _ACTION = re.compile(
     r"""\{\{-?\s*+(?:/\*.*?\*/|(?:"(?:\\.|[^"\\\n])*+"|`[^`]*+`|'(?:\\.|[^'\\\n])*+'"""
-    r"""|[^"`'}]|\}(?!\}))*+)\s*-?\}\}""",
+    r"""|[^"`'{}]|\}(?!\})|\{(?!\{))*+)\s*-?\}\}""",
     re.DOTALL,
 )
 _WORD = re.compile(r'\{\{-?\s*(\w+)(?:\s+"([^"]*)")?')
-_USES_TEMPLATES = re.compile(r"\{\{[^}]*\b(?:include|template|block|tpl|define)\b")
+_USES_TEMPLATES = re.compile(r"\b(?:include|template|block|tpl|define)\b")
 _MARK = re.compile("\ue000([\ue010-\ue019]+)\ue001")
 _DIGITS = {ord(str(digit)): 0xE010 + digit for digit in range(10)}
 _NUMBERS = {0xE010 + digit: str(digit) for digit in range(10)}
@@ -39,6 +39,9 @@ class _Engine(Protocol):
 
     def render(self, text: str, values: Mapping[str, object]) -> str:
         """Render `text` with `values` as the root object."""
+
+    def check(self, text: str) -> None:
+        """Fail where `text` is no template."""
 
 
 class _Failure(Exception):  # noqa: N818  (only says what gotemplate.TemplateFailure has)
@@ -81,16 +84,16 @@ class Templates:
     """The files of all `templates` folders, which stand in front of every `build.yaml`."""
 
     def __init__(self, files: Sequence[Source] = ()) -> None:
-        """Prepare `files`; raises `SpecError` for a name that two of them define differently."""
+        """Prepare `files`; raises `TemplateError` for the first fault of one of them.
+
+        A name that two of them define with different texts is a fault.
+        """
+        for file in files:
+            _check(file)
         self._files = tuple(_without_repeated(files))
         self._front = "".join(_with_newline(file.text) for file in self._files)
         self._quiet = _is_quiet(self._front)
         self._last: tuple[Rendered, list[Location]] | None = None
-
-    def check(self) -> None:
-        """Raise `TemplateError` for what is wrong with these files by themselves."""
-        if "{{" in self._front:
-            self._run(Source("", "{{/* */}}"), {})
 
     def render(self, source: Source, values: Mapping[str, object]) -> Rendered:
         """Render one file with `.Values`; raises `TemplateError` at the place as written."""
@@ -148,6 +151,18 @@ class Templates:
         known = dict(zip(reversed(lines), reversed(places), strict=True))
         unknown = Location(rendered.source.path)
         return [known.get(line, unknown) if line.strip() else unknown for line in wanted]
+
+
+def _check(file: Source) -> None:
+    """Raise `TemplateError` where a file by itself is no template."""
+    if "{{" not in file.text:
+        return
+    engine = _engine()
+    try:
+        engine.check(file.text)
+    except engine.TemplateFailure as failure:
+        location = _written((file,), failure.line, failure.column)
+        raise TemplateError(failure.message, location=location) from None
 
 
 def _render_simple(text: str, values: Mapping[str, object]) -> str | None:

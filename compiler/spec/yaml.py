@@ -49,7 +49,6 @@ _INTEGER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO][0-7]+|0[0-7]*
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _INT_RANGE = range(-(2**63), 2**64)
 _DEEP_BLOCK = re.compile(rf"(?m)^[ \t?:-]{{{MAX_DEPTH // 2}}}")
-_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _PLAIN = "plain"
 _QUOTED = "quoted"
 _TAG = "tag:yaml.org,2002:"
@@ -183,12 +182,20 @@ def _syntax_hint(problem: str) -> str | None:
 
 
 def _reader_fault(text: str, error: Exception) -> Fault:
-    found = _UNPRINTABLE.search(text)
+    found = next((i for i, letter in enumerate(text) if not _is_allowed(letter)), None)
     if found is None:
         return Fault(1, 1, f"is not YAML: {error}")
-    line, column = _line_and_column(text, found.start())
-    message = f"holds the control character U+{ord(found[0]):04X}"
+    line, column = _line_and_column(text, found)
+    message = f"holds the control character U+{ord(text[found]):04X}"
     return Fault(line, column, message, "is this a text file?")
+
+
+def _is_allowed(letter: str) -> bool:
+    """Whether YAML 1.1 lets a character stand in a text (its production c-printable)."""
+    code = ord(letter)
+    if code < 0xA0:  # noqa: PLR2004
+        return letter in "\t\n\r\x85" or 0x20 <= code <= 0x7E  # noqa: PLR2004
+    return not 0xD800 <= code <= 0xDFFF and code not in (0xFFFE, 0xFFFF)  # noqa: PLR2004
 
 
 def _line_and_column(text: str, index: int) -> tuple[int, int]:

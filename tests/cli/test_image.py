@@ -11,9 +11,7 @@ import pytest
 def cos(store: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run the command in a process of its own."""
     command = [sys.executable, "-m", "compiler", "--store", str(store), "image", *arguments]
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False
-    )
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture

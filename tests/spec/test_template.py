@@ -94,7 +94,7 @@ def test_a_failing_template_says_where(text: str, message: str) -> None:
 
 def test_a_fault_in_a_templates_folder_is_told_by_itself() -> None:
     with pytest.raises(TemplateError) as caught:
-        Templates([HELPERS, Source("t/b.yaml", "\n\n{{ if }}")]).check()
+        Templates([HELPERS, Source("t/b.yaml", "\n\n{{ if }}")])
 
     assert str(caught.value) == "t/b.yaml:3:7: missing value for command"
 
