@@ -11,7 +11,7 @@ from compiler.artifact import filter_faults
 from compiler.choices import choose
 from compiler.context import ContextFile, context_files
 from compiler.engine import Network
-from compiler.errors import CompilerError, Faults, ImageError, UsageError
+from compiler.errors import CompilerError, Faults, ImageError, SpecError, UsageError
 from compiler.fingerprint import NodeKeys, Sources, fingerprints, stack_key
 from compiler.graph import BuildGraph, Choices, Layering, NodeId, build_graph
 from compiler.oci import Image
@@ -272,9 +272,12 @@ def _without_requirements(nodes: Sequence[PlanNode], graph: BuildGraph) -> tuple
 def faults_of(planned: Planned) -> Iterator[CompilerError]:
     """Go through everything that keeps the nodes of a plan from being built."""
     missing: dict[str, list[PlanNode]] = {}
+    grounded = _grounded(planned.graph)
     for each in planned.nodes:
         if each.action is Action.BUILD:
             yield from each.node.spec.doubts
+            if each.id not in grounded:
+                yield from _groundless(each)
             for name in _image_names(each):
                 if name not in planned.images:
                     missing.setdefault(name, []).append(each)
@@ -282,6 +285,27 @@ def faults_of(planned: Planned) -> Iterator[CompilerError]:
             yield from filter_faults(each.node.spec)
     for name, nodes in missing.items():
         yield _missing_image(name, nodes)
+
+
+def _grounded(graph: BuildGraph) -> set[NodeId]:
+    """Find the nodes that have a root to run in: an image or a join at the bottom."""
+    found: set[NodeId] = set()
+    for id_, node in graph.nodes.items():
+        if node.image or node.joined or any(each in found for each in node.parents):
+            found.add(id_)
+    return found
+
+
+def _groundless(node: PlanNode) -> Iterator[SpecError]:
+    """Say that a package has something to run and nowhere to run it."""
+    spec = node.node.spec
+    build = spec.build
+    if build is not None and (build.steps or build.prelude):
+        yield SpecError(
+            f"{node.id} has steps, but nothing to run them in",
+            location=spec.places.get("steps") or spec.places.get("prelude"),
+            hint="name an image, or require a package that starts from one",
+        )
 
 
 def _image_names(node: PlanNode) -> Iterator[str]:

@@ -2,9 +2,9 @@
 
 import importlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import typer
 
@@ -15,69 +15,68 @@ BEGIN = "<!-- made by `make docs` from the commands themselves -->\n"
 END = "<!-- end -->\n"
 
 
-class Parameter(Protocol):
-    """What typer knows of an argument or an option."""
+@dataclass(frozen=True)
+class Row:
+    """An argument or an option: the words for it, and what it means."""
 
-    name: str | None
-    opts: list[str]
-    secondary_opts: list[str]
-    metavar: str | None
-
-    @property
-    def param_type_name(self) -> str:
-        """Either `argument` or `option`."""
+    names: tuple[str, ...]
+    text: str
 
 
-class Command(Protocol):
-    """What typer knows of a command."""
+@dataclass(frozen=True)
+class Command:
+    """A command as its page shows it."""
 
-    help: str | None
-
-    @property
-    def params(self) -> Sequence[Parameter]:
-        """Its arguments and options, as written."""
+    name: str
+    help: str
+    rows: tuple[Row, ...]
 
 
-def commands() -> Iterator[tuple[str, Command]]:
+def commands() -> Iterator[Command]:
     """Give every command with the words that call it, in the order of `cos --help`."""
     for name, (module, _) in COMMANDS.items():
         app = typer.main.get_command(importlib.import_module(module).app)
         children = getattr(app, "commands", None)
         if children is None:
-            yield name, app
+            yield described(name, app)
         elif name in children:
-            yield name, children[name]
+            yield described(name, children[name])
         else:
-            for child in children:
-                yield f"{name} {child}", children[child]
+            yield from (described(f"{name} {child}", children[child]) for child in children)
 
 
-def section(name: str, command: Command) -> Iterator[str]:
-    """Describe one command: what it does, its arguments and its options."""
-    yield f"## cos {name}\n\n"
-    yield f"{(command.help or '').strip()}\n\n"
-    rows = [row(parameter) for parameter in command.params if not getattr(parameter, "hidden", 0)]
-    if rows:
+def described(name: str, command: object) -> Command:
+    """Take out of typer's command what its page shows; typer names no public types for it."""
+    parameters = getattr(command, "params", [])
+    rows = tuple(row(each) for each in parameters if not getattr(each, "hidden", False))
+    return Command(name, str(getattr(command, "help", None) or "").strip(), rows)
+
+
+def row(parameter: object) -> Row:
+    """Take out of typer's argument or option the words for it, and what it means."""
+    text = str(getattr(parameter, "help", None) or "").replace("|", "\\|").replace("\n", " ")
+    if getattr(parameter, "param_type_name", "") == "argument":
+        word = getattr(parameter, "metavar", None) or getattr(parameter, "name", "")
+        return Row((str(word).upper(),), text)
+    return Row((*getattr(parameter, "opts", ()), *getattr(parameter, "secondary_opts", ())), text)
+
+
+def section(command: Command) -> Iterator[str]:
+    """Lay out one command: what it does, its arguments and its options."""
+    yield f"## cos {command.name}\n\n{command.help}\n\n"
+    if command.rows:
         yield "| argument or option | meaning |\n|---|---|\n"
-        yield from rows
+        for each in command.rows:
+            names = ", ".join(f"`{name}`" for name in each.names)
+            yield f"| {names} | {each.text} |\n"
         yield "\n"
-
-
-def row(parameter: Parameter) -> str:
-    """Describe one argument or option as a line of a table."""
-    if parameter.param_type_name == "argument":
-        names = f"`{(parameter.metavar or parameter.name or '').upper()}`"
-    else:
-        names = ", ".join(f"`{each}`" for each in [*parameter.opts, *parameter.secondary_opts])
-    text = (getattr(parameter, "help", "") or "").replace("|", "\\|").replace("\n", " ")
-    return f"| {names} | {text} |\n"
 
 
 def written(current: str) -> str:
     """Put the sections between the marks of `current`."""
     before, _, rest = current.partition(BEGIN)
     after = rest.partition(END)[2]
-    made = "".join(part for name, command in commands() for part in section(name, command))
+    made = "".join(part for command in commands() for part in section(command))
     return f"{before}{BEGIN}\n{made}{END}{after}"
 
 

@@ -31,6 +31,8 @@ _HEREDOC = re.compile(r"(?<![<\w])<<(-?)(?:([A-Za-z_][\w.]*)|'([^']+)'|\"([^\"]+
 _FLAG = re.compile(r"--([a-z]+)(?:=(\S*))?(?:\s+|$)")
 _FLAGS = re.compile(r"(?:--[a-z]+(?:=\S*)?\s+)*")
 _MAX_STEP = 1 << 20
+_MAX_DOCUMENTS = 50
+"""Here-documents of one instruction that are looked for; each costs a walk through the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,15 +143,20 @@ def _with_scripts(text: str) -> list[Statement]:
     """
     lines = text.split("\n")
     result: list[Statement] = []
+    ends: list[int] = []
     for each in statements(text):
         written = each.text.split(maxsplit=1)[0]
         if written in _INSTRUCTIONS or not result or result[-1].word != "RUN":
             result.append(each)
-            continue
-        first = result[-1].line
-        script = _as_script("\n".join(lines[first - 1 : each.end]))
-        result[-1] = Statement(first, each.end, script)
-    return result
+            ends.append(each.end)
+        else:
+            ends[-1] = each.end
+    return [
+        each
+        if each.end == end
+        else Statement(each.line, end, _as_script("\n".join(lines[each.line - 1 : end])))
+        for each, end in zip(result, ends, strict=True)
+    ]
 
 
 def _as_script(raw: str) -> str:
@@ -187,7 +194,7 @@ def _documents(
     if joined.split(maxsplit=1)[0].upper() not in ("RUN", "COPY", "ADD"):
         return (), index
     found: list[tuple[str, str]] = []
-    for dash, *names in _HEREDOC.findall(joined):
+    for dash, *names in _HEREDOC.findall(joined)[:_MAX_DOCUMENTS]:
         name = next(filter(None, names))
         ends = [
             number

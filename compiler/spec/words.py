@@ -8,6 +8,9 @@ from compiler.errors import SpecError
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9]+|[@*#?]")
 _BRACED = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*|[0-9]+|[@*#?])(:?[-+?])?")
 
+_MAX_DEPTH = 50
+_SHOWN = 60
+
 
 def split(text: str) -> list[str]:
     """Split at blanks outside quotes; quotes and backslashes stay, for `expand`."""
@@ -42,6 +45,10 @@ def expand(word: str, env: Mapping[str, str]) -> str:
     return _Expansion(word, env).run("")
 
 
+def _shortened(word: str) -> str:
+    return repr(word if len(word) <= _SHOWN else f"{word[:_SHOWN]}...")
+
+
 class _Expansion:
     """Goes through one word."""
 
@@ -49,14 +56,18 @@ class _Expansion:
         self.word = word
         self.env = env
         self.index = 0
+        self.depth = 0
 
     def run(self, end: str) -> str:
         """Expand up to `end`, outside quotes."""
         result: list[str] = []
+        self.depth += 1
+        if self.depth > _MAX_DEPTH:
+            raise SpecError(f"nests more than {_MAX_DEPTH} variables in each other")
         while self.index < len(self.word):
             letter = self._next()
             if letter == end:
-                return "".join(result)
+                break
             if letter == "'":
                 result.append(self._single())
             elif letter == '"':
@@ -65,8 +76,10 @@ class _Expansion:
                 result.append(self._next())
             else:
                 result.append(self._variable() if letter == "$" else letter)
-        if end:
-            raise SpecError(f"'${{' without '}}' in {self.word!r}")
+        else:
+            if end:
+                raise SpecError(f"'${{' without '}}' in {_shortened(self.word)}")
+        self.depth -= 1
         return "".join(result)
 
     def _next(self) -> str:
@@ -98,7 +111,7 @@ class _Expansion:
             return self.env.get(found[0], "")
         found = _BRACED.match(self.word, self.index)
         if not found or (not found[2] and self.word[found.end() : found.end() + 1] != "}"):
-            raise SpecError(f"cannot expand {self.word!r}", hint="write ${VAR} or ${VAR:-default}")
+            raise SpecError(f"cannot expand {_shortened(self.word)}", hint="write ${VAR} or ${VAR:-default}")
         self.index = found.end()
         return self._modified(found[1], found[2] or "", self.run("}"))
 

@@ -30,6 +30,9 @@ MAX_DEPTH = 128
 MAX_EXPANDED = 1_000_000
 """How many values a text may stand for after its aliases are written out."""
 
+MAX_FAULTS = 50
+"""How many faults of one text are told; looking for the first of two keys takes time."""
+
 KeyPath = tuple[str | int, ...]
 
 _BOOLS = {
@@ -315,6 +318,8 @@ class _Builder:
 
     def _note(self, node: Node, message: str, hint: str | None = None) -> None:
         self.faults.append(Fault(*_position(node), message, hint))
+        if len(self.faults) >= MAX_FAULTS:
+            raise YamlFaults(*self.faults)
 
     def _note_duplicate(self, node: Node, again: Node, key_of: Callable[[Node], str | int]) -> None:
         key = key_of(again)

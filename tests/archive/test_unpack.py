@@ -4,6 +4,7 @@ import io
 import lzma
 import os
 import stat
+import subprocess
 import tarfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -252,6 +253,23 @@ class tarfile_folder:  # noqa: N801  (used as a function)
 
     def __exit__(self, *_error: object) -> None:
         self._folder.cleanup()
+
+
+@pytest.mark.container
+@pytest.mark.parametrize("form", ["gnu", "pax"])
+def test_sparse_files_of_gnu_tar_are_put_together(tmp_path: Path, target: Path, form: str) -> None:
+    content = b"start" + bytes(3_000_000) + b"middle" + bytes(2_000_000)
+    with (tmp_path / "sparse").open("wb") as file:
+        file.write(b"start")
+        file.seek(3_000_000, os.SEEK_CUR)
+        file.write(b"middle")
+        file.truncate(len(content))
+    command = ["tar", "-C", str(tmp_path), f"--format={form}", "-Scf", "archive.tar", "sparse"]
+    subprocess.run(command, check=True, cwd=tmp_path)
+
+    unpack_tar(tmp_path / "archive.tar", target)
+
+    assert (target / "sparse").read_bytes() == content
 
 
 def test_xattrs_of_overlayfs_in_an_archive_are_left_out(tmp_path: Path, target: Path) -> None:

@@ -265,7 +265,7 @@ def run_here(statement: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", script],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
-        capture_output=True,
+        stderr=subprocess.PIPE,
         text=True,
         check=False,
     )
@@ -291,6 +291,35 @@ def use_as_nobody(folder: Path) -> None:
 def test_an_ordinary_user_can_use_a_store_of_his_own() -> None:
     with TemporaryDirectory() as folder:
         assert run_here(f"use_as_nobody(Path({folder!r}))") == ""
+
+
+def use_of_another(folder: Path) -> None:
+    """Use a store that belongs to root, as somebody else."""
+    with LocalStore(folder / "store") as store:
+        store.put_overlaps("stack", ("a",))
+    folder.chmod(0o755)
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+    with LocalStore(folder / "store") as store:
+        assert store.overlaps("stack") == ("a",)
+        try:
+            store.put_overlaps("stack", ())
+        except StoreError as error:
+            sys.stdout.write(f"{error}\n")
+
+
+@pytest.mark.container
+def test_a_store_of_another_user_can_be_read_and_not_written(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with TemporaryDirectory() as folder:
+        assert run_here(f"use_of_another(Path({folder!r}))") == ""
+
+        said = capfd.readouterr().out
+    assert said.startswith(f"{folder}/store/scratch/")
+    assert said.endswith(
+        ".lock: permission denied (choose a store of your own with --store or $COS_STORE)\n"
+    )
 
 
 def test_the_default_store_lies_beside_the_git_root(tmp_path: Path) -> None:
