@@ -28,6 +28,8 @@ _TAIL = 20
 _CHUNK = 65536
 _LONGEST_LINE = 65536
 _GRACE = 5.0
+_IF_WE_LIVE = '[ "$PPID" = "$1" ] && shift && exec "$@"'
+"""The kernel tells only of deaths from now on: one before the child asked to be told ends it too."""
 
 _PACKAGES: Mapping[str, tuple[str, str, str]] = {
     "crun": ("crun", "crun", "crun"),
@@ -223,6 +225,7 @@ def _guarded(command: Command) -> list[str]:
     """Put the programs in front that make the kernel end the child when we end."""
     argv = [which(command.argv[0]), *command.argv[1:]]
     guard = [which("setpriv"), "--pdeathsig", "KILL", "--"]
+    guard += [which("sh"), "-c", _IF_WE_LIVE, "sh", str(os.getpid())]
     if command.family:
         guard += [which("unshare"), "--pid", "--fork", "--kill-child", "--mount-proc", "--"]
     return guard + argv

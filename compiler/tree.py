@@ -218,13 +218,21 @@ class _Files:
         templates: list[str] = []
         docker: list[tuple[str, Folder]] = []
         for name, folder in _walk(top, faults):
-            if name in (DEFINITION, COLLECTION):
+            if name in (DEFINITION, COLLECTION) and not _is_text(folder.path):
+                place = Location(repr(os.fsencode(folder.path))[2:-1])
+                faults.append(SpecError("the folder's name is not UTF-8", location=place))
+            elif name in (DEFINITION, COLLECTION):
                 specs.append((name, folder))
             elif _DOCKERFILE in name:
                 docker.append((name, folder))
             if name.lower().endswith(".yaml") and _in_templates(folder.path, top):
                 templates.append(folder.file(name))
         return cls(tuple(specs), tuple(templates), tuple(docker))
+
+
+def _is_text(path: str) -> bool:
+    """Whether a path can be printed: what is not UTF-8 comes from the system as surrogates."""
+    return path.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in path)
 
 
 def _root_problem(top: str) -> CompilerError | None:

@@ -76,6 +76,14 @@ def test_a_tree_must_be_a_folder_itself(tmp_path: Path) -> None:
     ]
 
 
+def test_a_folder_whose_name_is_no_text_is_told_readably(tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.mkdir(folder)  # noqa: PTH102  (a Path has no bytes)
+    Path(os.fsdecode(folder), "definition.yaml").write_text(definition("a"))
+
+    assert messages(tmp_path) == [f"{tmp_path}/caf\\xe9: the folder's name is not UTF-8"]
+
+
 def test_paths_stay_as_reached_from_the_argument(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

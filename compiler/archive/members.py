@@ -168,6 +168,8 @@ def _members(stream: _Forward, largest: int) -> Iterator[Member]:
         if info.size < 0:
             raise ArchiveError(f"{short(info.name)}: its size is negative")
         yield Member(info, _content(archive, stream, info))
+    while stream.read(_PIECE):
+        pass  # only at the end of its data does a decompressor compare the checksum
 
 
 def _content(archive: tarfile.TarFile, stream: _Forward, info: tarfile.TarInfo) -> Source | None:

@@ -106,6 +106,13 @@ class BuildGraph:
         """List the nodes whose layers make the root of `node`, bottom first."""
         return _post_order(self.nodes[node].parents, lambda each: self.nodes[each].parents)
 
+    def base_image(self, node: NodeId) -> str:
+        """Name the image at the bottom of a node's root; empty if there is none, or a join."""
+        if self.nodes[node].joined:
+            return ""
+        named = (self.nodes[each].image for each in (*self.root(node), node))
+        return next((image for image in named if image), "")
+
     def stacked(self) -> Iterator[BuildNode]:
         """Go through the nodes whose parents' layers are stacked side by side, so may clash."""
         return (node for node in self.nodes.values() if len(node.parents) > 1)

@@ -6,6 +6,8 @@ dropped. Models check nothing that is not checked here first, so their own messa
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
 from typing import TypeVar, cast
 
 from compiler.spec.package import (
@@ -17,10 +19,13 @@ from compiler.spec.package import (
     SpecModel,
     Subpackage,
 )
-from compiler.spec.yaml import KeyPath, closest
+from compiler.spec.yaml import KeyPath
 
 MAX_IDENTITY = 200
 """Bytes that name, category and version may have together: they make up file names."""
+
+MAX_NOTES = 100
+"""How many things of one kind are told about one file."""
 
 _IDENTITY = ("category", "name", "version")
 _INTERNAL = frozenset(
@@ -193,14 +198,15 @@ class Reader:
     def _unknown(self, value: object, fields: "Fields") -> list[tuple[str, str]]:
         if not isinstance(value, dict):
             return []
-        return [
+        found = (
             (key, key.lower())
             for key in value
             if isinstance(key, str)
             and key not in fields
             and key.lower() not in fields
             and key not in _INTERNAL
-        ]
+        )
+        return list(islice(found, MAX_NOTES))
 
     def _pairs(self, value: object, path: KeyPath) -> Iterator[tuple[str, object]]:
         if isinstance(value, dict):
@@ -248,6 +254,25 @@ class Reader:
         message = f"key {key!r} is given twice"
         hint = f"keys match in any case: {first!r} says the same"
         self.faults.append(Note((*path, key), message, hint, at_key=True))
+
+
+@lru_cache(maxsize=1024)
+def closest(word: str, known: frozenset[str]) -> str | None:
+    """Find the known word that `word` is most likely a slip of, if any is near."""
+    limit = max(1, len(word) // 3)
+    similar = [other for other in known if abs(len(other) - len(word)) <= limit]
+    ranked = sorted((_distance(word.lower(), other), other) for other in similar)
+    return ranked[0][1] if ranked and ranked[0][0] <= limit else None
+
+
+def _distance(left: str, right: str) -> int:
+    """Count the letters to change, add or drop (Levenshtein)."""
+    row = list(range(len(right) + 1))
+    for i, a in enumerate(left, 1):
+        previous, row[0] = row[0], i
+        for j, b in enumerate(right, 1):
+            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (a != b))
+    return row[-1]
 
 
 def _made(model: type[_Model], values: Mapping[str, object]) -> _Model:

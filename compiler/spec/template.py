@@ -27,6 +27,7 @@ _ACTION = re.compile(
 )
 _WORD = re.compile(r'\{\{-?\s*(\w+)(?:\s+"([^"]*)")?')
 _USES_TEMPLATES = re.compile(r"\b(?:include|template|block|tpl|define)\b")
+_UNKNOWN = re.compile(r"template '(.+)' is not defined")
 _MARK = re.compile("\ue000([\ue010-\ue019]+)\ue001")
 _DIGITS = {ord(str(digit)): 0xE010 + digit for digit in range(10)}
 _NUMBERS = {0xE010 + digit: str(digit) for digit in range(10)}
@@ -134,7 +135,8 @@ class Templates:
         try:
             return engine.render(text, {"Values": values})
         except engine.TemplateFailure as failure:
-            location = _written(parts, failure.line, failure.column)
+            line, column = _failed_at(failure, text)
+            location = _written(parts, line, column)
             raise TemplateError(failure.message, location=location) from None
 
     def _origins(self, rendered: Rendered) -> list[Location]:
@@ -163,6 +165,15 @@ def _check(file: Source) -> None:
     except engine.TemplateFailure as failure:
         location = _written((file,), failure.line, failure.column)
         raise TemplateError(failure.message, location=location) from None
+
+
+def _failed_at(failure: "_Failure", text: str) -> tuple[int, int]:
+    """Tell where a template failed; the engine does not know where an unknown name was called."""
+    unknown = _UNKNOWN.fullmatch(failure.message)
+    index = text.rfind(f'"{unknown[1]}"') if unknown else -1
+    if index < 0:
+        return failure.line, failure.column
+    return text.count("\n", 0, index) + 1, index - text.rfind("\n", 0, index)
 
 
 def _render_simple(text: str, values: Mapping[str, object]) -> str | None:

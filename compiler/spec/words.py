@@ -111,7 +111,9 @@ class _Expansion:
             return self.env.get(found[0], "")
         found = _BRACED.match(self.word, self.index)
         if not found or (not found[2] and self.word[found.end() : found.end() + 1] != "}"):
-            raise SpecError(f"cannot expand {_shortened(self.word)}", hint="write ${VAR} or ${VAR:-default}")
+            raise SpecError(
+                f"cannot expand {_shortened(self.word)}", hint="write ${VAR} or ${VAR:-default}"
+            )
         self.index = found.end()
         return self._modified(found[1], found[2] or "", self.run("}"))
 

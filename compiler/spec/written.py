@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from compiler.errors import CompilerError, Location, SpecError
-from compiler.spec.fields import WRITTEN, Note
+from compiler.spec.fields import MAX_NOTES, WRITTEN, Note
 from compiler.spec.load import read_text
 from compiler.spec.template import Rendered, Source, Templates
 from compiler.spec.yaml import Fault, KeyPath, Place, YamlFaults, places
@@ -20,7 +21,7 @@ def fault_errors(faults: Iterable[Fault], rendered: Rendered) -> list[CompilerEr
 
 def note_errors(notes: Iterable[Note], rendered: Rendered) -> list[CompilerError]:
     """Turn notes about values into errors at the places as written."""
-    held = list(notes)
+    held = list(islice(notes, MAX_NOTES))
     if not held:
         return []
     found = places(rendered.text)

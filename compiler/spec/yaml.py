@@ -11,7 +11,6 @@ import binascii
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 
 from yaml import MappingNode, Node, ScalarNode, SequenceNode
 from yaml.cyaml import CParser  # type: ignore[attr-defined] # its stub exports nothing
@@ -26,12 +25,10 @@ from yaml.events import (
 
 MAX_DEPTH = 128
 """How deep lists and maps may nest: libyaml's composer recurses on the C stack."""
-
 MAX_EXPANDED = 1_000_000
 """How many values a text may stand for after its aliases are written out."""
-
 MAX_FAULTS = 50
-"""How many faults of one text are told; looking for the first of two keys takes time."""
+"""How many faults of one text are told."""
 
 KeyPath = tuple[str | int, ...]
 
@@ -195,10 +192,9 @@ def _reader_fault(text: str, error: Exception) -> Fault:
 
 def _is_allowed(letter: str) -> bool:
     """Whether YAML 1.1 lets a character stand in a text (its production c-printable)."""
-    code = ord(letter)
-    if code < 0xA0:  # noqa: PLR2004
-        return letter in "\t\n\r\x85" or 0x20 <= code <= 0x7E  # noqa: PLR2004
-    return not 0xD800 <= code <= 0xDFFF and code not in (0xFFFE, 0xFFFF)  # noqa: PLR2004
+    if letter < "\xa0":
+        return letter in "\t\n\r\x85" or " " <= letter <= "~"
+    return not "\ud800" <= letter <= "\udfff" and letter not in "\ufffe\uffff"
 
 
 def _line_and_column(text: str, index: int) -> tuple[int, int]:
@@ -401,21 +397,3 @@ def _walk(node: Node, path: KeyPath, above: frozenset[int]) -> Iterator[tuple[Ke
             step = (*path, index)
             yield step, Place(_position(item), _position(item), _written(item))
             yield from _walk(item, step, above)
-
-
-@cache
-def closest(word: str, known: frozenset[str]) -> str | None:
-    """Find the known word that `word` is most likely a slip of, if any is near."""
-    limit = max(1, len(word) // 3)
-    ranked = sorted((_distance(word.lower(), other), other) for other in known)
-    return ranked[0][1] if ranked and ranked[0][0] <= limit else None
-
-
-def _distance(left: str, right: str) -> int:
-    """Count the letters to change, add or drop (Levenshtein)."""
-    row = list(range(len(right) + 1))
-    for i, a in enumerate(left, 1):
-        previous, row[0] = row[0], i
-        for j, b in enumerate(right, 1):
-            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (a != b))
-    return row[-1]

@@ -180,7 +180,7 @@ class Lock:
         try:
             self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
-            if error.errno not in {errno.EACCES, errno.EROFS}:
+            if error.errno not in {errno.EACCES, errno.EROFS} or not path.exists():
                 raise
             self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 

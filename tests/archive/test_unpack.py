@@ -186,12 +186,28 @@ def test_an_archive_that_is_cut_off_is_refused(tmp_path: Path, target: Path) -> 
         assert "the archive ends too early" in refusal(file, target)
 
 
-@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+ZSTD = zstandard.ZstdCompressor(write_checksum=True).compress
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress, ZSTD])
 def test_a_compressed_archive_that_is_cut_off_is_refused(
     tmp_path: Path, target: Path, compress: Callable[[bytes], bytes]
 ) -> None:
     file = tmp_path / "archive"
     file.write_bytes(compress(member("a", data=os.urandom(5000)) + bytes(1024))[:-2000])
+
+    with pytest.raises(ArchiveError, match=f"^{file}: "):
+        unpack_tar(file, target)
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress, ZSTD])
+def test_a_compressed_archive_whose_content_changed_is_refused(
+    tmp_path: Path, target: Path, compress: Callable[[bytes], bytes]
+) -> None:
+    whole = bytearray(compress(member("a", data=os.urandom(5000)) + bytes(1024)))
+    whole[3000] ^= 1
+    file = tmp_path / "archive"
+    file.write_bytes(whole)
 
     with pytest.raises(ArchiveError, match=f"^{file}: "):
         unpack_tar(file, target)

@@ -11,6 +11,7 @@ import pytest
 
 from compiler.store.importer import import_image
 from compiler.store.local import LocalStore
+from tests.e2e.lab import Lab, little_root
 
 Cos = Callable[..., "subprocess.CompletedProcess[str]"]
 BASES = ("debian:trixie", "debian:bookworm")
@@ -51,3 +52,17 @@ def cos(base_store: Path) -> Cos:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def little_base(tmp_path_factory: pytest.TempPathFactory, base_image: Path) -> Path:
+    """The folder of a root that is just large enough for a shell."""
+    root = tmp_path_factory.mktemp("little") / "root"
+    little_root(base_image, root)
+    return root
+
+
+@pytest.fixture
+def lab(tmp_path: Path, little_base: Path) -> Lab:
+    """A place to build in, with a store of its own that holds the small base."""
+    return Lab(tmp_path, little_base)

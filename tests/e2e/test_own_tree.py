@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -104,9 +104,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> BuiltTree:
 class Root:
     """The members of a root tree by path, and the contents of some small ones."""
 
-    members: Mapping[str, tarfile.TarInfo]
-    texts: Mapping[str, str]
-    initrd: bytes
+    members: Mapping[str, tarfile.TarInfo] = field(repr=False)
+    texts: Mapping[str, str] = field(repr=False)
+    initrd: bytes = field(repr=False)
 
 
 @pytest.fixture(scope="session")

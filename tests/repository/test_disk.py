@@ -1,6 +1,9 @@
 """Repositories in folders: files, revisions, snapshots, and what a failure leaves behind."""
 
 import os
+import signal
+import subprocess
+import sys
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -399,3 +402,49 @@ def test_hidden_packages_keep_their_list_of_files(tree: Path, tmp_path: Path) ->
 
     assert made.index.artifacts[0].files == ("file-of-a",)
     assert "hidden: true" in made.tree["t/a/1/definition.yaml"]
+
+
+KILLED_WHILE_RENAMING = """
+import os, signal, sys
+from pathlib import Path
+from compiler.repository.disk import RepositoryOptions, create_repository
+
+left = int(sys.argv[2])
+
+def count(event, arguments):
+    global left
+    if event == "os.rename":
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(count)
+folder = Path(sys.argv[1])
+create_repository([], [folder / "tree"], artifacts=folder / "build", output=folder / "build",
+                  options=RepositoryOptions(now=1, snapshot_id="killed", from_metadata=True))
+"""
+
+
+def test_a_kill_at_any_rename_leaves_a_repository_that_the_next_run_mends(
+    tree: Path, built: Path
+) -> None:
+    create(tree, built, replace(OPTIONS, snapshot_id="first"))
+    first = read_repository(built, "first-repository.yaml")
+
+    codes = []
+    for renames in range(20):
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED_WHILE_RENAMING, str(tree.parent), str(renames)],
+            check=False,
+            timeout=60,
+        )
+        codes.append(done.returncode)
+        assert read_repository(built, "first-repository.yaml") == first
+        if done.returncode == 0:
+            break
+
+    assert codes[-1] == 0
+    assert set(codes[:-1]) == {-signal.SIGKILL}
+    # one run was killed when all but its cache had its name: that one counts
+    assert read_repository(built).info.revision == 3
+    assert not (built / ".cos-repo.part").exists()

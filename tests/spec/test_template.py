@@ -81,6 +81,7 @@ def test_the_column_stays_where_the_template_left_it() -> None:
          "p/build.yaml:1:10: function 'until' failed: more than 100000 numbers"),
         ('{{ define "r" }}{{ template "r" . }}{{ end }}{{ template "r" . }}',
          "p/build.yaml:1:33: templates call each other without end"),
+        ('a\n{{ include "nope" . }}', "p/build.yaml:2:12: template 'nope' is not defined"),
         ("{{ div 1 0 }}",
          "p/build.yaml:1:4: function 'div' failed: integer division or modulo by zero"),
     ],

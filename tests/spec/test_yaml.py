@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compiler.spec.yaml import Fault, YamlFaults, closest, parse, places, resolve
+from compiler.spec.yaml import Fault, YamlFaults, parse, places, resolve
 
 
 @pytest.mark.parametrize(
@@ -71,14 +71,6 @@ def test_every_value_has_its_place() -> None:
         ("a", 1, 0): ((3, 4), (3, 4), "1"),
         ("a", 1, 1): ((3, 7), (3, 7), "0x2"),
     }
-
-
-def test_a_slip_is_recognised_and_a_word_of_its_own_is_not() -> None:
-    known = frozenset(("steps", "image", "requires"))
-
-    assert closest("step", known) == "steps"
-    assert closest("Requieres", known) == "requires"
-    assert closest("colour", known) is None
 
 
 YAML_LIKE = st.text(

@@ -1,0 +1,116 @@
+"""Packs the artifact of a node: its archive, its subpackages', and the metadata beside each."""
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from compiler.archive import Entry
+from compiler.artifact import (
+    Artifact,
+    MountedRoots,
+    Selection,
+    archive_name,
+    cut,
+    describe,
+    pack,
+    select,
+    write_metadata,
+)
+from compiler.build.settings import BuildSettings, Tools
+from compiler.events import Noted
+from compiler.graph import BuildGraph
+from compiler.oci import Digest
+from compiler.packed import keys_of
+from compiler.plan import PlanNode
+from compiler.spec.package import BuildSpec, PackageId, PackageSpec
+from compiler.keys import ArtifactKey
+from compiler.store import ArtifactRecord, NodeRecord
+
+
+class Packer:
+    """Packs nodes of one run into its destination."""
+
+    def __init__(self, tools: Tools, settings: BuildSettings, *, remembers: bool = True) -> None:
+        self._tools = tools
+        self._remembers = remembers
+        self._settings = settings
+
+    def pack(self, node: PlanNode, record: NodeRecord) -> Artifact:
+        """Write a node's archive and metadata, and its subpackages'; returns its own artifact."""
+        spec = node.node.spec
+        with ExitStack() as context:
+            root, selection = self._select(spec, record, context)
+            seed = self._graph.base_image(node.id)
+            artifact = self._write(node, spec.id, selection, root, seed)
+            for part in spec.build.subpackages if spec.build is not None else ():
+                members = cut(selection, includes=part.includes, excludes=part.excludes)
+                self._write(node, part.id, members, root, seed)
+        return artifact
+
+    def archive_path(self, package: PackageId) -> Path:
+        """Say where the archive of a package lies in the destination."""
+        settings = self._settings
+        return settings.destination / archive_name(package, settings.compression)
+
+    def _select(
+        self, spec: PackageSpec, record: NodeRecord, context: ExitStack
+    ) -> tuple[Path, Selection]:
+        """Mount what is packed and decide its members."""
+        build = spec.build or BuildSpec()
+        full = (*record.root, *record.layers)
+        if build.is_virtual or not full:
+            return Path(), Selection()
+        root = context.enter_context(self._tools.engine.mounted(full))
+        below = full[: len(record.root) + record.builder]
+        delta = not (build.unpack or build.package_dir)
+        builder = self._builder_root(below, context) if delta else root
+        changes = self._changes(record) if delta else ()
+        roots = MountedRoots(
+            root,
+            builder,
+            changes=changes,
+            clamp=self._settings.packed,
+        )
+        selection = select(build, roots)
+        for warning in selection.warnings:
+            self._tools.report(Noted(f"{spec.id}: {warning}", warning=True))
+        return root, selection
+
+    def _builder_root(self, below: tuple[Digest, ...], context: ExitStack) -> Path:
+        """Mount what the steps started from, or an empty folder if that was nothing."""
+        if below:
+            return context.enter_context(self._tools.engine.mounted(below))
+        return context.enter_context(self._tools.store.scratch())
+
+    def _changes(self, record: NodeRecord) -> Sequence[Entry]:
+        """List what the steps changed; of several layers the last one decides."""
+        layers = record.layers[record.builder :]
+        found = {each.path: each for layer in layers for each in self._tools.store.entries(layer)}
+        return [found[path] for path in sorted(found)]
+
+    def _write(
+        self, node: PlanNode, package: PackageId, selection: Selection, root: Path, seed: str
+    ) -> Artifact:
+        """Write one archive and its metadata, metadata last, and remember both."""
+        settings = self._settings
+        artifact = pack(
+            selection,
+            root,
+            destination=settings.destination,
+            package=package,
+            compression=settings.compression,
+        )
+        described = describe(
+            node.node.spec, artifact, epoch=settings.epoch, seed=seed, values=settings.values
+        )
+        metadata = write_metadata(described, settings.destination)
+        if self._remembers:
+            archive_key, metadata_key = keys_of(package, node.node.spec, node.keys)
+            text = metadata.read_bytes()
+            self._remember(archive_key, artifact.sha256, artifact.size)
+            self._remember(metadata_key, hashlib.sha256(text).hexdigest(), len(text))
+        return artifact
+
+    def _remember(self, key: ArtifactKey, sha256: str, size: int) -> None:
+        self._tools.store.put_artifact(ArtifactRecord(key=key, sha256=sha256, size=size))
