@@ -18,11 +18,11 @@ from compiler.engine import CopyFiles, LayerRequest
 from compiler.errors import CompilerError, EngineError, ImageError, Location
 from compiler.fingerprint import content_key, stack_key
 from compiler.graph import BuildGraph, BuildNode, NodeId
+from compiler.keys import LayerKey
 from compiler.oci import Digest, Image, digest_of
 from compiler.plan import PlanNode
 from compiler.spec.dockerfile import parse_dockerfile
 from compiler.spec.package import BuildSpec, PackageSpec
-from compiler.keys import LayerKey
 from compiler.store import NodeRecord
 from compiler.store.images import host_platform
 

@@ -20,18 +20,21 @@ from compiler.artifact import (
 from compiler.build.settings import BuildSettings, Tools
 from compiler.events import Noted
 from compiler.graph import BuildGraph
+from compiler.keys import ArtifactKey
 from compiler.oci import Digest
 from compiler.packed import keys_of
 from compiler.plan import PlanNode
 from compiler.spec.package import BuildSpec, PackageId, PackageSpec
-from compiler.keys import ArtifactKey
 from compiler.store import ArtifactRecord, NodeRecord
 
 
 class Packer:
     """Packs nodes of one run into its destination."""
 
-    def __init__(self, tools: Tools, settings: BuildSettings, *, remembers: bool = True) -> None:
+    def __init__(
+        self, graph: BuildGraph, tools: Tools, settings: BuildSettings, *, remembers: bool = True
+    ) -> None:
+        self._graph = graph
         self._tools = tools
         self._remembers = remembers
         self._settings = settings

@@ -19,6 +19,7 @@ COLLECTION = "collection.yaml"
 BUILD = "build.yaml"
 FINALIZE = "finalize.yaml"
 
+_KNOWN = frozenset(Definition.model_fields)
 _VALUE = re.compile(r"\.Values\.([A-Za-z0-9_.]+)")
 
 
@@ -116,7 +117,7 @@ class FolderReader:
             build_file=folder.optional(BUILD),
             finalize_file=folder.optional(FINALIZE),
             collection=bool(writing.part),
-            values={key: values[key] for key in values if key not in Definition.model_fields},
+            values={key: values[key] for key in values if key not in _KNOWN},
             places=Places(writing, build_writing),
             doubts=built.doubts if built else (),
             warnings=(*warnings, *(built.warnings if built else ())),
