@@ -112,3 +112,9 @@ class Image:
     user: str = ""
     shell: tuple[str, ...] = ("/bin/sh", "-c")
     platform: Platform
+
+    @property
+    def content(self) -> Digest:
+        """What steps can see of the image, as a digest: it does not change with its compression."""
+        seen = (self.layers, self.env, self.user, self.shell, str(self.platform))
+        return digest_of(repr(seen).encode())

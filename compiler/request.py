@@ -193,7 +193,7 @@ def _sources(
     epoch = request.source_date_epoch
     return Sources(
         platform=host_platform(),
-        images={name: image.digest for name, image in images.items()},
+        images={name: image.content for name, image in images.items()},
         contexts=contexts,
         retrieved=retrieved,
         epoch=DEFAULT_EPOCH if epoch is None else epoch,

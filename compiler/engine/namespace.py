@@ -67,7 +67,7 @@ def has_one_id() -> bool:
 
 def _user_ids() -> int:
     """Count the user ids of our namespace (user_namespaces(7), uid_map: inside, outside, count)."""
-    lines = Path("/proc/self/uid_map").read_text(encoding="ascii").splitlines()
+    lines = Path("/proc/self/uid_map").read_text(encoding="utf-8").splitlines()
     return sum(int(line.split()[2]) for line in lines)
 
 
@@ -115,9 +115,9 @@ def _map_only_ourselves(uid: int, gid: int) -> None:
     """Map our own ids to root, all that a process may do by itself (user_namespaces(7))."""
     me = Path("/proc/self")
     try:
-        (me / "setgroups").write_text("deny", encoding="ascii")
-        (me / "uid_map").write_text(f"0 {uid} 1", encoding="ascii")
-        (me / "gid_map").write_text(f"0 {gid} 1", encoding="ascii")
+        (me / "setgroups").write_text("deny", encoding="utf-8")
+        (me / "uid_map").write_text(f"0 {uid} 1", encoding="utf-8")
+        (me / "gid_map").write_text(f"0 {gid} 1", encoding="utf-8")
     except OSError as error:
         raise _refused(error) from error
 
@@ -148,5 +148,5 @@ def _why(error: OSError) -> str:
 
 def _setting(name: str) -> str:
     with suppress(OSError):
-        return (Path("/proc/sys") / name).read_text(encoding="ascii").strip()
+        return (Path("/proc/sys") / name).read_text(encoding="utf-8").strip()
     return ""

@@ -6,7 +6,7 @@ dropped. Models check nothing that is not checked here first, so their own messa
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import islice
 from typing import TypeVar, cast
 
@@ -28,8 +28,9 @@ MAX_NOTES = 100
 """How many things of one kind are told about one file."""
 
 _IDENTITY = ("category", "name", "version")
+_COPY_FIELD = "copy_"
 _INTERNAL = frozenset(
-    ("state", "id", "path", "treedir", "buildtimestamp", "package", "build_options")
+    ("state", "id", "path", "treedir", "buildtimestamp", "dockerfile", "package", "build_options")
 )
 """Keys that luet writes for itself; they have no effect, and nobody is told about them."""
 
@@ -277,7 +278,17 @@ def _distance(left: str, right: str) -> int:
 
 def _made(model: type[_Model], values: Mapping[str, object]) -> _Model:
     """Make a model of values that were checked here; pydantic would only check them again."""
-    return model.model_construct(None, **values)
+    given = {_COPY_FIELD if key == "copy" else key for key in values}
+    return model.model_construct(given, **{**_defaults(model), **values})
+
+
+@cache
+def _defaults(model: type[SpecModel]) -> Mapping[str, object]:
+    """Give what fields have when they are not set; asking pydantic each time takes long."""
+    return {
+        field.alias or name: field.get_default(call_default_factory=True, validated_data={})
+        for name, field in model.model_fields.items()
+    }
 
 
 def _subject(path: KeyPath) -> str:

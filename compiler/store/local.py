@@ -131,9 +131,7 @@ class LocalStore:
     def add_layer(self, changes: Path, clamp: Clamp) -> Digest:
         """Move the folder `changes` (in overlay form) in as a layer, with canonical times."""
         with outside(self.root), self._work().lend() as work:
-            layer = self._layers.add(changes, clamp, work=work)
-        self._compress(layer)
-        return layer
+            return self._layers.add(changes, clamp, work=work)
 
     def layer_path(self, layer: Digest) -> Path:
         """Return the unpacked folder of a layer, in overlay form; raises `StoreError` if absent."""
