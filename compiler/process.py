@@ -29,7 +29,7 @@ _CHUNK = 65536
 _LONGEST_LINE = 65536
 _GRACE = 5.0
 _IF_WE_LIVE = '[ "$PPID" = "$1" ] && shift && exec "$@"'
-"""The kernel tells only of deaths from now on: one before the child asked to be told ends it too."""
+"""The kernel tells only of deaths from now on; a child whose parent is gone already ends here."""
 
 _PACKAGES: Mapping[str, tuple[str, str, str]] = {
     "crun": ("crun", "crun", "crun"),

@@ -117,7 +117,8 @@ def plan_request(tree: Tree, request: Request, store: Store) -> Planned:
     sources = _sources(request, specs, images, contexts)
     graph, keys = _settle(choices, built, request, sources, store)
     present = _present(graph, keys, request, store)
-    wanted = set(graph.targets) if request.only_targets else _own_nodes(graph)
+    alone = request.only_targets or request.no_requirements
+    wanted = set(graph.targets) if alone else _own_nodes(graph)
     nodes = make_plan(
         graph,
         keys,
@@ -126,7 +127,7 @@ def plan_request(tree: Tree, request: Request, store: Store) -> Planned:
         again=set(graph.targets) if request.rebuild else frozenset(),
     )
     if request.no_requirements:
-        nodes = _without_requirements(nodes, graph)
+        _check_requirements(nodes, graph)
     return Planned(
         targets=targets,
         choices=choices,
@@ -257,8 +258,8 @@ def _present(
     return Present(layers=layers, artifacts=artifacts, latest=latest)
 
 
-def _without_requirements(nodes: Sequence[PlanNode], graph: BuildGraph) -> tuple[PlanNode, ...]:
-    """Keep the targets only; raises `UsageError` when what they stand on is not there."""
+def _check_requirements(nodes: Sequence[PlanNode], graph: BuildGraph) -> None:
+    """Raise `UsageError` unless all that the targets stand on is there."""
     targets = set(graph.targets)
     missing = [each for each in nodes if each.id not in targets and each.action is Action.BUILD]
     if missing:
@@ -266,7 +267,6 @@ def _without_requirements(nodes: Sequence[PlanNode], graph: BuildGraph) -> tuple
             f"{missing[0].id} has not been built, and --nodeps forbids to build it",
             hint="leave out --nodeps",
         )
-    return tuple(each for each in nodes if each.id in targets)
 
 
 def faults_of(planned: Planned) -> Iterator[CompilerError]:
