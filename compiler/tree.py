@@ -15,6 +15,7 @@ from pathlib import Path
 
 from compiler.errors import CompilerError, Faults, Location, ResolutionError, SpecError
 from compiler.spec.dockerfile import dockerfile_package
+from compiler.spec.fields import closest
 from compiler.spec.flavour import load_values
 from compiler.spec.folder import BUILD, COLLECTION, DEFINITION, FINALIZE, Folder, FolderReader
 from compiler.spec.load import read_text
@@ -333,6 +334,8 @@ def _defined_twice(spec: PackageSpec, other: PackageSpec) -> SpecError:
 
 
 def _unknown_package(argument: str, name: str, view: View) -> ResolutionError:
-    near = [title for title in view.titles() if name and name in title.rpartition("/")[2]]
-    hint = f"did you mean {', '.join(sorted(near)[:3])}?" if near else None
+    titles = view.titles()
+    near = sorted(title for title in titles if name and name in title.rpartition("/")[2])
+    near = near or [each for each in [closest(argument, frozenset(titles))] if each]
+    hint = f"did you mean {' or '.join(map(repr, near[:3]))}?" if near else None
     return ResolutionError(f"there is no package {argument!r} in the tree", hint=hint)

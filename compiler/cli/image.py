@@ -106,7 +106,12 @@ def _bootstrap(store: LocalStore, name: str, system: BaseSystem, settings: Setti
             reporter(settings),
             epoch=DEFAULT_EPOCH if epoch is None else epoch,
         )
-        return import_image(store, name, f"tar:{made.tar}")
+        labels = {
+            "cos.bootstrap.suite": system.suite,
+            "cos.bootstrap.variant": system.variant,
+            "cos.bootstrap.packages": " ".join("=".join(each) for each in made.packages),
+        }
+        return import_image(store, name, f"tar:{made.tar}", labels=labels)
 
 
 def _described(image: Image) -> dict[str, object]:

@@ -35,6 +35,7 @@ class ImageConfig:
     env: tuple[tuple[str, str], ...] = ()
     user: str = ""
     shell: tuple[str, ...] = ("/bin/sh", "-c")
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 _MACHINES = {
@@ -67,6 +68,8 @@ def config_json(config: ImageConfig, layers: Sequence[Digest]) -> bytes:
     }
     if config.user:
         inner["User"] = config.user
+    if config.labels:
+        inner["Labels"] = dict(config.labels)
     value: dict[str, object] = {
         "architecture": config.platform.architecture,
         "os": config.platform.os,
@@ -94,6 +97,7 @@ def parse_config(data: bytes) -> tuple[ImageConfig, tuple[Digest, ...]]:
         env=tuple((name, text) for name, _, text in pairs if name),
         user=str(inner.get("User") or ""),
         shell=_strings(inner.get("Shell")) or ("/bin/sh", "-c"),
+        labels=tuple((str(name), str(text)) for name, text in _object(inner.get("Labels")).items()),
     )
     layers = _strings(_object(value.get("rootfs")).get("diff_ids"))
     return config, tuple(parse_digest(layer) for layer in layers)

@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from compiler.archive import Clamp
@@ -39,12 +40,18 @@ _NESTED = 4
 
 
 def import_image(
-    store: LocalStore, name: str, source: str, platform: Platform | None = None
+    store: LocalStore,
+    name: str,
+    source: str,
+    platform: Platform | None = None,
+    *,
+    labels: Mapping[str, str] | None = None,
 ) -> Image:
     """Bring an image into the store under `name`.
 
     `source` is `oci:DIR[:TAG]`, `docker-archive:FILE`, `tar:FILE` or `dir:DIR`; of an image for
-    several platforms, `platform` (default: this machine's) is taken. Raises `ImageError` for what
+    several platforms, `platform` (default: this machine's) is taken. `labels` are added to the
+    config's own. Raises `ImageError` for what
     is wrong with the source, `StoreError` for what is wrong with the store.
     """
     parse_reference(name)
@@ -59,7 +66,8 @@ def import_image(
         config, layers = read(store, name, rest, platform or host_platform())
     except ArchiveError as error:
         raise ImageError(error.message, hint=error.hint) from error
-    return store.put_image(name, layers, config)
+    added = tuple(sorted({**dict(config.labels), **(labels or {})}.items()))
+    return store.put_image(name, layers, replace(config, labels=added))
 
 
 _Read = Callable[[LocalStore, str, str, Platform], tuple[ImageConfig, list[Digest]]]
