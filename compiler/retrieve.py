@@ -38,7 +38,10 @@ def matching_files(patterns: Sequence[str], destination: Path) -> Iterator[Path]
                 f"retrieve: {pattern!r} leads out of the destination",
                 hint="name files of the destination folder, or a URL",
             )
-        found.update(path for path in destination.glob(pattern) if _is_plain(path))
+        try:
+            found.update(path for path in destination.glob(pattern) if _is_plain(path))
+        except ValueError as error:
+            raise SpecError(f"retrieve: {pattern!r} is no pattern: {error}") from error
     yield from sorted(found)
 
 

@@ -77,9 +77,9 @@ def test_a_copy_finds_what_provides_a_name() -> None:
 def test_a_copy_from_an_image_needs_no_package() -> None:
     copies = (CopySource(image="other", source="/a", destination="/"),)
 
-    assert choose(tree_with(package("p", copy=copies)), [id_of("p")]).wiring[
-        id_of("p")
-    ].copies == (None,)
+    assert choose(tree_with(package("p", copy=copies)), [id_of("p")]).wiring[id_of("p")].copies == (
+        None,
+    )
 
 
 def test_a_copy_of_nothing_known_is_told_at_its_place() -> None:

@@ -144,7 +144,10 @@ def test_the_workspace_holds_just_what_counts_with_one_time(tmp_path: Path) -> N
     fill_workspace(folder, context_files(folder), workspace, epoch=1_600_000_000)
 
     found = {
-        str(path.relative_to(workspace)): (stat.filemode(path.lstat().st_mode), path.lstat().st_mtime)
+        str(path.relative_to(workspace)): (
+            stat.filemode(path.lstat().st_mode),
+            path.lstat().st_mtime,
+        )
         for path in sorted(workspace.rglob("*"))
     }
     assert found == {

@@ -80,7 +80,7 @@ def test_every_unknown_package_is_told_at_once() -> None:
         targets_of(tree_of(DIAMOND), Request(packages=("t/tpo", "t/lefd", "t/base")))
 
     assert [str(each) for each in caught.value.exceptions] == [
-        "there is no package 't/lefd' in the tree",
+        "there is no package 't/lefd' in the tree (did you mean 't/left'?)",
         "there is no package 't/tpo' in the tree",
     ]
 

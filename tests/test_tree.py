@@ -251,8 +251,8 @@ def test_a_package_is_found_as_people_name_it(tmp_path: Path) -> None:
     ("argument", "message"),
     [
         ("a", "'a' could be c/a or d/a (name one)"),
-        ("c/aa", "there is no package 'c/aa' in the tree"),
-        ("x/a", "there is no package 'x/a' in the tree (did you mean c/a, d/a?)"),
+        ("c/aa", "there is no package 'c/aa' in the tree (did you mean 'c/a'?)"),
+        ("x/a", "there is no package 'x/a' in the tree (did you mean 'c/a' or 'd/a'?)"),
         ("c/a@>3", "no version of c/a matches '>3' (the tree has 1.0)"),
     ],
 )

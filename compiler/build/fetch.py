@@ -1,20 +1,25 @@
 """Brings what `retrieve` names into the workspace, as `ADD` of a Dockerfile does."""
 
+import http.client
 import os
 import shutil
 import tarfile
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
+from compiler.archive.place import Devices
 from compiler.archive.unpack import unpack_tar
 from compiler.errors import OutsideError
 from compiler.retrieve import SCHEMES, matching_files
 
 _TIMEOUT = 360
 _PIECE = 1 << 20
+_DEVICES = Devices.MAKE if os.geteuid() == 0 else Devices.SKIP
 
 
 def retrieve_into(
@@ -26,16 +31,22 @@ def retrieve_into(
     for a download that fails, `ArchiveError` for a hostile archive.
     """
     for path in matching_files(patterns, destination):
-        target = workspace / path.name
-        shutil.copyfile(path, target, follow_symlinks=False)
-        os.utime(target, (epoch, epoch))
+        with _fresh(workspace / path.name, epoch) as file, path.open("rb") as source:
+            shutil.copyfileobj(source, file, _PIECE)
         if _is_archive(path):
-            unpack_tar(path, workspace)
+            unpack_tar(path, workspace, devices=_DEVICES)
     for url in patterns:
         if url.startswith(SCHEMES):
-            target = workspace / (PurePosixPath(urlsplit(url).path).name or "index")
-            _download(url, target)
-            os.utime(target, (epoch, epoch))
+            _download(url, workspace, epoch)
+
+
+@contextmanager
+def _fresh(target: Path, epoch: int) -> Iterator[BinaryIO]:
+    """Write a file in place of what has its name: a link of the workspace is never followed."""
+    target.unlink(missing_ok=True)
+    with target.open("xb") as file:
+        yield file
+    os.utime(target, (epoch, epoch))
 
 
 def _is_archive(path: Path) -> bool:
@@ -46,13 +57,18 @@ def _is_archive(path: Path) -> bool:
         raise OutsideError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _download(url: str, target: Path) -> None:
-    """Fetch a file over HTTP into the workspace."""
+def _download(url: str, workspace: Path, epoch: int) -> None:
+    """Fetch a file over HTTP into the workspace, under the last name of its path."""
     try:
+        name = PurePosixPath(urlsplit(url).path).name or "index"
         with (
             urllib.request.urlopen(url, timeout=_TIMEOUT) as answer,  # noqa: S310  (checked above)
-            target.open("wb") as file,
+            _fresh(workspace / name, epoch) as file,
         ):
             shutil.copyfileobj(answer, file, _PIECE)
-    except (OSError, urllib.error.URLError, ValueError) as error:
+            if answer.length:
+                raise OutsideError(f"retrieve: {url} ended {answer.length} bytes early")
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
         raise OutsideError(f"retrieve: {url} cannot be downloaded: {error}") from error

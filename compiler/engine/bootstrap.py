@@ -171,10 +171,24 @@ def bootstrap(
         if finished.code:
             raise _failure(system, finished)
         packages = installed_packages(part)
+        _add_empty_dev(part, epoch)
         part.rename(destination)
     finally:
         part.unlink(missing_ok=True)
     return Bootstrapped(destination, packages)
+
+
+def _add_empty_dev(tar: Path, epoch: int) -> None:
+    """Add the folder /dev, which is left out with the device nodes that mmdebstrap would put in.
+
+    The nodes are the kernel's to make, but a read-only root needs the folder to mount them on.
+    """
+    with tarfile.open(tar, "a") as archive:
+        folder = tarfile.TarInfo("./dev")
+        folder.type = tarfile.DIRTYPE
+        folder.mode = 0o755
+        folder.mtime = epoch
+        archive.addfile(folder)
 
 
 def _failure(system: BaseSystem, finished: Finished) -> CompilerError:

@@ -48,7 +48,7 @@ def test_everything_that_goes_is_a_line_and_the_sum_is_the_last(
         line.startswith("   2.3 kB  layer ") and line.endswith(": nothing needs it")
         for line in done
     )
-    assert planned[-1].split("  ")[-1] == "would be removed in all (5 things)"
+    assert planned[-1].split("  ")[-1] == "would be removed in all (4 things)"
     assert again == ["      0 B  removed in all (0 things)"]
 
 

@@ -41,9 +41,7 @@ def write_tree(folder: Path, packages: Mapping[str, str]) -> Path:
     """Write one package of category `t` and version 1 for each name, with that `build.yaml`."""
     for name, build in packages.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
-        (folder / name / "definition.yaml").write_text(
-            f'name: {name}\ncategory: t\nversion: "1"\n'
-        )
+        (folder / name / "definition.yaml").write_text(f'name: {name}\ncategory: t\nversion: "1"\n')
         (folder / name / "build.yaml").write_text(build)
     return folder
 
