@@ -21,13 +21,16 @@ class Sources:
     """What the specs only name: the files of their folders, and the images by digest.
 
     `retrieved` holds, for a package with `retrieve`, the files that match, by name and digest.
-    An image that is missing has no entry in `images`; its name then stands for it.
+    `sources` holds, for a package whose instructions take files from further images (stages of a
+    Dockerfile, `COPY --from`), their names. An image that is missing has no entry in `images`; its
+    name then stands for it.
     """
 
     platform: Platform
     images: Mapping[str, Digest] = field(default_factory=dict)
     contexts: Mapping[PackageId, Sequence[ContextFile]] = field(default_factory=dict)
     retrieved: Mapping[PackageId, Mapping[str, str]] = field(default_factory=dict)
+    sources: Mapping[PackageId, Sequence[str]] = field(default_factory=dict)
     epoch: int = DEFAULT_EPOCH
     network: str = "host"
     compression: str = "none"
@@ -108,6 +111,8 @@ def _own(node: BuildNode, sources: Sources) -> Iterator[tuple[str, str]]:
         yield f"file {file.path}", f"{file.mode:o} {file.digest}"
     for name, digest in sources.retrieved.get(package, {}).items():
         yield f"retrieved {name}", digest
+    for name in sources.sources.get(package, ()):
+        yield f"source {name}", sources.images.get(name, name)
 
 
 def _written(build: BuildSpec) -> Iterator[tuple[str, object]]:

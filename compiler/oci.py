@@ -118,3 +118,12 @@ class Image:
         """What steps can see of the image, as a digest: it does not change with its compression."""
         seen = (self.layers, self.env, self.user, self.shell, str(self.platform))
         return digest_of(repr(seen).encode())
+
+
+SCRATCH = "scratch"
+"""What Dockerfiles call the image with nothing in it."""
+
+
+def scratch_image(platform: Platform) -> Image:
+    """Return the image with nothing in it, which no store needs to hold."""
+    return Image(name=SCRATCH, digest=digest_of(b""), layers=(), platform=platform)

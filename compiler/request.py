@@ -3,23 +3,27 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from compiler.archive import DEFAULT_EPOCH, Compression
-from compiler.artifact import filter_faults
+from compiler.artifact.filters import filter_faults
 from compiler.choices import choose
 from compiler.context import ContextFile, context_files
 from compiler.engine import Network
 from compiler.errors import CompilerError, Faults, ImageError, SpecError, UsageError
 from compiler.fingerprint import NodeKeys, Sources, fingerprints, stack_key
 from compiler.graph import BuildGraph, Choices, Layering, NodeId, build_graph
-from compiler.oci import Image
+from compiler.oci import SCRATCH, Image, scratch_image
 from compiler.packed import artifact_present
 from compiler.plan import Action, PlanNode, Present, make_plan
 from compiler.resolver import dependents, resolve_each
 from compiler.retrieve import retrieved_files
+from compiler.spec.dockerfile import parse_dockerfile
+from compiler.spec.instruction import CopyIn, Instruction
 from compiler.spec.package import PackageId, PackageSpec
+from compiler.spec.step import parse_run
 from compiler.store import Store
 from compiler.store.images import host_platform
 from compiler.tree import Tree
@@ -56,6 +60,8 @@ class Planned:
     nodes: tuple[PlanNode, ...]
     images: Mapping[str, Image] = field(default_factory=dict)
     contexts: Mapping[PackageId, Sequence[ContextFile]] = field(default_factory=dict)
+    further: Mapping[PackageId, Sequence[str]] = field(default_factory=dict)
+    """The images that instructions of a package name, besides the one that it starts from."""
 
 
 def targets_of(tree: Tree, request: Request) -> tuple[PackageId, ...]:
@@ -112,9 +118,10 @@ def plan_request(tree: Tree, request: Request, store: Store) -> Planned:
     choices = choose(tree, targets)
     built = _requirements(choices, targets) if request.only_requirements else targets
     specs = [choices.specs[package] for package in choices.wiring]
-    images = dict(_images(specs, store))
+    further = {spec.id: names for spec in specs if (names := _further_images(spec))}
+    images = dict(_images(specs, further, store))
     contexts = {spec.id: _context(spec) for spec in specs}
-    sources = _sources(request, specs, images, contexts)
+    sources = replace(_sources(request, specs, images, contexts), sources=further)
     graph, keys = _settle(choices, built, request, sources, store)
     present = _present(graph, keys, request, store)
     alone = request.only_targets or request.no_requirements
@@ -136,6 +143,7 @@ def plan_request(tree: Tree, request: Request, store: Store) -> Planned:
         nodes=nodes,
         images=images,
         contexts=contexts,
+        further=further,
     )
 
 
@@ -155,20 +163,45 @@ def _requirements(choices: Choices, targets: Sequence[PackageId]) -> tuple[Packa
     return tuple(each for each in found if each not in targets)
 
 
-def _images(specs: Iterable[PackageSpec], store: Store) -> Iterator[tuple[str, Image]]:
+def _images(
+    specs: Iterable[PackageSpec], further: Mapping[PackageId, Sequence[str]], store: Store
+) -> Iterator[tuple[str, Image]]:
     """Look up every base image that the specs name, in the store."""
-    names: set[str] = set()
+    names = {name for several in further.values() for name in several}
     for spec in specs:
         if spec.build is not None:
             names.add(spec.build.image)
             names.update(each.image for each in spec.build.copy_)
     for name in sorted(names - {""}):
         try:
-            image = store.image(name)
+            image = scratch_image(host_platform()) if name == SCRATCH else store.image(name)
         except ImageError:  # not a name: an error when a node needs it, not before
             image = None
         if image is not None:
             yield name, image
+
+
+def _further_images(spec: PackageSpec) -> tuple[str, ...]:
+    """Name the images that a package's instructions take files from or build a stage on."""
+    build = spec.build
+    if build is None:
+        return ()
+    stages: dict[str, None] = {}
+    names: dict[str, None] = {}
+    found: list[Instruction] = []
+    if build.dockerfile:
+        for number, stage in enumerate(parse_dockerfile(build.dockerfile, str(spec.build_file))):
+            if stage.image.lower() not in stages:
+                names[stage.image] = None
+            stages.update({str(number): None, stage.name: None})
+            found += [each for _, each in stage.instructions]
+    for text in (*build.prelude, *build.steps):
+        if "--from" in text:
+            with suppress(SpecError):  # told when the node is built
+                found += parse_run(text)
+    copied = (each.origin for each in found if isinstance(each, CopyIn))
+    names.update((each, None) for each in copied if each and each.lower() not in stages)
+    return tuple(each for each in names if each != build.image)
 
 
 def _context(spec: PackageSpec) -> tuple[ContextFile, ...]:
@@ -278,7 +311,8 @@ def faults_of(planned: Planned) -> Iterator[CompilerError]:
             yield from each.node.spec.doubts
             if each.id not in grounded:
                 yield from _groundless(each)
-            for name in _image_names(each):
+            further = planned.further.get(each.id.package, ())
+            for name in dict.fromkeys((*_image_names(each), *further)):
                 if name not in planned.images:
                     missing.setdefault(name, []).append(each)
         if each.packs:

@@ -1,5 +1,6 @@
 """Compressed files whose bytes depend on their content only, never on the number of threads."""
 
+import fcntl
 import gzip
 import hashlib
 import lzma
@@ -9,7 +10,7 @@ from bz2 import BZ2File
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 from uuid import uuid4
@@ -30,6 +31,9 @@ _MAGICS = {
     b"\xfd7zXZ\x00": "xz",
     b"BZh": "bzip2",
 }
+
+_PART = ".part"
+"""What the names of unfinished files end with."""
 
 
 class _Codec(Protocol):
@@ -152,20 +156,40 @@ def atomic_file(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
     """Write a file beside `path` and rename it there at the end; after an error nothing is left.
 
     With `sync` the content is on the disk before it gets its name, and the name before this ends.
+    While it is written the file is locked, so that `remove_stale` can tell what a killed process
+    left behind.
     """
-    beside = path.with_name(f".{path.name[:100]}.{uuid4().hex}.part")
-    try:
-        with beside.open("xb") as file:
+    with _part_of(path) as file:
+        beside = Path(file.name)
+        try:
             yield file
             file.flush()
             if sync:
                 os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+            beside.replace(path)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
     if sync:
         sync_folder(path.parent)
+
+
+def _part_of(path: Path) -> BinaryIO:
+    """Open a new file beside `path`, locked; once more if it was taken for stale before that."""
+    while True:
+        file = path.with_name(f".{path.name[:100]}.{uuid4().hex}{_PART}").open("xb")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove the unfinished files that processes which are gone have left in `folder`."""
+    for path in folder.glob(f".*{_PART}"):
+        with suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
 
 
 def sync_folder(folder: Path) -> None:

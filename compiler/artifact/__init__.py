@@ -1,28 +1,19 @@
 """Artifacts: the files of a built package as an archive, with metadata that luet's tools read.
 
-`select` decides what goes in, `pack` writes the archive, `write_metadata` the file beside it.
+`selection.select` decides what goes in, `pack.pack` writes the archive, `pack.write_metadata` the
+file beside it. Plans need names and filters only, so nothing else is loaded here: start-up time.
 """
 
-from compiler.artifact.filters import check_filters, filter_faults
-from compiler.artifact.metadata import ArtifactMetadata, go_time, read_metadata
-from compiler.artifact.pack import Artifact, archive_name, describe, extract, pack, write_metadata
-from compiler.artifact.roots import MountedRoots
-from compiler.artifact.selection import Selection, cut, select
+from compiler.archive import Compression
+from compiler.errors import SpecError
+from compiler.spec.package import PackageId
 
-__all__ = [
-    "Artifact",
-    "ArtifactMetadata",
-    "MountedRoots",
-    "Selection",
-    "archive_name",
-    "check_filters",
-    "cut",
-    "describe",
-    "extract",
-    "filter_faults",
-    "go_time",
-    "pack",
-    "read_metadata",
-    "select",
-    "write_metadata",
-]
+
+def archive_name(package: PackageId, compression: Compression) -> str:
+    """Name the archive of a package: `name-category-version.package.tar[.gz|.zst]`.
+
+    Raises `SpecError` for a package whose name cannot stand in a file name.
+    """
+    if "/" in package.fingerprint or "\0" in package.fingerprint:
+        raise SpecError(f"{package.fingerprint!r} cannot be the name of a file")
+    return f"{package.fingerprint}.package.tar{compression.suffix}"

@@ -10,9 +10,10 @@ from compiler.archive.compress import atomic_file, compressed_file
 from compiler.archive.place import Devices
 from compiler.archive.tar import Content, Source, folder_content, write_tar
 from compiler.archive.unpack import unpack_tar
+from compiler.artifact import archive_name
 from compiler.artifact.metadata import ArtifactMetadata, built_definition, go_time, metadata_text
 from compiler.artifact.selection import Selection
-from compiler.errors import OutsideError, SpecError, UsageError
+from compiler.errors import OutsideError, UsageError
 from compiler.spec.package import BuildSpec, PackageId, PackageSpec
 
 
@@ -26,16 +27,6 @@ class Artifact:
     size: int
     compression: Compression
     files: tuple[str, ...]
-
-
-def archive_name(package: PackageId, compression: Compression) -> str:
-    """Name the archive of a package: `name-category-version.package.tar[.gz|.zst]`.
-
-    Raises `SpecError` for a package whose name cannot stand in a file name.
-    """
-    if "/" in package.fingerprint or "\0" in package.fingerprint:
-        raise SpecError(f"{package.fingerprint!r} cannot be the name of a file")
-    return f"{package.fingerprint}.package.tar{compression.suffix}"
 
 
 def pack(

@@ -24,7 +24,10 @@ def _text_from_bytes(value: object) -> object:
 class _Loose(BaseModel):
     """What luet wrote: unknown keys are passed over, and null stands for what is not there."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    # defer_build: whoever packs only writes such models, and pays for no validators
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", populate_by_name=True, defer_build=True
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -10,7 +10,7 @@ from compiler.archive import Entry
 from compiler.archive.place import Devices
 from compiler.archive.unpack import unpack_tar
 from compiler.build.fetch import retrieve_into
-from compiler.build.recipe import Action, Surroundings, recipe_of, stage_actions
+from compiler.build.recipe import Action, Interpreter, Surroundings, recipe_of, stage_actions
 from compiler.build.settings import BuildSettings, Tools
 from compiler.build.stacks import overlaps
 from compiler.context import fill_workspace
@@ -19,7 +19,7 @@ from compiler.errors import CompilerError, EngineError, ImageError, Location
 from compiler.fingerprint import content_key, stack_key
 from compiler.graph import BuildGraph, BuildNode, NodeId
 from compiler.keys import LayerKey
-from compiler.oci import Digest, Image, digest_of
+from compiler.oci import SCRATCH, Digest, Image, scratch_image
 from compiler.plan import PlanNode
 from compiler.spec.dockerfile import parse_dockerfile
 from compiler.spec.package import BuildSpec, PackageSpec
@@ -124,6 +124,8 @@ class NodeBuilder:
         return tuple(self._plan[each].keys.layer for each in node.needs)
 
     def _image(self, name: str) -> Image:
+        if name == SCRATCH:
+            return scratch_image(host_platform())
         image = self._settings.images.get(name) or self._tools.store.image(name)
         if image is None:
             raise ImageError(
@@ -212,28 +214,27 @@ class NodeBuilder:
         """Build the stages of a Dockerfile in turn; returns the layers of the last one."""
         spec = planned.node.spec
         text = spec.build.dockerfile if spec.build is not None else ""
+        path = str(spec.build_file)
         done: dict[str, tuple[Digest, ...]] = {}
-        layers: tuple[Digest, ...] = root
-        for number, stage in enumerate(parse_dockerfile(text, str(spec.build_file))):
-            image = None if stage.image.lower() in done else self._stage_image(stage.image)
-            below = done[stage.image.lower()] if image is None else image.layers
-            actions = stage_actions(
-                stage,
-                image,
-                path=str(spec.build_file),
-                around=replace(
-                    around, origin=lambda name: done.get(name.lower()) or self._origin(name)
-                ),
-            )
-            layers = (*below, *self._run(planned, actions, below, place))
-            done[str(number)] = done[stage.name or str(number)] = layers
-        return layers[len(root) :]
+        states: dict[str, Interpreter] = {}
 
-    def _stage_image(self, name: str) -> Image:
-        """Look up the image that a stage starts from; `scratch` is the empty one."""
-        if name == "scratch":
-            return Image(name=name, digest=digest_of(b""), layers=(), platform=host_platform())
-        return self._image(name)
+        def origin(name: str) -> tuple[Digest, ...]:
+            below = done.get(name.lower())
+            return self._image(name).layers if below is None else below
+
+        layers = root
+        for number, stage in enumerate(parse_dockerfile(text, path)):
+            below = origin(stage.image)
+            if stage.image.lower() in states:
+                state = states[stage.image.lower()].again()
+            else:
+                state = Interpreter(replace(around, origin=origin), directory="/")
+                state.start_from(self._image(stage.image))
+            actions = stage_actions(stage, state, path=path)
+            layers = (*below, *self._run(planned, actions, below, place))
+            for name in {str(number), stage.name or str(number)}:
+                done[name], states[name] = layers, state
+        return layers[len(root) :]
 
     def _bottom(self, node: BuildNode) -> Image | None:
         """Return the image at the bottom of a node's root, whose config steps run with."""

@@ -6,17 +6,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from compiler.archive import Entry
-from compiler.artifact import (
-    Artifact,
-    MountedRoots,
-    Selection,
-    archive_name,
-    cut,
-    describe,
-    pack,
-    select,
-    write_metadata,
-)
+from compiler.artifact import archive_name
+from compiler.artifact.pack import Artifact, describe, pack, write_metadata
+from compiler.artifact.roots import MountedRoots
+from compiler.artifact.selection import Selection, cut, select
 from compiler.build.settings import BuildSettings, Tools
 from compiler.events import Noted
 from compiler.graph import BuildGraph

@@ -3,7 +3,7 @@
 import hashlib
 import posixpath
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from compiler.engine import WORKSPACE, CacheMount, CopyFiles, Network, Run
@@ -67,6 +67,10 @@ class Interpreter:
             self.env.update(image.env)
             self.user = image.user
             self.shell = image.shell or self.shell
+
+    def again(self) -> "Interpreter":
+        """Copy the state, for a stage that starts from where this one ended."""
+        return replace(self, env=dict(self.env), arguments=dict(self.arguments))
 
     def follow(
         self, instructions: Iterable[Instruction], *, text: str, location: Location | None
@@ -189,12 +193,11 @@ def recipe_of(
     return Recipe(builder, steps)
 
 
-def stage_actions(
-    stage: Stage, image: Image | None, *, path: str, around: Surroundings
-) -> tuple[Action, ...]:
-    """Make the actions of one stage of the Dockerfile at `path`; raises `SpecError` at its line."""
-    interpreter = Interpreter(around, directory="/")
-    interpreter.start_from(image)
+def stage_actions(stage: Stage, interpreter: Interpreter, *, path: str) -> tuple[Action, ...]:
+    """Make the actions of one stage of the Dockerfile at `path`; raises `SpecError` at its line.
+
+    `interpreter` has the state of what the stage starts from, and afterwards that of its end.
+    """
     return tuple(
         action
         for line, instruction in stage.instructions

@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Protocol
 
@@ -11,6 +12,7 @@ from compiler.cli import options
 from compiler.cli.output import dump
 from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
+from compiler.cli.userns import enter_user_namespace
 from compiler.engine import Network
 from compiler.errors import Faults, UsageError
 from compiler.events import Noted, Reporter
@@ -124,14 +126,14 @@ def build(  # noqa: PLR0913  (one parameter for each option of the command)
     if pretend:
         _pretend(loaded, request, output)
         return
+    enter_user_namespace()
     with options.open_store(settings, trees) as store:
-        planned = _build(loaded, request, store, report, settings.concurrency)
-        run = [*(str(each.resolve()) for each in trees), _what(request)]
-        store.keep("\n".join(run), (keys.layer for keys in planned.keys.values()))
+        name = "\n".join([*(str(each.resolve()) for each in trees), _what(request)])
+        call = _Call(loaded, request, store, report, settings.concurrency, name)
+        planned = call.build()
         if check:
-            _building(request, store, report, settings.concurrency).check(planned)
+            call.building().check(planned)
             report(Noted(f"{len(planned.targets)} packages built again: the same bytes"))
-        store.flush()
 
 
 def _refuse(asked: Mapping[str, bool]) -> None:
@@ -154,35 +156,52 @@ def _note(report: Reporter, *, backend: str, pulls: bool, args: Sequence[str] | 
         report(Noted("--backend-args have no meaning for the embedded engine", warning=True))
 
 
-def _build(
-    tree: Tree, request: Request, store: LocalStore, report: Reporter, concurrency: int
-) -> Planned:
-    """Plan and build until no clash of layers changes the plan any more."""
-    told: set[str] = set()
-    while True:
-        planned = plan_request(tree, request, store)
-        for message in chain_warnings(planned.graph):
-            if message not in told:
-                told.add(message)
-                report(Noted(message, warning=True))
-        faults = list(faults_of(planned))
-        if faults:
-            raise Faults.of(faults)
-        if all(each.action is Action.REUSE for each in planned.nodes):
-            count = len(planned.nodes)
-            report(Noted(f"nothing to do: {count} packages are built and unchanged"))
-            return planned
-        if not _building(request, store, report, concurrency).run(planned):
-            return planned
+@dataclass(frozen=True)
+class _Call:
+    """One call of the command: what is asked for, and what it is done with."""
 
+    tree: Tree
+    request: Request
+    store: LocalStore
+    report: Reporter
+    concurrency: int
+    name: str
+    """What this call's nodes are kept for; the next call of that name replaces them."""
 
-def _building(
-    request: Request, store: LocalStore, report: Reporter, concurrency: int
-) -> "Building":
-    """Load what runs plans only when there is something to run: start-up time."""
-    module = importlib.import_module("compiler.cli.building")
-    building: Building = module.Building(request, store, report, concurrency=concurrency)
-    return building
+    def build(self) -> Planned:
+        """Plan and build until no clash of layers changes the plan any more."""
+        told: set[str] = set()
+        while True:
+            planned = plan_request(self.tree, self.request, self.store)
+            for message in chain_warnings(planned.graph):
+                if message not in told:
+                    told.add(message)
+                    self.report(Noted(message, warning=True))
+            faults = list(faults_of(planned))
+            if faults:
+                raise Faults.of(faults)
+            self.store.keep(self.name, (keys.layer for keys in planned.keys.values()))
+            if not self._is_work_left(planned) or not self.building().run(planned):
+                return planned
+
+    def building(self) -> "Building":
+        """Load what runs plans only when there is something to run: start-up time."""
+        module = importlib.import_module("compiler.cli.building")
+        building: Building = module.Building(
+            self.request, self.store, self.report, concurrency=self.concurrency
+        )
+        return building
+
+    def _is_work_left(self, planned: Planned) -> bool:
+        """Tell whether a plan does anything, and say so if not."""
+        if any(each.action is not Action.REUSE for each in planned.nodes):
+            return True
+        if planned.nodes:
+            message = f"nothing to do: {len(planned.nodes)} packages are built and unchanged"
+        else:
+            message = "nothing was asked for: name packages, or pass --all or --full"
+        self.report(Noted(message))
+        return False
 
 
 class Building(Protocol):

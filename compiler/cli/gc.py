@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from compiler.cli.settings import Settings
+from compiler.cli.userns import enter_user_namespace
 from compiler.store import Removed
 from compiler.store.local import LocalStore, default_store_path
 
@@ -26,6 +27,7 @@ def collect(
     """Remove what neither an image nor the last builds of a tree need."""
     settings = context.find_object(Settings)
     given = store or (settings.store if settings is not None else None)
+    enter_user_namespace()
     with LocalStore(given or default_store_path(None)) as opened:
         removed = opened.collect(dry_run=dry_run)
     for each in removed:

@@ -25,5 +25,7 @@ def run(module: ModuleType, arguments: list[str], settings: Settings) -> int:
             obj=settings,
         )
     except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # typer makes it a failure
+            raise stop.__context__ from None
         return stop.code if isinstance(stop.code, int) else ExitCode.DONE
     return ExitCode.DONE

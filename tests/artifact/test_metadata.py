@@ -7,8 +7,16 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compiler.artifact import ArtifactMetadata, go_time, goyaml, read_metadata
-from compiler.artifact.metadata import from_mapping, index_entry, metadata_text, parse_metadata
+from compiler.artifact import goyaml
+from compiler.artifact.metadata import (
+    ArtifactMetadata,
+    from_mapping,
+    go_time,
+    index_entry,
+    metadata_text,
+    parse_metadata,
+    read_metadata,
+)
 from compiler.errors import CompilerError, OutsideError
 from compiler.spec.package import (
     BuildSpec,

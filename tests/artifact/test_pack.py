@@ -11,20 +11,11 @@ import zstandard
 
 from compiler.archive import Clamp, Compression, Entry
 from compiler.archive.scan import entries_of
-from compiler.artifact import (
-    Artifact,
-    MountedRoots,
-    archive_name,
-    cut,
-    describe,
-    extract,
-    go_time,
-    pack,
-    read_metadata,
-    select,
-    write_metadata,
-)
-from compiler.artifact.selection import Member, Selection
+from compiler.artifact import archive_name
+from compiler.artifact.metadata import go_time, read_metadata
+from compiler.artifact.pack import Artifact, describe, extract, pack, write_metadata
+from compiler.artifact.roots import MountedRoots
+from compiler.artifact.selection import Member, Selection, cut, select
 from compiler.errors import ArchiveError, OutsideError, SpecError, UsageError
 from compiler.spec.package import BuildSpec, Definition, PackageId, PackageSpec, Subpackage
 

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compiler.archive import Entry, Kind
-from compiler.artifact import cut, select
-from compiler.artifact.selection import Selection, Strategy, strategy_of
+from compiler.artifact.selection import Selection, Strategy, cut, select, strategy_of
 from compiler.errors import ArchiveError, SpecError
 from compiler.spec.package import BuildSpec
 

@@ -12,7 +12,9 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from compiler.artifact import MountedRoots, describe, pack, select, write_metadata
+from compiler.artifact.pack import describe, pack, write_metadata
+from compiler.artifact.roots import MountedRoots
+from compiler.artifact.selection import select
 from compiler.repository.disk import read_repository
 from compiler.spec.package import BuildSpec, Definition, PackageSpec
 

@@ -21,6 +21,7 @@ SMALL = {
 SLEEPY = {"base": on_base("echo b > /base"), "slow": on("base", "echo began; sleep 60; touch /s")}
 BUILD = ("build", "--all", "--tree", "tree", "--destination", "out")
 KILLS = 25
+MOMENT = "1700000000"
 
 
 def processes_in(place: Path) -> list[str]:
@@ -129,11 +130,14 @@ def test_a_repository_that_was_killed_while_it_was_written_is_whole_the_next_tim
     moments = random.Random(3)
 
     for _ in range(6):
-        process = lab.start(*make, "--output", "repo")
+        process = lab.start(*make, "--output", "repo", SOURCE_DATE_EPOCH=MOMENT)
         time.sleep(moments.uniform(0.1, 0.5))
         process.kill()
         process.communicate(timeout=10)
-    done = [lab.cos(*make, "--output", each) for each in ("repo", "undisturbed")]
+    done = [
+        lab.cos(*make, "--output", each, SOURCE_DATE_EPOCH=MOMENT)
+        for each in ("repo", "undisturbed")
+    ]
 
     assert [each.returncode for each in done] == [0, 0], done
     names = [sorted(contents(lab.place / each)) for each in ("repo", "undisturbed")]

@@ -12,7 +12,9 @@ import pytest
 import yaml
 
 from compiler.archive import Compression
-from compiler.artifact import MountedRoots, describe, pack, select, write_metadata
+from compiler.artifact.pack import describe, pack, write_metadata
+from compiler.artifact.roots import MountedRoots
+from compiler.artifact.selection import select
 from compiler.errors import CompilerError, Faults, UsageError
 from compiler.repository.content import CACHE, load_cache
 from compiler.repository.disk import (

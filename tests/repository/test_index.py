@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from compiler.artifact import ArtifactMetadata
+from compiler.artifact.metadata import ArtifactMetadata
 from compiler.errors import CompilerError
 from compiler.repository.index import (
     RepositoryFile,
