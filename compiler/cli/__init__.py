@@ -1,7 +1,7 @@
 """The `cos` command: finds the module of a command, runs it, and turns errors into exit codes."""
 
 import atexit
-import gc
+import gc as garbage  # `gc` is a command of this package
 import importlib
 import os
 import signal
@@ -54,8 +54,8 @@ def _collect_rarely() -> None:
     Python looks after every 700 new objects; loading the modules alone makes 100,000, all of them
     in use, and at the end it goes through everything once more before the system takes it all.
     """
-    gc.set_threshold(_NEW_OBJECTS)
-    atexit.register(gc.freeze)
+    garbage.set_threshold(_NEW_OBJECTS)
+    atexit.register(garbage.freeze)
 
 
 def _open_streams() -> None:
