@@ -21,19 +21,19 @@ def artifact_present(
     is made of it; metadata files by their content.
     """
     return all(
-        _is_there(store.artifact(key), path, whole=path.suffix == ".yaml")
-        for path, key in _files(spec, keys, destination, compression)
+        _is_there(store.artifact(key), destination, name)
+        for name, key in _files(spec, keys, compression)
     )
 
 
 def _files(
-    spec: PackageSpec, keys: NodeKeys, destination: Path, compression: Compression
-) -> Iterator[tuple[Path, ArtifactKey]]:
+    spec: PackageSpec, keys: NodeKeys, compression: Compression
+) -> Iterator[tuple[str, ArtifactKey]]:
     """Name every file that belongs to an artifact, with the key of its record."""
     for package in (spec.id, *_parts(spec)):
         archive, metadata = keys_of(package, spec, keys)
-        yield destination / f"{package.fingerprint}.metadata.yaml", metadata
-        yield destination / archive_name(package, compression), archive
+        yield f"{package.fingerprint}.metadata.yaml", metadata
+        yield archive_name(package, compression), archive
 
 
 def _parts(spec: PackageSpec) -> tuple[PackageId, ...]:
@@ -52,13 +52,14 @@ def keys_of(
     return ArtifactKey(archive), ArtifactKey(metadata)
 
 
-def _is_there(record: ArtifactRecord | None, path: Path, *, whole: bool) -> bool:
-    """Compare a file with its record: by size, and by content if `whole`."""
+def _is_there(record: ArtifactRecord | None, folder: Path, name: str) -> bool:
+    """Compare a file with its record: by size, and what is no archive by content."""
     if record is None:
         return False
+    path = folder / name
     try:
         if path.stat().st_size != record.size:
             return False
-        return not whole or hashlib.sha256(path.read_bytes()).hexdigest() == record.sha256
+        return path.suffix != ".yaml" or hashlib.sha256(path.read_bytes()).hexdigest() == record.sha256
     except OSError:
         return False

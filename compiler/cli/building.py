@@ -1,9 +1,11 @@
 """One call of `cos build` that has something to do, from its plan to the last archive."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from compiler.build import BuildSettings, Tools, run_plan
 from compiler.build.check import check_nodes
+from compiler.cli.live import watched
 from compiler.engine.overlay import OverlayEngine
 from compiler.errors import Faults
 from compiler.events import Reporter
@@ -29,7 +31,9 @@ class Building:
         Raises `Faults` with what failed.
         """
         settings = self._settings(planned)
-        outcome = run_plan(planned.nodes, planned.graph, self._tools, settings)
+        with watched(self._tools.report) as report:
+            tools = replace(self._tools, report=report)
+            outcome = run_plan(planned.nodes, planned.graph, tools, settings)
         if outcome.failures:
             raise Faults.of(outcome.failures)
         return bool(outcome.clashes)

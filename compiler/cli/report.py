@@ -73,7 +73,7 @@ def _said(event: Event) -> str:
         case NodeStarted():
             said = f"{event.node}: {event.action} ({event.reason})"
         case StepStarted():
-            said = f"{event.node}: $ {_first_line(event.text)}"
+            said = f"{event.node}: $ {first_line(event.text)}"
         case NodeFinished():
             said = f"{event.node}: {event.action} done in {event.seconds:.1f} s"
         case NodeFailed():
@@ -85,8 +85,8 @@ def _said(event: Event) -> str:
     return said
 
 
-def _first_line(text: str) -> str:
-    """Shorten a command to what fits on a line."""
+def first_line(text: str) -> str:
+    """Shorten a text to what fits on a line."""
     first, _, rest = text.strip().partition("\n")
     limit = 100
     return first[:limit] + ("…" if rest or len(first) > limit else "")

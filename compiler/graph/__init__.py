@@ -162,6 +162,7 @@ class _Builder:
         self.clashes = clashes
         self.nodes: dict[NodeId, BuildNode] = {}
         self.bases: dict[NodeId, str] = {}
+        self.has_variants = False
 
     def below(self, package: PackageId) -> Iterator[PackageId]:
         """Name every package that must be placed before `package`."""
@@ -246,7 +247,7 @@ class _Builder:
 
     def holds_a_package_twice(self, node: BuildNode) -> bool:
         """Tell whether two variants of one package meet in the root."""
-        if all(not each.variant for each in self.nodes):
+        if not self.has_variants:
             return False
         packages = [each.package for each in self.root(node.parents)]
         return len(set(packages)) < len(packages)
@@ -288,6 +289,7 @@ class _Builder:
     def add(self, node: BuildNode) -> None:
         """Keep a finished node, and what its root starts from."""
         self.nodes[node.id] = node
+        self.has_variants = self.has_variants or bool(node.id.variant)
         if node.joined:
             self.bases[node.id] = f"join {node.id.package}"
         else:

@@ -53,16 +53,19 @@ def _reason(error: OSError) -> str:
 
 def file_name(text: str) -> str:
     """Turn any text into a file name, readable where that is possible and never two to the same."""
+    if text.isascii() and text.isalnum() and len(text) <= _LONGEST_NAME:
+        return text  # a key, as most of them are
     name = quote(text, safe="@+ ", errors="surrogateescape").replace(".", "%2E", 1)
     if name and len(name) <= _LONGEST_NAME:
         return name
     return "," + hex_of(digest_of(os.fsencode(text)))
 
 
-def read_record(path: Path) -> dict[str, object] | None:
+def read_record(path: Path | str) -> dict[str, object] | None:
     """Read a record; None if it is not there or, after a power failure, not whole."""
     try:
-        value = json.loads(path.read_bytes())
+        with open(path, "rb") as file:  # noqa: PTH123  (a plan asks for thousands)
+            value = json.loads(file.read())
     except FileNotFoundError:
         return None
     except ValueError:

@@ -317,7 +317,7 @@ class LocalStore:
     def _read(self, folder: str, name: str) -> dict[str, object] | None:
         """Read a record of the store."""
         with outside(self.root):
-            return read_record(self.root / folder / f"{file_name(name)}.json")
+            return read_record(f"{self.root}/{folder}/{file_name(name)}.json")
 
     def _read_used(self, folder: str, name: str) -> dict[str, object] | None:
         """Read a record that collection keeps for as long as it is used."""

@@ -65,9 +65,7 @@ def test_a_plan_has_all_that_programs_need(cos: Cos) -> None:
 def test_a_plan_for_people_is_a_line_for_each_package_in_build_order(cos: Cos) -> None:
     assert cos("plan", "t/left") == 0
 
-    assert cos.out == (
-        "build  t/base-1  (not built before)\nbuild  t/left-1  (not built before)\n"
-    )
+    assert cos.out == ("build  t/base-1  (not built before)\nbuild  t/left-1  (not built before)\n")
     assert cos.err.startswith("warning: ")
     assert "the image 'nowhere', from which t/base-1 is built, is not in the store" in cos.err
 
@@ -150,9 +148,7 @@ def test_a_value_that_is_none_of_those_known_is_wrong_usage(
 
 
 @pytest.mark.parametrize("arguments", [("--layering", "heap"), ("--network", "moon")])
-def test_a_choice_that_is_not_offered_is_wrong_usage(
-    cos: Cos, arguments: tuple[str, str]
-) -> None:
+def test_a_choice_that_is_not_offered_is_wrong_usage(cos: Cos, arguments: tuple[str, str]) -> None:
     assert cos("plan", "--all", *arguments) == 2
     assert arguments[1] in cos.err
 

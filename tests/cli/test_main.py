@@ -94,9 +94,7 @@ def test_the_concurrency_is_that_of_the_machine_unless_given() -> None:
 
 @pytest.mark.parametrize("text", ["-1", "x", "1.5", "1e9", "9" * 50, "\u0663"])
 def test_a_number_that_is_none_is_refused(text: str) -> None:
-    assert refused("--concurrency", text) == (
-        f"--concurrency is a whole number, not {text[:40]!r}"
-    )
+    assert refused("--concurrency", text) == (f"--concurrency is a whole number, not {text[:40]!r}")
     assert refused(SOURCE_DATE_EPOCH=text) == (
         f"SOURCE_DATE_EPOCH is a whole number, not {text[:40]!r}"
     )
