@@ -60,6 +60,8 @@ def _is_there(record: ArtifactRecord | None, folder: Path, name: str) -> bool:
     try:
         if path.stat().st_size != record.size:
             return False
-        return path.suffix != ".yaml" or hashlib.sha256(path.read_bytes()).hexdigest() == record.sha256
+        return (
+            path.suffix != ".yaml" or hashlib.sha256(path.read_bytes()).hexdigest() == record.sha256
+        )
     except OSError:
         return False

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from compiler.archive import DEFAULT_EPOCH, Compression
-from compiler.artifact.filters import filter_faults
 from compiler.choices import choose
 from compiler.context import ContextFile, context_files
 from compiler.engine import Network
@@ -220,7 +219,7 @@ def _sources(
 ) -> Sources:
     """Collect what the keys are made of besides the specs."""
     retrieved = {
-        spec.id: retrieved_files(spec.build.retrieve, request.destination)
+        spec.id: _retrieved(spec, spec.build.retrieve, request.destination)
         for spec in specs
         if spec.build is not None and spec.build.retrieve
     }
@@ -235,6 +234,15 @@ def _sources(
         compression=request.compression.value,
         values=_hash_of(request.values),
     )
+
+
+def _retrieved(spec: PackageSpec, patterns: Sequence[str], destination: Path) -> Mapping[str, str]:
+    """List the files that a package retrieves; raises `SpecError` where a pattern is written."""
+    try:
+        return retrieved_files(patterns, destination)
+    except SpecError as error:
+        error.location = spec.places.get("retrieve")
+        raise
 
 
 def _hash_of(values: Mapping[str, object]) -> str:
@@ -300,61 +308,3 @@ def _check_requirements(nodes: Sequence[PlanNode], graph: BuildGraph) -> None:
             f"{missing[0].id} has not been built, and --nodeps forbids to build it",
             hint="leave out --nodeps",
         )
-
-
-def faults_of(planned: Planned) -> Iterator[CompilerError]:
-    """Go through everything that keeps the nodes of a plan from being built."""
-    missing: dict[str, list[PlanNode]] = {}
-    grounded = _grounded(planned.graph)
-    for each in planned.nodes:
-        if each.action is Action.BUILD:
-            yield from each.node.spec.doubts
-            if each.id not in grounded:
-                yield from _groundless(each)
-            further = planned.further.get(each.id.package, ())
-            for name in dict.fromkeys((*_image_names(each), *further)):
-                if name not in planned.images:
-                    missing.setdefault(name, []).append(each)
-        if each.packs:
-            yield from filter_faults(each.node.spec)
-    for name, nodes in missing.items():
-        yield _missing_image(name, nodes)
-
-
-def _grounded(graph: BuildGraph) -> set[NodeId]:
-    """Find the nodes that have a root to run in: an image or a join at the bottom."""
-    found: set[NodeId] = set()
-    for id_, node in graph.nodes.items():
-        if node.image or node.joined or any(each in found for each in node.parents):
-            found.add(id_)
-    return found
-
-
-def _groundless(node: PlanNode) -> Iterator[SpecError]:
-    """Say that a package has something to run and nowhere to run it."""
-    spec = node.node.spec
-    build = spec.build
-    if build is not None and (build.steps or build.prelude):
-        yield SpecError(
-            f"{node.id} has steps, but nothing to run them in",
-            location=spec.places.get("steps") or spec.places.get("prelude"),
-            hint="name an image, or require a package that starts from one",
-        )
-
-
-def _image_names(node: PlanNode) -> Iterator[str]:
-    """Name the images that a node starts or copies from, each once."""
-    named = (node.node.image, *(edge.source.image for edge in node.node.copies))
-    return (name for name in dict.fromkeys(named) if name)
-
-
-def _missing_image(name: str, nodes: Sequence[PlanNode]) -> ImageError:
-    """Say which packages need an image that the store does not have, and how to bring it."""
-    first = nodes[0]
-    others = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""
-    return ImageError(
-        f"the image {name!r}, from which {first.id}{others} is built, is not in the store",
-        location=first.node.spec.places.get("image"),
-        hint=f"`cos image bootstrap {name}` makes it from the distribution's packages,"
-        f" `cos image import {name} SOURCE` takes it from a file or folder",
-    )

@@ -8,7 +8,6 @@ from compiler.choices import choose
 from compiler.errors import CycleError, Faults, Location
 from compiler.graph import NodeId
 from compiler.spec.package import CopySource, Definition, PackageId, PackageSpec, Requirement
-from compiler.tree import Tree
 from tests.factories import graph_of, id_of, package, tree_of, tree_with
 
 

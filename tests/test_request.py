@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from compiler.errors import Faults, ImageError, UsageError
-from compiler.request import Request, faults_of, plan_request, targets_of
+from compiler.errors import Faults, ImageError, Location, UsageError
+from compiler.preflight import faults_of
+from compiler.request import Request, plan_request, targets_of
 from compiler.spec.package import Definition, PackageSpec, Requirement
 from compiler.tree import Tree
 from tests.build.workshop import Workshop
@@ -172,7 +173,8 @@ def test_a_missing_image_is_told_once_with_the_commands_that_bring_it(shop: Work
 
     assert isinstance(fault, ImageError)
     assert str(fault) == (
-        "the image 'nowhere:1', from which t/a-1 and 1 more is built, is not in the store"
+        "tree/a/build.yaml: the image 'nowhere:1', from which t/a-1 and 1 more is built,"
+        " is not in the store"
         " (`cos image bootstrap nowhere:1` makes it from the distribution's packages,"
         " `cos image import nowhere:1 SOURCE` takes it from a file or folder)"
     )
@@ -202,3 +204,36 @@ def test_another_compression_packs_again_and_builds_nothing(shop: Workshop) -> N
     again = actions(shop, placed(shop, tree), packages=("t/p",), compression=zstd)
 
     assert again == {"p": ("pack", True)}
+
+
+def test_entries_that_are_no_commands_are_all_found_before_anything_runs(shop: Workshop) -> None:
+    spec = package("p", steps=("true", "--mount=oops true"), env=("=1",), package_dir="/a/../..")
+    spec = replace(spec, places={"steps.1": Location("b.yaml", 3, 3), "env": Location("b.yaml", 5)})
+
+    faults = sorted(str(each) for each in faults_of(shop.plan(tree_with(spec))))
+
+    assert [each.partition(": ")[0] for each in faults[:2]] == ["b.yaml:3:3", "b.yaml:5"]
+    assert faults[2] == "package_dir '/a/../..' leads out with '..'"
+
+
+def test_a_name_that_no_image_can_have_is_told(shop: Workshop) -> None:
+    (fault,) = faults_of(shop.plan(tree_of({"a": []}, images={"a": "::"})))
+
+    assert str(fault) == "tree/a/build.yaml: '::' is not an image name (write it as NAME:TAG)"
+
+
+def test_an_image_that_instructions_copy_from_belongs_to_the_key(shop: Workshop) -> None:
+    tree = tree_with(package("p", steps=("true\nCOPY --from=tools:1 /a /b",)))
+
+    def key() -> str:
+        return shop.plan(tree).nodes[0].keys.layer
+
+    (fault,) = faults_of(shop.plan(tree))
+    assert "the image 'tools:1'" in str(fault)
+    shop.image("tools:1", {"a": "1"})
+    before = key()
+    assert list(faults_of(shop.plan(tree))) == []
+
+    shop.image("tools:1", {"a": "2"})
+
+    assert key() != before

@@ -20,6 +20,8 @@ _KINDS = {
     stat.S_IFIFO: Kind.FIFO,
 }
 _DEVICES = (Kind.CHARACTER, Kind.BLOCK)
+# looking a name up in an enumeration takes as long as a system call
+_FILE, _HARDLINK, _SYMLINK, _CHARACTER = Kind.FILE, Kind.HARDLINK, Kind.SYMLINK, Kind.CHARACTER
 _OVERLAY = ("trusted.overlay.", "user.overlay.")
 _OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
 _LOSSY = tuple(prefix + name for prefix in _OVERLAY for name in ("redirect", "metacopy"))
@@ -29,12 +31,18 @@ _FORMAT = 0o170000
 """The bits of a mode that say what a file is (inode(7), S_IFMT)."""
 
 
-_Found = tuple[str, os.stat_result]
-"""A path of the folder, and what `lstat` says about it."""
+_Found = tuple[str, str, os.stat_result | None]
+"""Sort key, path, and what `lstat` says about it; nothing for what is below a folder."""
 
 
 def entries_of(folder: Path, clamp: Clamp) -> list[Entry]:
-    """List what is in `folder` (overlay form), sorted by the bytes of the path, without the root.
+    """List what `stream_entries` gives, at once."""
+    with collector_paused():
+        return list(stream_entries(folder, clamp))
+
+
+def stream_entries(folder: Path, clamp: Clamp) -> Iterator[Entry]:
+    """Go through `folder` (overlay form), sorted by the bytes of the path, without the root.
 
     Of several links to one file, the first is the file and the others are hard links to it. Times
     are whole seconds, clamped, and none is before 1970. Sockets are left out, as by every tar.
@@ -42,10 +50,8 @@ def entries_of(folder: Path, clamp: Clamp) -> list[Entry]:
     """
     first: dict[tuple[int, int], str] = {}
     root = f"{os.fspath(folder)}/"
-    found = list(_walk(root))
-    found.sort(key=_order if all(path.isascii() for path, _ in found) else _bytes_order)
-    with collector_paused():
-        return [_entry(root, path, status, clamp, first) for path, status in found]  # fmt: skip
+    for path, status in _walk(root):
+        yield _entry(root, path, status, clamp, first)
 
 
 @contextmanager
@@ -60,30 +66,42 @@ def collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _order(found: _Found) -> str:
-    """Sort by the path; its characters are its bytes."""
-    return found[0]
+def _walk(root: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Find every path below `root`, sorted by its bytes, following nothing."""
+    stack = [iter(_children(root, ""))]
+    while stack:
+        for _, path, status in stack[-1]:
+            if status is None:
+                stack.append(iter(_children(root, path)))
+                break
+            yield path, status
+        else:
+            stack.pop()
+
+
+def _children(root: str, parent: str) -> list[_Found]:
+    """List a folder in the order of whole paths: `a`, `a-b`, and only then what is below `a`."""
+    found: list[_Found] = []
+    with os.scandir(f"{root}{parent}") as children:
+        for child in children:
+            name = child.name
+            path = parent + name
+            status = _lstat(child, path)
+            kind = status.st_mode & _FORMAT
+            if kind == stat.S_IFDIR:
+                found.append((f"{name}/", f"{path}/", None))
+            if kind != stat.S_IFSOCK:
+                found.append((name, path, status))
+    if all(name.isascii() for name, _, _ in found):
+        found.sort()  # no two keys are equal: nothing else is ever compared
+    else:
+        found.sort(key=_bytes_order)
+    return found
 
 
 def _bytes_order(found: _Found) -> bytes:
-    """Sort by the bytes of the path."""
+    """Sort by the bytes of the name."""
     return os.fsencode(found[0])
-
-
-def _walk(root: str) -> Iterator[_Found]:
-    """Find every path below `root`, in any order, following nothing."""
-    pending = [""]
-    while pending:
-        parent = pending.pop()
-        with os.scandir(f"{root}{parent}") as children:
-            for child in children:
-                path = parent + child.name
-                status = _lstat(child, path)
-                kind = status.st_mode & _FORMAT
-                if kind == stat.S_IFDIR:
-                    pending.append(f"{path}/")
-                if kind != stat.S_IFSOCK:
-                    yield path, status
 
 
 def _lstat(child: "os.DirEntry[str]", path: str) -> os.stat_result:
@@ -104,27 +122,30 @@ def _entry(
     first: dict[tuple[int, int], str],
 ) -> Entry:
     """Make the entry of a found path; `first` remembers the first path of each linked file."""
-    kind = _KINDS[status.st_mode & _FORMAT]
-    if kind is Kind.CHARACTER and status.st_rdev == 0:
+    mode = status.st_mode
+    kind = _KINDS[mode & _FORMAT]
+    if kind is _CHARACTER and status.st_rdev == 0:
         return Entry(path=path, kind=Kind.WHITEOUT)
     full = root + path
-    target = os.readlink(full) if kind is Kind.SYMLINK else ""  # noqa: PTH115  (speed)
-    if kind is Kind.FILE and status.st_nlink > 1:
+    target = ""
+    if kind is _SYMLINK:
+        target = os.readlink(full)  # noqa: PTH115  (speed)
+    elif kind is _FILE and status.st_nlink > 1:
         target = first.setdefault((status.st_dev, status.st_ino), path)
-        kind, target = (Kind.FILE, "") if target == path else (Kind.HARDLINK, target)
+        kind, target = (_FILE, "") if target == path else (_HARDLINK, target)
     names = os.listxattr(full, follow_symlinks=False)
     opaque, xattrs = _xattrs(full, path, names) if names else (False, _NO_XATTRS)
     return Entry(
         path=path,
         kind=kind,
-        mode=status.st_mode & 0o7777,
+        mode=mode & 0o7777,
         uid=status.st_uid,
         gid=status.st_gid,
-        size=status.st_size if kind is Kind.FILE else 0,
+        size=status.st_size if kind is _FILE else 0,
         mtime=max(0, clamp.apply(int(status.st_mtime))),
         target=target,
         device=_device(status.st_rdev) if kind in _DEVICES else _NO_DEVICE,
-        xattrs=xattrs if kind is not Kind.HARDLINK else _NO_XATTRS,
+        xattrs=xattrs if kind is not _HARDLINK else _NO_XATTRS,
         opaque=opaque,
     )
 

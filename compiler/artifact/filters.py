@@ -35,13 +35,18 @@ class Filters:
     _include: Callable[[bytes], bool] | None = field(default=None, repr=False, compare=False)
     _exclude: Callable[[bytes], bool] | None = field(default=None, repr=False, compare=False)
 
+    @property
+    def keep_all(self) -> bool:
+        """Whether there are no expressions."""
+        return self._include is None and self._exclude is None
+
     def keeps(self, path: str) -> bool:
         """Tell whether `path` (without leading slash) passes.
 
         Searched, not anchored, in `/path`, folders without trailing slash, as luet does: it must
         match an include, if there are any, and no exclude.
         """
-        if self._include is None and self._exclude is None:
+        if self.keep_all:
             return True
         text = _text_of(path)
         if self._include is not None and not self._include(text):

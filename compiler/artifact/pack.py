@@ -44,9 +44,9 @@ def pack(
     changes meanwhile.
     """
     path = destination / archive_name(package, compression)
-    entries = (member.entry for member in selection.members)
+    moved: dict[str, str] = {}
     with _writing(path), compressed_file(path, compression) as sink:
-        write_tar(entries, _content(selection, root), sink)
+        write_tar(_entries(selection, moved), _content(root, moved), sink)
     return Artifact(
         package=package,
         path=path,
@@ -119,12 +119,17 @@ def _writing(path: Path) -> Iterator[None]:
         raise OutsideError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def _content(selection: Selection, root: Path) -> Content:
+def _entries(selection: Selection, moved: dict[str, str]) -> Iterator[Entry]:
+    """Go through what is packed, noting in `moved` what is read at another path just before."""
+    for member in selection.members:
+        if member.source != member.entry.path:
+            moved[member.entry.path] = member.source
+        yield member.entry
+
+
+def _content(root: Path, moved: Mapping[str, str]) -> Content:
     """Read a member's content where it lies in the root."""
     read = folder_content(root)
-    moved = {m.entry.path: m.source for m in selection.members if m.source != m.entry.path}
-    if not moved:
-        return read
 
     def read_moved(entry: Entry) -> bytes | Source:
         source = moved.get(entry.path)

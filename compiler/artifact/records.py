@@ -25,9 +25,7 @@ class _Loose(BaseModel):
     """What luet wrote: unknown keys are passed over, and null stands for what is not there."""
 
     # defer_build: whoever packs only writes such models, and pays for no validators
-    model_config = ConfigDict(
-        frozen=True, extra="ignore", populate_by_name=True, defer_build=True
-    )
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod

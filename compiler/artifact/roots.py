@@ -2,11 +2,11 @@
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from compiler.archive import Clamp, Entry, Kind
-from compiler.archive.scan import entries_of
+from compiler.archive.scan import stream_entries
 from compiler.errors import OutsideError
 
 _KINDS = {stat.S_IFDIR: Kind.FOLDER, stat.S_IFREG: Kind.FILE}
@@ -59,10 +59,10 @@ class MountedRoots:
             xattrs=_xattrs(f"{root}/{path}"),
         )
 
-    def below(self, folder: str) -> Iterable[Entry]:
-        """List everything below `folder` of the package's root; raises `OutsideError`."""
+    def below(self, folder: str) -> Iterator[Entry]:
+        """Go through everything below `folder` of the package's root; raises `OutsideError`."""
         try:
-            return entries_of(self.root / folder, self._clamp)
+            yield from stream_entries(self.root / folder, self._clamp)
         except OSError as error:
             raise OutsideError(f"/{folder}: cannot be read: {error.strerror}") from error
 

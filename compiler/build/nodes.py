@@ -45,7 +45,7 @@ def _place_of(step: str, spec: PackageSpec) -> Location | None:
     for key, entries in (("steps", build.steps), ("prelude", build.prelude)):
         if step in entries:
             return spec.places.get(f"{key}.{entries.index(step)}") or spec.places.get(key)
-    return None
+    return spec.places.get("copy") if step.startswith("copy ") else None
 
 
 class NodeBuilder:

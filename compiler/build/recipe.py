@@ -13,6 +13,7 @@ from compiler.spec.dockerfile import Stage
 from compiler.spec.instruction import (
     CopyIn,
     Exec,
+    From,
     Instruction,
     Mount,
     SetArg,
@@ -111,6 +112,8 @@ class Interpreter:
                 self.user = self._word(instruction.name)
             case SetShell():
                 self.shell = instruction.argv
+            case From():
+                raise SpecError("FROM within a step is not supported", hint="use 'copy'")
             case _:
                 pass
 
@@ -125,6 +128,8 @@ class Interpreter:
     def _run(self, argv: tuple[str, ...], written: Shell | Exec, text: str) -> Run:
         """Make the action of a command."""
         env = {"SOURCE_DATE_EPOCH": str(self.around.epoch), **self.arguments, **self.env}
+        if any("\0" in each for each in (*argv, *env, *env.values())):
+            raise SpecError("a command and its variables cannot hold the NUL character")
         networks = {"none": Network.NONE, "host": Network.HOST}
         return Run(
             argv=argv,

@@ -18,7 +18,8 @@ from compiler.errors import Faults, UsageError
 from compiler.events import Noted, Reporter
 from compiler.graph import BuildGraph, Layering
 from compiler.plan import Action
-from compiler.request import Planned, Request, faults_of, plan_request, targets_of
+from compiler.preflight import faults_of
+from compiler.request import Planned, Request, plan_request, targets_of
 from compiler.resolver import resolve_each
 from compiler.spec.flavour import load_values
 from compiler.store.local import LocalStore

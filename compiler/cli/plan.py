@@ -12,7 +12,8 @@ from compiler.cli.settings import Settings
 from compiler.engine import Network
 from compiler.graph import Layering
 from compiler.plan import PlanNode
-from compiler.request import Planned, Request, faults_of, plan_request
+from compiler.preflight import faults_of
+from compiler.request import Planned, Request, plan_request
 from compiler.spec.flavour import load_values
 from compiler.tree import load_tree
 

@@ -187,6 +187,8 @@ def test_copies_come_from_the_workspace_or_another_image() -> None:
             "true\nADD https://host/x /x",
             "ADD of a URL is not supported (name the URL under 'retrieve')",
         ),
+        ("true\nFROM other", "FROM within a step is not supported (use 'copy')"),
+        ("echo a\0b", "a command and its variables cannot hold the NUL character"),
     ],
 )
 def test_what_no_engine_can_do_is_told_where_it_was_written(step: str, message: str) -> None:

@@ -182,7 +182,7 @@ def test_a_package_takes_in_what_another_was_packed_to(lab: Lab) -> None:
 
 def test_copies_joins_and_parts_hold_what_they_should(lab: Lab) -> None:
     need = '{name: tool, category: t, version: ">=0"}'
-    parts = "subpackages:\n- name: part\n  category: t\n  version: \"1\"\n  includes: [^/usr/a$]\n"
+    parts = 'subpackages:\n- name: part\n  category: t\n  version: "1"\n  includes: [^/usr/a$]\n'
     build(
         lab,
         {
@@ -230,7 +230,15 @@ def test_a_dockerfile_is_a_package(lab: Lab) -> None:
     (folder / "Dockerfile").write_text(DOCKERFILE)
     (folder / "main.c").write_text("int main;")
 
-    argv = ("build", "--dockerfiles", "--all", "--tree", lab.place / "docker", "--destination", "out")
+    argv = (
+        "build",
+        "--dockerfiles",
+        "--all",
+        "--tree",
+        lab.place / "docker",
+        "--destination",
+        "out",
+    )
     done = lab.cos(*argv)
 
     assert done.returncode == 0, done.stderr
@@ -267,7 +275,9 @@ def test_a_full_store_is_told_and_nothing_half_written_stays(
 ) -> None:
     with small_disk(tmp_path / "disk", "40m") as disk:
         lab = Lab(disk, little_base)
-        lab.tree({"a": on_base("echo a > /a"), "p": on("a", "dd if=/dev/urandom of=/b bs=1M count=60")})
+        lab.tree(
+            {"a": on_base("echo a > /a"), "p": on("a", "dd if=/dev/urandom of=/b bs=1M count=60")}
+        )
         done = lab.build()
         faults = lab.faults()
         subprocess.run(["mount", "-o", "remount,size=400m", disk], check=True)
