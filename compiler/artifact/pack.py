@@ -8,6 +8,7 @@ from pathlib import Path
 from compiler.archive import Compression, Entry
 from compiler.archive.compress import atomic_file, compressed_file
 from compiler.archive.place import Devices
+from compiler.archive.scan import collector_paused
 from compiler.archive.tar import Content, Source, folder_content, write_tar
 from compiler.archive.unpack import unpack_tar
 from compiler.artifact import archive_name
@@ -45,7 +46,7 @@ def pack(
     """
     path = destination / archive_name(package, compression)
     moved: dict[str, str] = {}
-    with _writing(path), compressed_file(path, compression) as sink:
+    with _writing(path), compressed_file(path, compression) as sink, collector_paused():
         write_tar(_entries(selection, moved), _content(root, moved), sink)
     return Artifact(
         package=package,

@@ -129,9 +129,9 @@ def test_an_archive_does_not_write_through_a_link_of_the_workspace(
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
+def server() -> Iterator[str]:
     class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802  (the name that http.server calls)
+        def do_GET(self) -> None:
             text = {"/a.tar.gz?token=1": b"text", "/cut": b"te"}.get(self.path)
             self.send_response(404 if text is None else 200)
             self.send_header("Content-Length", "0" if text is None else "4")

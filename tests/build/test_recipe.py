@@ -16,7 +16,7 @@ from compiler.spec.package import PackageSpec
 from tests.factories import package
 
 OTHER = (Digest("sha256:" + "a" * 64),)
-IMAGE = Image(
+IMAGE = Image(  # noqa: S604  (a value, not the call of a shell)
     name="i",
     digest=Digest("sha256:" + "b" * 64),
     layers=(),
@@ -42,13 +42,13 @@ def recipe(
 
 
 def runs(*steps: str, image: Image | None = None, **build: object) -> list[Run]:
-    actions = recipe(package("p", steps=steps, **build), image=image).steps
+    actions = recipe(package("p", (), steps=steps, **build), image=image).steps
     return [action for action in actions if isinstance(action, Run)]
 
 
 def refused(*steps: str, **build: object) -> str:
     spec = replace(
-        package("p", steps=steps, **build),
+        package("p", (), steps=steps, **build),
         places={
             "steps.0": Location("p/build.yaml", 5, 3),
             "steps": Location("p/build.yaml", 4, 1),
@@ -131,7 +131,7 @@ def test_a_variable_is_not_put_into_a_script() -> None:
 def test_a_cache_is_named_by_its_id_or_its_place() -> None:
     (run,) = runs(
         "--mount=type=cache,target=/var/cache --mount=type=cache,target=/x,id=y"
-        " --mount=type=tmpfs,target=/tmp true"
+        " --mount=type=tmpfs,target=/fast true"
     )
 
     def name(text: str) -> str:
@@ -140,7 +140,7 @@ def test_a_cache_is_named_by_its_id_or_its_place() -> None:
     assert run.mounts == (
         CacheMount(target="/var/cache", cache=name("/var/cache")),
         CacheMount(target="/x", cache=name("y")),
-        CacheMount(target="/tmp", tmpfs=True),
+        CacheMount(target="/fast", tmpfs=True),
     )
 
 

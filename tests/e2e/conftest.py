@@ -42,7 +42,7 @@ def cos(base_store: Path) -> Cos:
     def run(
         *arguments: str | Path, env: dict[str, str] | None = None, cwd: Path | None = None
     ) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(  # noqa: S603  (our own command)
+        return subprocess.run(
             [sys.executable, "-m", "compiler", *map(str, arguments)],
             env={**os.environ, "COS_STORE": str(base_store), **(env or {})},
             cwd=cwd,

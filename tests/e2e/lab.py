@@ -1,4 +1,4 @@
-"""A place for builds by the real command: trees written in a line, a small base, a store of its own."""
+"""A place for builds by the real command: short trees, a small base, a store of its own."""
 
 import hashlib
 import os
@@ -13,10 +13,11 @@ from compiler.store.importer import import_image
 from compiler.store.local import LocalStore
 
 BASE = "little"
-_PROGRAMS = ("cat", "chmod", "chown", "cp", "dash", "date", "dd", "head", "ln", "ls", "mkdir",
-             "mkfifo", "mknod", "mv", "perl", "rm", "seq", "sleep", "stat", "touch", "true")  # fmt: skip
-_LIBRARIES = ("ld-linux*", "libacl.*", "libattr.*", "libc.*", "libcrypt.*", "libm.*", "libpcre2-8.*",
-              "libselinux.*")  # fmt: skip
+_PROGRAMS = ("cat", "chmod", "chown", "cp", "dash", "date", "dd", "head", "ln", "ls",
+             "mkdir", "mkfifo", "mknod", "mv", "perl", "rm", "seq", "sleep", "stat",
+             "touch", "true")  # fmt: skip
+_LIBRARIES = ("ld-linux*", "libacl.*", "libattr.*", "libc.*", "libcrypt.*", "libm.*",
+              "libpcre2-8.*", "libselinux.*")  # fmt: skip
 
 
 def little_root(system: Path, root: Path) -> None:
@@ -102,6 +103,7 @@ class Lab:
             text=True,
             errors="surrogateescape",
             timeout=120,
+            check=False,
         )
 
     def start(self, *arguments: str | Path, **env: str) -> "subprocess.Popen[str]":
@@ -119,7 +121,8 @@ class Lab:
     def build(self, *arguments: str | Path, **env: str) -> "subprocess.CompletedProcess[str]":
         """Build from the tree into the destination; without arguments, everything."""
         given = arguments or ("--all",)
-        return self.cos("build", "--tree", "tree", "--destination", self.out, *given, **env)
+        argv = ("build", "--tree", "tree", "--destination", self.out, *given)
+        return self.cos(*argv, cwd=self.place, **env)
 
     def built(self) -> dict[str, str]:
         """Name every file of the destination with the SHA-256 of its content."""

@@ -23,7 +23,7 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{each}: &{each} [{','.join([f'*{chr(ord(each) - 1)}'] * 9)}]\n" for each in "bcdefghijkl"
 )
 
-FILES = {
+FILES: dict[str, tuple[str, str | bytes, str]] = {
     "no YAML": (
         "definition.yaml", "{[}: x",
         "1:3: is not YAML: did not find expected node content while parsing a flow node"
@@ -91,7 +91,8 @@ FILES = {
         "build.yaml", "image: a\nsteps:\n- {{ fail \"told you\" }}\n",
         "3:6: function 'fail' failed: told you",
     ),
-    "a template that is none": ("build.yaml", "a: b\nc: {{ if }}", "2:10: missing value for command"),
+    "a template that is none": (
+        "build.yaml", "a: b\nc: {{ if }}", "2:10: missing value for command"),
     "a retrieved way out": (
         "build.yaml", BUILD + 'retrieve: ["../x"]\n',
         "4:11: retrieve: '../x' leads out of the destination"
@@ -247,7 +248,8 @@ def socket_beside(package: Path) -> None:
         (huge, "tree/p/build.yaml: is too large: 100 MiB, a spec may have 16 MiB"),
         (
             socket_beside,
-            "tree/p/s: is neither a file, a folder nor a link (take it out of the package's folder)",
+            "tree/p/s: is neither a file, a folder nor a link"
+            " (take it out of the package's folder)",
         ),
     ],
 )
@@ -296,7 +298,7 @@ def test_a_file_that_may_not_be_read_is_told(tree: Path) -> None:
     without = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all", "--"]
     guard = without if os.geteuid() == 0 else []
 
-    done = subprocess.run([*guard, *PLAN], env=ENV, capture_output=True, text=True)
+    done = subprocess.run([*guard, *PLAN], env=ENV, capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stderr) == (
         1, "error: tree/p/build.yaml: cannot be read: Permission denied\n")  # fmt: skip

@@ -108,7 +108,7 @@ def test_a_build_that_was_killed_at_many_moments_ends_like_one_that_was_not(
     assert undisturbed.build("--all", "--compression", "zstd").returncode == 0
     seconds = time.monotonic() - started
     lab.tree(SMALL)
-    moments = random.Random(7)
+    moments = random.Random(7)  # noqa: S311  (moments, not secrets)
 
     for _ in range(KILLS):
         process = lab.start(*BUILD, "--rebuild", "--compression", "zstd")
@@ -127,7 +127,7 @@ def test_a_repository_that_was_killed_while_it_was_written_is_whole_the_next_tim
     lab.tree(SMALL)
     assert lab.build().returncode == 0
     make = ("create-repo", "--tree", "tree", "--packages", "out", "--name", "r", "--urls", "x")
-    moments = random.Random(3)
+    moments = random.Random(3)  # noqa: S311  (moments, not secrets)
 
     for _ in range(6):
         process = lab.start(*make, "--output", "repo", SOURCE_DATE_EPOCH=MOMENT)
