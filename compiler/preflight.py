@@ -33,6 +33,13 @@ def faults_of(planned: Planned) -> Iterator[CompilerError]:
         yield _missing_image(name, nodes)
 
 
+def spec_faults(spec: PackageSpec) -> Iterator[CompilerError]:
+    """Go through what is wrong with a package by itself, whatever it is built on."""
+    yield from _step_faults(spec)
+    yield from filter_faults(spec)
+    yield from _folder_faults(spec)
+
+
 def _grounded(graph: BuildGraph) -> set[NodeId]:
     """Find the nodes that have a root to run in: an image or a join at the bottom."""
     found: set[NodeId] = set()

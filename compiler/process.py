@@ -25,6 +25,8 @@ from compiler.errors import Interrupted, OutsideError
 LineHandler = Callable[[str], None]
 
 _TAIL = 20
+_LINE = 1000
+"""How many letters of a line are kept for an error; the log has all of it."""
 _CHUNK = 65536
 _LONGEST_LINE = 65536
 _GRACE = 5.0
@@ -203,7 +205,7 @@ class _Output:
     def _line(self, line: bytes) -> None:
         shown = line.rstrip(b"\r").rpartition(b"\r")[2]
         text = shown.decode(errors="replace")
-        self._tail.append(text)
+        self._tail.append(text if len(text) <= _LINE else f"{text[:_LINE]}…")
         if self._on_line is not None:
             self._on_line(text)
 

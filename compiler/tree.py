@@ -239,7 +239,7 @@ def _is_text(path: str) -> bool:
 def _root_problem(top: str) -> CompilerError | None:
     location = Location(top)
     if os.path.islink(top):  # noqa: PTH114  (as are all paths of the walk, it is plain text)
-        hint = f"name the folder itself: {Path(top).resolve()}"
+        hint = f"name the folder itself: {os.path.realpath(top)}"
         return SpecError("the tree is a symbolic link", location=location, hint=hint)
     if not os.path.lexists(top):
         return SpecError("there is no such tree", location=location)

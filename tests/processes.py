@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 
 def processes(text: str) -> list[int]:
@@ -18,6 +19,11 @@ def processes(text: str) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def long_time() -> str:
+    """Give seconds that only one `sleep` on this machine is told, to find that one by."""
+    return f"5000.{uuid4().int % 10**15:015d}"
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from compiler.errors import Interrupted, OutsideError
 from compiler.process import Command, Finished, Running, companion, run, which
-from tests.processes import processes, python, wait_for
+from tests.processes import long_time, processes, python, wait_for
 
 
 def shell(text: str, *, timeout: float | None = None, family: bool = False) -> Command:
@@ -93,11 +93,12 @@ def test_what_cannot_start_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_timeout_ends_the_program_and_its_children() -> None:
+    seconds = long_time()
     with pytest.raises(OutsideError) as caught:
-        run(shell("sleep 5011 & sleep 5011", timeout=0.3))
+        run(shell(f"sleep {seconds} & sleep {seconds}", timeout=0.3))
 
     assert str(caught.value) == "sh did not end within 0.3 seconds"
-    wait_for(lambda: not processes("5011"))
+    wait_for(lambda: not processes(seconds))
 
 
 def test_a_child_that_stays_behind_does_not_hold_us_up() -> None:
@@ -110,23 +111,25 @@ def test_a_child_that_stays_behind_does_not_hold_us_up() -> None:
 
 @pytest.mark.container
 def test_a_family_ends_with_its_first_process() -> None:
-    run(shell("setsid sleep 5012 & exit 0", family=True))
+    seconds = long_time()
+    run(shell(f"setsid sleep {seconds} & exit 0", family=True))
 
-    wait_for(lambda: not processes("5012"))
+    wait_for(lambda: not processes(seconds))
 
 
 def test_a_stop_ends_what_runs_and_lets_nothing_start() -> None:
+    seconds = long_time()
     running = Running()
     timer = threading.Timer(0.3, running.stop)
     timer.start()
 
     with pytest.raises(Interrupted):
-        run(shell("sleep 5013"), running=running)
+        run(shell(f"sleep {seconds}"), running=running)
     with pytest.raises(Interrupted):
-        run(shell("sleep 5013"), running=running)
+        run(shell(f"sleep {seconds}"), running=running)
 
     timer.join()
-    assert processes("5013") == []
+    assert processes(seconds) == []
 
 
 def test_several_programs_run_at_the_same_time() -> None:
@@ -146,22 +149,25 @@ def test_several_programs_run_at_the_same_time() -> None:
 
 
 def test_an_exception_of_the_listener_ends_the_program() -> None:
+    seconds = long_time()
+
     def refuse(_line: str) -> None:
         raise ValueError
 
     with pytest.raises(ValueError, match=r"^$"):
-        run(shell("echo 1; sleep 5014"), on_line=refuse)
+        run(shell(f"echo 1; sleep {seconds}"), on_line=refuse)
 
-    wait_for(lambda: not processes("5014"))
+    wait_for(lambda: not processes(seconds))
 
 
 def test_a_program_ends_when_we_are_killed() -> None:
-    script = "from compiler.process import *; run(Command(argv=('sleep', '5015')))"
+    seconds = long_time()
+    script = f"from compiler.process import *; run(Command(argv=('sleep', '{seconds}')))"
     with python(script) as starter:
-        wait_for(lambda: len(processes("5015\0")) == 1)
+        wait_for(lambda: len(processes(f"{seconds}\0")) == 1)
         starter.kill()
 
-    wait_for(lambda: not processes("5015\0"))
+    wait_for(lambda: not processes(f"{seconds}\0"))
 
 
 def test_a_companion_waits_until_it_is_let_go(tmp_path: Path) -> None:

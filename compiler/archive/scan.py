@@ -51,7 +51,13 @@ def stream_entries(folder: Path, clamp: Clamp) -> Iterator[Entry]:
     first: dict[tuple[int, int], str] = {}
     root = f"{os.fspath(folder)}/"
     for path, status in _walk(root):
-        yield _entry(root, path, status, clamp, first)
+        try:
+            entry = _entry(root, path, status, clamp, first)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise ArchiveError(f"{path[:60]}…: the path is longer than 4096 bytes") from error
+            raise
+        yield entry
 
 
 @contextmanager
@@ -82,16 +88,21 @@ def _walk(root: str) -> Iterator[tuple[str, os.stat_result]]:
 def _children(root: str, parent: str) -> list[_Found]:
     """List a folder in the order of whole paths: `a`, `a-b`, and only then what is below `a`."""
     found: list[_Found] = []
-    with os.scandir(f"{root}{parent}") as children:
-        for child in children:
-            name = child.name
-            path = parent + name
-            status = _lstat(child, path)
-            kind = status.st_mode & _FORMAT
-            if kind == stat.S_IFDIR:
-                found.append((f"{name}/", f"{path}/", None))
-            if kind != stat.S_IFSOCK:
-                found.append((name, path, status))
+    keep = found.append
+    handle = os.open(f"{root}{parent}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with os.scandir(handle) as children:  # by a handle, `stat` needs not walk the whole path
+            for child in children:
+                name = child.name
+                path = parent + name
+                status = child.stat(follow_symlinks=False)
+                kind = status.st_mode & _FORMAT
+                if kind == stat.S_IFDIR:
+                    keep((f"{name}/", f"{path}/", None))
+                if kind != stat.S_IFSOCK:
+                    keep((name, path, status))
+    finally:
+        os.close(handle)
     if all(name.isascii() for name, _, _ in found):
         found.sort()  # no two keys are equal: nothing else is ever compared
     else:
@@ -102,16 +113,6 @@ def _children(root: str, parent: str) -> list[_Found]:
 def _bytes_order(found: _Found) -> bytes:
     """Sort by the bytes of the name."""
     return os.fsencode(found[0])
-
-
-def _lstat(child: "os.DirEntry[str]", path: str) -> os.stat_result:
-    """Ask for the status of a found path; a path longer than the kernel takes is said so."""
-    try:
-        return child.stat(follow_symlinks=False)
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            raise ArchiveError(f"{path[:60]}…: the path is longer than 4096 bytes") from error
-        raise
 
 
 def _entry(

@@ -18,6 +18,8 @@ CHUNK = 1 << 20
 """Bytes that are read or written at once."""
 
 _SMALL = 1 << 16
+_TOGETHER = 1 << 17
+"""Bytes of small files that are written at once: as many as stay in the cache of a core."""
 _END = bytes(2 * BLOCK)
 _NAME, _PREFIX = 100, 155
 _OCTAL7, _OCTAL11 = 8**7 - 1, 8**11 - 1
@@ -75,30 +77,38 @@ def write_tar(entries: Iterable[Entry], content: Content, sink: Sink) -> None:
 
     Raises `ArchiveError` for a whiteout, and for a content that has not the size of its entry.
     """
-    pending = bytearray()
+    pending: list[bytes] = []
+    size = 0
     for entry in entries:
         if entry.kind is _WHITEOUT:
             raise ArchiveError(f"{entry.path}: a deletion cannot stand in a plain archive")
-        pending += header_of(entry)
+        pending.append(header_of(entry))
+        size += BLOCK
         if entry.size and entry.kind is _FILE:
             data = content(entry)
             if isinstance(data, bytes):
                 _check_size(entry, len(data))
-                pending += data
+                pending.append(data)
+                size += len(data)
             else:
                 _copy(entry, data, pending, sink)
-            pending += _ZEROS[-entry.size % BLOCK]
-        if len(pending) >= CHUNK:
-            sink.write(pending)
-            pending.clear()
-    pending += _END
-    sink.write(pending)
+            pending.append(_ZEROS[-entry.size % BLOCK])
+        if size >= _TOGETHER:
+            _write(pending, sink)
+            size = 0
+    pending.append(_END)
+    _write(pending, sink)
 
 
-def _copy(entry: Entry, source: Source, pending: bytearray, sink: Sink) -> None:
-    """Write what is pending and then the content of `source`."""
-    sink.write(pending)
+def _write(pending: list[bytes], sink: Sink) -> None:
+    """Write what is pending at once."""
+    sink.write(b"".join(pending))
     pending.clear()
+
+
+def _copy(entry: Entry, source: Source, pending: list[bytes], sink: Sink) -> None:
+    """Write what is pending and then the content of `source`."""
+    _write(pending, sink)
     left = entry.size
     try:
         while left and (data := source.read(min(left, CHUNK))):

@@ -129,7 +129,8 @@ def build(  # noqa: PLR0913  (one parameter for each option of the command)
         return
     enter_user_namespace()
     with options.open_store(settings, trees) as store:
-        name = "\n".join([*(str(each.resolve()) for each in trees), _what(request)])
+        files = options.values_files(values, settings)
+        name = "\n".join([*(str(each.resolve()) for each in (*trees, *files)), _what(request)])
         call = _Call(loaded, request, store, report, settings.concurrency, name)
         planned = call.build()
         if check:
@@ -217,9 +218,14 @@ class Building(Protocol):
 
 def _what(request: Request) -> str:
     """Name what was asked for, so that asking again replaces what is kept for it."""
-    if request.everything or request.top:
-        return "all" if request.everything else "full"
-    return " ".join(sorted(request.packages))
+    flags = (
+        ("all", request.everything),
+        ("full", request.top),
+        ("revdeps", request.dependents),
+        ("onlydeps", request.only_requirements),
+        ("nodeps", request.no_requirements),
+    )
+    return " ".join((*(name for name, given in flags if given), *sorted(request.packages)))
 
 
 def chain_warnings(graph: BuildGraph) -> Iterator[str]:

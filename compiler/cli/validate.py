@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from compiler.errors import CompilerError, ResolutionError
+from compiler.preflight import spec_faults
 from compiler.resolver import resolve_each
 from compiler.resolver.world import World
 from compiler.spec.folder import read_finalizer
@@ -29,6 +30,7 @@ def own_findings(specs: Iterable[PackageSpec]) -> Iterator[Finding]:
     for spec in specs:
         for warning in (*spec.warnings, *spec.doubts):
             yield Finding(warning, is_error=False)
+        yield from map(Finding, spec_faults(spec))
         try:
             read_finalizer(spec)
         except CompilerError as error:
@@ -41,7 +43,7 @@ def check_view(view: View, chosen: Sequence[PackageId], *, solve: bool) -> Itera
     kept = [id_ for id_ in chosen if id_ in view.packages]
     broken: set[PackageId] = set()
     for id_ in kept:
-        for each in view.requirements(id_):
+        for each in (*view.requirements(id_), *_linked(view, id_)):
             problem = _problem(view, world, id_, each)
             if problem:
                 broken.add(id_)
@@ -51,6 +53,14 @@ def check_view(view: View, chosen: Sequence[PackageId], *, solve: bool) -> Itera
                 yield Finding(_selector_error(view, id_, each))
     if solve:
         yield from _unsolved(view, kept, broken)
+
+
+def _linked(view: View, id_: PackageId) -> Iterator[Requirement]:
+    """Go through the packages that a build takes files or artifacts of."""
+    build = view.packages[id_].build if view.build else None
+    if build is not None:
+        yield from (each.package for each in build.copy_ if each.package is not None)
+        yield from build.join
 
 
 def _problem(

@@ -11,6 +11,8 @@ from compiler.errors import EngineError
 from compiler.process import Finished
 
 _SIGNALLED = 128
+_SHOWN = 200
+"""How many letters of a step a message repeats; the log has all of it."""
 
 
 def failure(run: Run, finished: Finished, *, messages: Path, log: Path) -> EngineError:
@@ -28,7 +30,8 @@ def failure(run: Run, finished: Finished, *, messages: Path, log: Path) -> Engin
 
 def first_line(text: str) -> str:
     """Return the first line of a step that says something."""
-    return next((line.strip() for line in text.splitlines() if line.strip()), text.strip())
+    line = next((line.strip() for line in text.splitlines() if line.strip()), text.strip())
+    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
 
 
 def _runtime_message(messages: Path, tail: Sequence[str]) -> str:

@@ -108,7 +108,11 @@ class OverlayEngine:
         bundle = job.new_folder()
         mounts = self._mounts(job, step)
         job.provide(mounts, step.directory)
-        who = account(job.root.folder, step.user)
+        try:
+            who = account(job.root.folder, step.user)
+        except EngineError as error:
+            error.step, error.log = step.text, str(job.request.log)
+            raise
         container = Container(
             root=job.root.folder,
             argv=step.argv,

@@ -3,6 +3,7 @@
 Importing the engine takes longer than listing a tree, so it stands apart from `template.py`.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -12,12 +13,18 @@ from gotpl.exts.helm import HelmExtension
 from gotpl.funcs.sprig.environment import env, expand_env
 from gotpl.funcs.sprig.numeric import until_step
 from gotpl.funcs.sprig.strings import repeat
+from gotpl.runtime.gofmt import sprintf
 
 MAX_OUTPUT = 16 * 1024 * 1024
 """Characters that one template may write, the size of the largest spec that is read."""
 
 MAX_TURNS = 100_000
 """Turns of all loops, and calls of functions, of one template."""
+
+MAX_WIDTH = 1_000_000
+"""The widest field of `printf`, as in Go (package fmt)."""
+
+_WIDE = re.compile(r"%[^a-zA-Z%]*\d{7,}")
 
 MAX_INCLUDES = 1000
 """How deep templates may call each other; Helm's limit."""
@@ -92,6 +99,16 @@ def _bounded_repeat(count: int, value: str) -> str:
     return repeat(count, value)
 
 
+def _bounded_printf(form: object, *values: object) -> str:
+    wide = isinstance(form, str) and (
+        _WIDE.search(form.replace("%%", ""))
+        or ("*" in form and any(isinstance(each, int) and abs(each) > MAX_WIDTH for each in values))
+    )
+    if wide:
+        raise ValueError(f"a width of more than {MAX_WIDTH} characters")
+    return sprintf(form, *values)
+
+
 _FUNCTIONS: Mapping[str, Callable[..., object]] = {
     # Helm hides these two of sprig's, luet does not
     "env": _env,
@@ -100,6 +117,7 @@ _FUNCTIONS: Mapping[str, Callable[..., object]] = {
     "until": _bounded_until,
     "untilStep": _bounded_until_step,
     "repeat": _bounded_repeat,
+    "printf": _bounded_printf,
 }
 
 _ENVIRONMENT = Environment(

@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from compiler.errors import CompilerError, Location
 
+_SHOWN = 100
+"""How many letters of a selector a message repeats."""
+
 
 class PackageId(NamedTuple):
     """Which package: category, name and version; the sort order of lists of packages."""
@@ -50,6 +53,8 @@ class Requirement(SpecModel):
     def __str__(self) -> str:
         """`category/name` and the selector, as a person would say it."""
         title = f"{self.category}/{self.name}" if self.category else self.name
+        if len(self.version) > _SHOWN:
+            return f"{title}@{self.version[:_SHOWN]}…"
         return f"{title}@{self.version}" if self.version else title
 
 

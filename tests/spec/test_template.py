@@ -157,3 +157,15 @@ def test_any_text_is_rendered_or_has_a_fault_with_its_file(text: str) -> None:
 
     assert place is not None
     assert place.path == "b"
+
+
+@pytest.mark.parametrize("call", ['printf "%2000000000d" 1', 'printf "%*d" 2000000000 1'])
+def test_a_field_too_wide_for_the_memory_is_refused(call: str) -> None:
+    with pytest.raises(TemplateError, match="a width of more than 1000000 characters"):
+        Templates([]).render(Source("build.yaml", "a: {{ " + call + " }}"), {})
+
+
+def test_numbers_in_a_format_that_are_no_width_are_fine() -> None:
+    rendered = Templates([]).render(Source("b", '{{ printf "v20210707 %s 1%%99999999" "x" }}'), {})
+
+    assert rendered.text == "v20210707 x 1%99999999"
