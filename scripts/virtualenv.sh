@@ -7,7 +7,13 @@ cd "$(dirname "$0")/.."
 stamp=.venv/.cos-setup
 state="$(pwd -P) $(python3 -c 'import sys; print(sys.version, sys.base_prefix)' | tr '\n' ' ') $* $(cat pyproject.toml "$@" | sha256sum)"
 
+compile_ours() {
+    # Start-up: our own modules are compiled once here, even where Python is told to write no .pyc files.
+    [ ! -x .venv/bin/python ] || env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -m compileall -q compiler
+}
+
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$state" ]; then
+    compile_ours
     exit 0
 fi
 
@@ -26,4 +32,5 @@ for lock in "$@"; do requirements="$requirements --requirement $lock"; done
 # shellcheck disable=SC2086  # a list of words
 .venv/bin/pip install --quiet --disable-pip-version-check --no-deps $requirements
 .venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+compile_ours
 echo "$state" > "$stamp"

@@ -129,7 +129,7 @@ def test_a_stop_ends_what_runs_and_lets_nothing_start() -> None:
         run(shell(f"sleep {seconds}"), running=running)
 
     timer.join()
-    assert processes(seconds) == []
+    wait_for(lambda: not processes(seconds))
 
 
 def test_several_programs_run_at_the_same_time() -> None:
