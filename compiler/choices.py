@@ -1,10 +1,11 @@
 """From named packages to everything that a build of them takes: requirements, joins and copies."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from compiler.errors import CompilerError, Faults
 from compiler.graph import Choices, Context, Wiring
 from compiler.resolver import Resolutions, resolve, resolve_each
+from compiler.retrieve import names_archive_of
 from compiler.spec.package import PackageId, PackageSpec, Requirement
 from compiler.tree import Tree
 
@@ -42,9 +43,10 @@ def _special_packages(answers: Resolutions) -> Iterator[PackageId]:
 
 
 def _others(wires: Wiring) -> Iterator[PackageId]:
-    """Go through the packages that one package joins or copies from."""
+    """Go through the packages that one package joins, copies from or retrieves."""
     yield from wires.joined
     yield from (each for each in wires.copies if each is not None)
+    yield from wires.retrieved
 
 
 def _choices(tree: Tree, answers: Resolutions, linked: Mapping[PackageId, Wiring]) -> Choices:
@@ -57,6 +59,7 @@ def _choices(tree: Tree, answers: Resolutions, linked: Mapping[PackageId, Wiring
             requires=special.get(package, answers.edges).get(package, ()),
             joined=wires.joined,
             copies=wires.copies,
+            retrieved=wires.retrieved,
         )
         for package, wires in linked.items()
     }
@@ -66,7 +69,9 @@ def _choices(tree: Tree, answers: Resolutions, linked: Mapping[PackageId, Wiring
 def _linked(tree: Tree, spec: PackageSpec) -> Wiring:
     """Resolve what a package joins and copies from."""
     build = spec.build
-    if build is None or not (build.copy_ or build.join or build.requires_final_images):
+    if build is None or not any(
+        (build.copy_, build.join, build.requires_final_images, build.retrieve)
+    ):
         return Wiring()
     try:
         return Wiring(
@@ -74,10 +79,21 @@ def _linked(tree: Tree, spec: PackageSpec) -> Wiring:
             copies=tuple(
                 None if each.package is None else _one(tree, each.package) for each in build.copy_
             ),
+            retrieved=_retrieved(tree, spec.id, build.retrieve),
         )
     except CompilerError as error:
         error.location = error.location or spec.places.get("copy") or spec.places.get("join")
         raise
+
+
+def _retrieved(tree: Tree, package: PackageId, patterns: Sequence[str]) -> tuple[PackageId, ...]:
+    """List the requirements of a package whose archives it retrieves from the destination."""
+    if not patterns:
+        return ()
+    below = resolve_each([package], tree.buildtime).of(package).packages[:-1]
+    return tuple(
+        each for each in below if any(names_archive_of(each, pattern) for pattern in patterns)
+    )
 
 
 def _one(tree: Tree, wanted: Requirement) -> PackageId:

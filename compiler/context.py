@@ -125,3 +125,4 @@ def fill_workspace(
             target.chmod(stat.S_IMODE(each.mode))
     for each in reversed(files):
         os.utime(workspace / each.path, (epoch, epoch), follow_symlinks=False)
+    os.utime(workspace, (epoch, epoch))

@@ -85,7 +85,7 @@ def stack_key(parents: Sequence[LayerKey]) -> str:
 
 def _is_below(name: str) -> bool:
     """Tell an input that speaks of another node or image from one of the package's own."""
-    return name.startswith(("requires ", "joins ", "copies ", "image "))
+    return name.startswith(("requires ", "joins ", "retrieves ", "copies ", "image "))
 
 
 def _shared(sources: Sources) -> dict[str, str]:
@@ -135,6 +135,8 @@ def _below(
         yield f"requires {need.package.title}", keys[need].layer
     for need in node.joined:
         yield f"joins {need.package.title}", keys[need].archive
+    for need in node.retrieved:
+        yield f"retrieves {need.package.title}", keys[need].archive
     for number, edge in enumerate(node.copies):
         if edge.node is not None:
             yield f"copies {number} {edge.node.package.title}", keys[edge.node].layer

@@ -127,3 +127,11 @@ SCRATCH = "scratch"
 def scratch_image(platform: Platform) -> Image:
     """Return the image with nothing in it, which no store needs to hold."""
     return Image(name=SCRATCH, digest=digest_of(b""), layers=(), platform=platform)
+
+
+def image_hint(name: str) -> str:
+    """Say how an image that is missing can be brought into the store."""
+    taken = f"`cos image import {name} SOURCE` takes it from a file or folder"
+    if re.fullmatch(r"(?:docker\.io/)?(?:library/)?(?:debian|ubuntu):[a-z]+", name):
+        return f"`cos image bootstrap {name}` makes it from the distribution's packages, {taken}"
+    return taken

@@ -11,19 +11,24 @@ from compiler.keys import ArtifactKey
 from compiler.spec.package import PackageId, PackageSpec
 from compiler.store import ArtifactRecord, Store
 
+_METADATA = ".metadata.yaml"
 
-def artifact_present(
+
+def artifact_fault(
     spec: PackageSpec, keys: NodeKeys, *, store: Store, destination: Path, compression: Compression
-) -> bool:
-    """Tell whether the destination holds just what packing `spec` again would write there.
+) -> str | None:
+    """Say why packing `spec` again would write something else to the destination; None if not.
 
     Archives are known by their size, since each is checked against its digest when a repository
     is made of it; metadata files by their content.
     """
-    return all(
-        _is_there(store.artifact(key), destination, name)
-        for name, key in _files(spec, keys, compression)
-    )
+    for name, key in _files(spec, keys, compression):
+        if not is_there(store.artifact(key), destination, name):
+            if not (destination / name).exists():
+                return "not in the destination"
+            what = "description or values" if name.endswith(_METADATA) else "archive"
+            return f"the {what} in the destination is of another build, or was changed"
+    return None
 
 
 def _files(
@@ -32,7 +37,7 @@ def _files(
     """Name every file that belongs to an artifact, with the key of its record."""
     for package in (spec.id, *_parts(spec)):
         archive, metadata = keys_of(package, spec, keys)
-        yield f"{package.fingerprint}.metadata.yaml", metadata
+        yield f"{package.fingerprint}{_METADATA}", metadata
         yield archive_name(package, compression), archive
 
 
@@ -52,7 +57,7 @@ def keys_of(
     return ArtifactKey(archive), ArtifactKey(metadata)
 
 
-def _is_there(record: ArtifactRecord | None, folder: Path, name: str) -> bool:
+def is_there(record: ArtifactRecord | None, folder: Path, name: str) -> bool:
     """Compare a file with its record: by size, and what is no archive by content."""
     if record is None:
         return False

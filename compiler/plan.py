@@ -1,5 +1,6 @@
 """PlanNode: for every node of a graph what will be done, reuse or build, and the reason."""
 
+import re
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from enum import Enum
@@ -7,6 +8,10 @@ from enum import Enum
 from compiler.fingerprint import NodeKeys
 from compiler.graph import BuildGraph, BuildNode, NodeId
 from compiler.keys import ArtifactKey, LayerKey
+
+_LABELS = {"identity": "name or version", "retrieve": "what is retrieved"}
+
+_NUMBERED = re.compile(r"^copies \d+ ")
 
 _NAMED = 3
 """How many changed inputs a reason names before it only counts the rest."""
@@ -26,11 +31,13 @@ class Present:
     """What is there already.
 
     `layers` are the keys with layers in the store, `artifacts` the keys whose archives lie in the
-    destination. `latest` has the inputs from which each package (`category/name`) was last built.
+    destination; `stale` says of others what is the matter with them. `latest` has the inputs from
+    which each package (`category/name`) was last built.
     """
 
     layers: Set[LayerKey] = frozenset()
     artifacts: Set[ArtifactKey] = frozenset()
+    stale: Mapping[ArtifactKey, str] = field(default_factory=dict)
     latest: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
@@ -75,8 +82,11 @@ def make_plan(
         elif action is Action.BUILD:
             reason = _why_build(node, keys[id_], present, plan)
         else:
-            reason = "not in the destination" if packs else "unchanged"
-        plan[id_] = PlanNode(node=node, keys=keys[id_], action=action, reason=reason, packs=packs)
+            stale = present.stale.get(keys[id_].artifact, "not in the destination")
+            reason = stale if packs else "unchanged"
+        plan[id_] = PlanNode(
+            again=id_ in again, node=node, keys=keys[id_], action=action, reason=reason, packs=packs
+        )
     return tuple(plan.values())
 
 
@@ -99,7 +109,7 @@ def _actions(
         if not built and (packs or id_ in layer_needed):
             actions[id_] = (Action.BUILD, packs)
             layer_needed.update(node.needs)
-            packed.update(node.joined)
+            packed.update((*node.joined, *node.retrieved))
         else:
             actions[id_] = (Action.PACK if packs else Action.REUSE, packs)
     return actions
@@ -110,6 +120,8 @@ def _why_build(
 ) -> str:
     """Say why a node is built: what changed since it was last built, or that it never was."""
     latest = present.latest.get(node.id.package.title)
+    if node.id.variant:
+        return "in a chain, where it stands on more than it requires"
     if latest is None:
         return "not built before"
     changes = list(_changes(latest, keys.inputs))
@@ -129,7 +141,9 @@ def _changes(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[tupl
     """Compare inputs by name: each one that differs, with words for a person."""
     for name in sorted({*before, *now}):
         if before.get(name) != now.get(name):
-            label = name.removeprefix("file ")
+            label = _LABELS.get(name) or re.sub(
+                r"^copies \d+ ", "copies ", name.removeprefix("file ")
+            )
             if name not in before:
                 yield name, f"{label} added"
             elif name not in now:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from compiler.artifact.filters import filter_faults
 from compiler.errors import CompilerError, ImageError, Location, SpecError
 from compiler.graph import BuildGraph, NodeId
-from compiler.oci import parse_reference
+from compiler.oci import image_hint, parse_reference
 from compiler.plan import Action, PlanNode
 from compiler.request import Planned
 from compiler.spec.package import PackageSpec
@@ -31,6 +31,13 @@ def faults_of(planned: Planned) -> Iterator[CompilerError]:
             yield from _folder_faults(each.node.spec)
     for name, nodes in missing.items():
         yield _missing_image(name, nodes)
+
+
+def warnings_of(planned: Planned) -> Iterator[CompilerError]:
+    """Go through what is odd about the packages that a plan builds or packs: unknown keys."""
+    for each in planned.nodes:
+        if each.action is not Action.REUSE and not each.id.variant:
+            yield from each.node.spec.warnings
 
 
 def spec_faults(spec: PackageSpec) -> Iterator[CompilerError]:
@@ -103,6 +110,5 @@ def _missing_image(name: str, nodes: Sequence[PlanNode]) -> CompilerError:
     return ImageError(
         f"the image {name!r}, from which {first.id}{others} is built, is not in the store",
         location=location,
-        hint=f"`cos image bootstrap {name}` makes it from the distribution's packages,"
-        f" `cos image import {name} SOURCE` takes it from a file or folder",
+        hint=image_hint(name),
     )

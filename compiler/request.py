@@ -15,7 +15,7 @@ from compiler.errors import CompilerError, Faults, ImageError, SpecError, UsageE
 from compiler.fingerprint import NodeKeys, Sources, fingerprints, stack_key
 from compiler.graph import BuildGraph, Choices, Layering, NodeId, build_graph
 from compiler.oci import SCRATCH, Image, scratch_image
-from compiler.packed import artifact_present
+from compiler.packed import artifact_fault
 from compiler.plan import Action, PlanNode, Present, make_plan
 from compiler.resolver import dependents, resolve_each
 from compiler.retrieve import retrieved_files
@@ -120,7 +120,7 @@ def plan_request(tree: Tree, request: Request, store: Store) -> Planned:
     further = {spec.id: names for spec in specs if (names := _further_images(spec))}
     images = dict(_images(specs, further, store))
     contexts = {spec.id: _context(spec) for spec in specs}
-    sources = replace(_sources(request, specs, images, contexts), sources=further)
+    sources = replace(_sources(request, choices, images, contexts), sources=further)
     graph, keys = _settle(choices, built, request, sources, store)
     present = _present(graph, keys, request, store)
     alone = request.only_targets or request.no_requirements
@@ -213,22 +213,21 @@ def _context(spec: PackageSpec) -> tuple[ContextFile, ...]:
 
 def _sources(
     request: Request,
-    specs: Sequence[PackageSpec],
+    choices: Choices,
     images: Mapping[str, Image],
     contexts: Mapping[PackageId, Sequence[ContextFile]],
 ) -> Sources:
     """Collect what the keys are made of besides the specs."""
     retrieved = {
-        spec.id: _retrieved(spec, spec.build.retrieve, request.destination)
-        for spec in specs
-        if spec.build is not None and spec.build.retrieve
+        package: _retrieved(choices.specs[package], wires.retrieved, request.destination)
+        for package, wires in choices.wiring.items()
     }
     epoch = request.source_date_epoch
     return Sources(
         platform=host_platform(),
         images={name: image.content for name, image in images.items()},
         contexts=contexts,
-        retrieved=retrieved,
+        retrieved={package: files for package, files in retrieved.items() if files},
         epoch=DEFAULT_EPOCH if epoch is None else epoch,
         network=request.network.value,
         compression=request.compression.value,
@@ -236,10 +235,20 @@ def _sources(
     )
 
 
-def _retrieved(spec: PackageSpec, patterns: Sequence[str], destination: Path) -> Mapping[str, str]:
-    """List the files that a package retrieves; raises `SpecError` where a pattern is written."""
+def _retrieved(
+    spec: PackageSpec, packed: Sequence[PackageId], destination: Path
+) -> Mapping[str, str]:
+    """List the files that a package retrieves; raises `SpecError` where a pattern is written.
+
+    Archives of `packed` packages count by their keys: they may not have been written yet.
+    """
+    patterns = spec.build.retrieve if spec.build is not None else ()
+    if not patterns:
+        return {}
+    own = tuple(f"{each.fingerprint}." for each in packed)
     try:
-        return retrieved_files(patterns, destination)
+        found = retrieved_files(patterns, destination)
+        return {name: digest for name, digest in found.items() if not name.startswith(own)}
     except SpecError as error:
         error.location = spec.places.get("retrieve")
         raise
@@ -283,20 +292,21 @@ def _present(
 ) -> Present:
     """Ask the store and the destination what is there."""
     layers = store.present(each.layer for each in keys.values())
-    artifacts = {
-        keys[id_].artifact
-        for id_, node in graph.nodes.items()
-        if artifact_present(
+    faults = {
+        keys[id_].artifact: artifact_fault(
             node.spec,
             keys[id_],
             store=store,
             destination=request.destination,
             compression=request.compression,
         )
+        for id_, node in graph.nodes.items()
     }
+    artifacts = {key for key, fault in faults.items() if fault is None}
+    stale = {key: fault for key, fault in faults.items() if fault is not None}
     missing = {id_.package.title for id_ in graph.nodes if keys[id_].layer not in layers}
     latest = {title: record.inputs for title in missing if (record := store.latest(title))}
-    return Present(layers=layers, artifacts=artifacts, latest=latest)
+    return Present(layers=layers, artifacts=artifacts, stale=stale, latest=latest)
 
 
 def _check_requirements(nodes: Sequence[PlanNode], graph: BuildGraph) -> None:

@@ -6,9 +6,12 @@ package is built.
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
+from compiler.archive import Compression
 from compiler.errors import SpecError
+from compiler.spec.package import PackageId
 
 SCHEMES = ("http://", "https://")
 
@@ -48,3 +51,9 @@ def matching_files(patterns: Sequence[str], destination: Path) -> Iterator[Path]
 def _is_plain(path: Path) -> bool:
     """Tell a file from folders and from links, which could lead anywhere."""
     return path.is_file() and not path.is_symlink()
+
+
+def names_archive_of(package: PackageId, pattern: str) -> bool:
+    """Tell whether `pattern` matches the archive of a package, however it is compressed."""
+    names = (f"{package.fingerprint}.package.tar{each.suffix}" for each in Compression)
+    return not pattern.startswith(SCHEMES) and any(fnmatchcase(name, pattern) for name in names)

@@ -149,13 +149,16 @@ class _Run:
             for each in node.node.needs
             if self._plan[each].action is Action.BUILD
         }
-        return below | {_Task(_PACK, each) for each in node.node.joined if self._plan[each].packs}
+        archives = (*node.node.joined, *node.node.retrieved)
+        return below | {_Task(_PACK, each) for each in archives if self._plan[each].packs}
 
     def _ready(self, waiting: dict[_Task, set[_Task]]) -> list[_Task]:
-        """Name the tasks that may start now; none any more after a failure."""
-        if self._progress.failures:
-            return []
-        ready = [task for task, before in waiting.items() if before <= self._progress.done]
+        """Name the tasks that may start now; after a failure, only what packs finished layers."""
+        ready = [
+            task
+            for task, before in waiting.items()
+            if before <= self._progress.done and (task.kind == _PACK or not self._progress.failures)
+        ]
         return sorted(ready, key=lambda task: (task.kind, -self._urgency[task.node]))
 
     def _work(self, task: _Task) -> bool:

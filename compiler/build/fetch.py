@@ -38,6 +38,7 @@ def retrieve_into(
     for url in patterns:
         if url.startswith(SCHEMES):
             _download(url, workspace, epoch)
+    os.utime(workspace, (epoch, epoch))
 
 
 @contextmanager

@@ -19,8 +19,9 @@ from compiler.errors import CompilerError, EngineError, ImageError, Location
 from compiler.fingerprint import content_key, stack_key
 from compiler.graph import BuildGraph, BuildNode, NodeId
 from compiler.keys import LayerKey
-from compiler.oci import SCRATCH, Digest, Image, scratch_image
+from compiler.oci import SCRATCH, Digest, Image, image_hint, scratch_image
 from compiler.plan import PlanNode
+from compiler.retrieve import retrieved_files
 from compiler.spec.dockerfile import parse_dockerfile
 from compiler.spec.package import BuildSpec, PackageSpec
 from compiler.store import NodeRecord
@@ -117,7 +118,12 @@ class NodeBuilder:
     def _content(self, planned: PlanNode, root: tuple[Digest, ...]) -> str:
         """Name a node by what it is really made of: its own inputs and the digests below."""
         copied = [" ".join((*what, *stack)) for what, stack in self._copied(planned.node)]
-        return content_key(planned.keys.inputs, [*root, *copied])
+        build = planned.node.spec.build
+        patterns = build.retrieve if build is not None and planned.node.retrieved else ()
+        brought = retrieved_files(patterns, self._settings.destination).items()
+        return content_key(
+            planned.keys.inputs, [*root, *copied, *(" ".join(each) for each in brought)]
+        )
 
     def _needs(self, node: BuildNode) -> tuple[LayerKey, ...]:
         """Name the keys of everything that a node needs."""
@@ -130,7 +136,7 @@ class NodeBuilder:
         if image is None:
             raise ImageError(
                 f"the image {name!r} is not in the store",
-                hint=f"`cos image bootstrap {name}` or `cos image import {name} SOURCE` brings it",
+                hint=image_hint(name),
             )
         return image
 

@@ -15,8 +15,8 @@ from compiler.events import Noted
 from compiler.graph import BuildGraph
 from compiler.keys import ArtifactKey
 from compiler.oci import Digest
-from compiler.packed import keys_of
-from compiler.plan import PlanNode
+from compiler.packed import is_there, keys_of
+from compiler.plan import Action, PlanNode
 from compiler.spec.package import BuildSpec, PackageId, PackageSpec
 from compiler.store import ArtifactRecord, NodeRecord
 
@@ -71,6 +71,9 @@ class Packer:
         selection = select(build, roots)
         for warning in selection.warnings:
             self._tools.report(Noted(f"{spec.id}: {warning}", warning=True))
+        if build.includes and not selection.members:
+            message = "its includes match nothing; the expressions are matched against /path"
+            self._tools.report(Noted(f"{spec.id}: {message}", warning=True))
         return root, selection
 
     def _builder_root(self, below: tuple[Digest, ...], context: ExitStack) -> Path:
@@ -90,7 +93,8 @@ class Packer:
     ) -> Artifact:
         """Write one archive and its metadata, metadata last, and remember both."""
         settings = self._settings
-        artifact = pack(
+        archive_key, metadata_key = keys_of(package, node.node.spec, node.keys)
+        artifact = self._kept(node, package, selection) or pack(
             selection,
             root,
             destination=settings.destination,
@@ -102,11 +106,31 @@ class Packer:
         )
         metadata = write_metadata(described, settings.destination)
         if self._remembers:
-            archive_key, metadata_key = keys_of(package, node.node.spec, node.keys)
             text = metadata.read_bytes()
             self._remember(archive_key, artifact.sha256, artifact.size)
             self._remember(metadata_key, hashlib.sha256(text).hexdigest(), len(text))
         return artifact
+
+    def _kept(self, node: PlanNode, package: PackageId, selection: Selection) -> Artifact | None:
+        """Return the archive that lies there already, when only its description has changed."""
+        settings = self._settings
+        name = archive_name(package, settings.compression)
+        key, _ = keys_of(package, node.node.spec, node.keys)
+        record = self._tools.store.artifact(key)
+        if (
+            node.action is not Action.PACK
+            or record is None
+            or not is_there(record, settings.destination, name)
+        ):
+            return None
+        return Artifact(
+            package=package,
+            path=settings.destination / name,
+            sha256=record.sha256,
+            size=record.size,
+            compression=settings.compression,
+            files=selection.files,
+        )
 
     def _remember(self, key: ArtifactKey, sha256: str, size: int) -> None:
         self._tools.store.put_artifact(ArtifactRecord(key=key, sha256=sha256, size=size))

@@ -18,7 +18,7 @@ from compiler.errors import Faults, UsageError
 from compiler.events import Noted, Reporter
 from compiler.graph import BuildGraph, Layering
 from compiler.plan import Action
-from compiler.preflight import faults_of
+from compiler.preflight import faults_of, warnings_of
 from compiler.request import Planned, Request, plan_request, targets_of
 from compiler.resolver import resolve_each
 from compiler.spec.flavour import load_values
@@ -175,16 +175,23 @@ class _Call:
         told: set[str] = set()
         while True:
             planned = plan_request(self.tree, self.request, self.store)
-            for message in chain_warnings(planned.graph):
+            notes = (*chain_warnings(planned.graph), *map(str, warnings_of(planned)))
+            for message in notes:
                 if message not in told:
                     told.add(message)
                     self.report(Noted(message, warning=True))
             faults = list(faults_of(planned))
             if faults:
                 raise Faults.of(faults)
-            self.store.keep(self.name, (keys.layer for keys in planned.keys.values()))
-            if not self._is_work_left(planned) or not self.building().run(planned):
-                return planned
+            keys = [each.layer for each in planned.keys.values()]
+            if self._is_work_left(planned):
+                # Until all is built, the nodes of the last good build are kept as well.
+                self.store.keep(f"{self.name}\nunfinished", keys)
+                if self.building().run(planned):
+                    continue
+                self.store.keep(f"{self.name}\nunfinished", ())
+            self.store.keep(self.name, keys)
+            return planned
 
     def building(self) -> "Building":
         """Load what runs plans only when there is something to run: start-up time."""

@@ -14,7 +14,7 @@ from compiler.store.local import LocalStore, default_store_path
 _UNIT = 1000
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
-app = typer.Typer(help="Remove from the store what nothing needs any more.")
+app = typer.Typer(add_completion=False, help="Remove from the store what nothing needs any more.")
 
 
 @app.command("gc")

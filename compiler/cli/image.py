@@ -19,7 +19,7 @@ from compiler.oci import Image
 from compiler.store.importer import import_image
 from compiler.store.local import LocalStore
 
-app = typer.Typer(help="Base images in the store.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="Base images in the store.", no_args_is_help=True)
 
 _Name = Annotated[str, typer.Argument(help="The image's name, as specs say it in `image:`.")]
 _Names = Annotated[list[str], typer.Argument(help="The images' names.")]

@@ -12,7 +12,7 @@ from compiler.cli.settings import Settings
 from compiler.engine import Network
 from compiler.graph import Layering
 from compiler.plan import PlanNode
-from compiler.preflight import faults_of
+from compiler.preflight import faults_of, warnings_of
 from compiler.request import Planned, Request, plan_request
 from compiler.spec.flavour import load_values
 from compiler.tree import load_tree
@@ -70,7 +70,8 @@ def plan(  # noqa: PLR0913  (one parameter for each option of the command)
     loaded = load_tree(trees, values=overrides, dockerfiles=dockerfiles)
     with options.open_store(settings, trees) as store:
         planned = plan_request(loaded, request, store)
-    for message in (*chain_warnings(planned.graph), *map(str, faults_of(planned))):
+    notes = (*warnings_of(planned), *faults_of(planned))
+    for message in (*chain_warnings(planned.graph), *map(str, notes)):
         typer.echo(f"warning: {message}", err=True)
     if output == "text":
         for node in planned.nodes:

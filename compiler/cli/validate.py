@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from compiler.errors import CompilerError, ResolutionError
+from compiler.errors import CompilerError, CycleError, ResolutionError
 from compiler.preflight import spec_faults
 from compiler.resolver import resolve_each
 from compiler.resolver.world import World
@@ -51,8 +51,7 @@ def check_view(view: View, chosen: Sequence[PackageId], *, solve: bool) -> Itera
         for each in view.conflicts(id_):
             if Selector.of_requirement(each.version).problem:
                 yield Finding(_selector_error(view, id_, each))
-    if solve:
-        yield from _unsolved(view, kept, broken)
+    yield from _unsolved(view, kept, broken, solve=solve)
 
 
 def _linked(view: View, id_: PackageId) -> Iterator[Requirement]:
@@ -92,12 +91,15 @@ def _purpose(view: View) -> str:
     return "be built" if view.build else "run"
 
 
-def _unsolved(view: View, kept: Sequence[PackageId], broken: set[PackageId]) -> Iterator[Finding]:
-    """Report packages whose requirements do not go together, each cause once."""
+def _unsolved(
+    view: View, kept: Sequence[PackageId], broken: set[PackageId], *, solve: bool
+) -> Iterator[Finding]:
+    """Report cycles, and with `solve` what does not go together otherwise, each cause once."""
     answers = resolve_each(kept, view)
     told: set[str] = set()
     for id_ in kept:
         error = answers.failed.get(id_)
-        if error is not None and id_ not in broken and str(error) not in told:
+        told_of = solve or isinstance(error, CycleError)
+        if error is not None and told_of and id_ not in broken and str(error) not in told:
             told.add(str(error))
             yield Finding(error)

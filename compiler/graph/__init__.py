@@ -58,6 +58,7 @@ class Wiring:
     requires: tuple[PackageId, ...] = ()
     joined: tuple[PackageId, ...] = ()
     copies: tuple[PackageId | None, ...] = ()
+    retrieved: tuple[PackageId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +84,8 @@ class BuildNode:
     image: str = ""
     joined: tuple[NodeId, ...] = ()
     copies: tuple[CopyEdge, ...] = ()
+    retrieved: tuple[NodeId, ...] = ()
+    """The nodes whose archives are brought into the workspace."""
     clash: tuple[str, ...] = ()
     """The paths because of which the root is a chain."""
     unseen: tuple[PackageId, ...] = ()
@@ -92,7 +95,7 @@ class BuildNode:
     def needs(self) -> tuple[NodeId, ...]:
         """Every node that must be there before this one, each once, in order."""
         copied = (edge.node for edge in self.copies if edge.node is not None)
-        return tuple(dict.fromkeys((*self.parents, *self.joined, *copied)))
+        return tuple(dict.fromkeys((*self.parents, *self.joined, *copied, *self.retrieved)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +175,7 @@ class _Builder:
         yield from (each for each in self.special.get(package, ()) if each != package)
         yield from wires.joined
         yield from (each for each in wires.copies if each is not None)
+        yield from wires.retrieved
 
     def stands_on_requires(self, package: PackageId) -> bool:
         """Tell whether the root comes from the requirements: neither from an image nor a join."""
@@ -223,6 +227,7 @@ class _Builder:
             parents=parents,
             image=build.image if build is not None and not wires.joined else "",
             joined=tuple(NodeId(each) for each in wires.joined),
+            retrieved=tuple(NodeId(each) for each in wires.retrieved),
             copies=tuple(
                 CopyEdge(source, None if package is None else NodeId(package))
                 for source, package in zip(sources, wires.copies, strict=True)
@@ -331,9 +336,11 @@ def build_graph(
     wanted = sorted(set(targets), key=lambda package: package.fingerprint)
     for package in _post_order(wanted, builder.below):
         builder.place(package)
-    nodes = _post_order(
-        (NodeId(package) for package in wanted), lambda each: builder.nodes[each].needs
-    )
+    starts = [NodeId(package) for package in wanted]
+    needed = _post_order(starts, lambda each: builder.nodes[each].needs)
+    # A package that only stands in chains still has an artifact, which its own node gives.
+    starts += [NodeId(each.package) for each in needed if each.variant]
+    nodes = _post_order(starts, lambda each: builder.nodes[each].needs)
     return BuildGraph(
         nodes={each: builder.nodes[each] for each in nodes},
         targets=tuple(NodeId(package) for package in wanted),
