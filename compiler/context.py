@@ -17,8 +17,8 @@ from compiler.errors import Location, SpecError
 
 SPEC_FILES = ("build.yaml", "collection.yaml", "definition.yaml", "finalize.yaml")
 _SCAN_LIMIT = 1 << 20
-_NOT_KEPT = stat.S_IWGRP | stat.S_IWOTH
-"""Mode bits that depend on the umask of whoever checked the tree out."""
+_EXECUTABLE, _PLAIN = 0o755, 0o644
+"""The two modes that files have, as in git: all other bits depend on the umask of a checkout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +81,9 @@ def _walk(folder: Path, below: str) -> Iterator[ContextFile]:
 
 def _one(entry: "os.DirEntry[str]", path: str) -> ContextFile:
     """Describe one entry of a folder; sockets and devices cannot be in a package's folder."""
-    mode = entry.stat(follow_symlinks=False).st_mode & ~_NOT_KEPT
+    mode = entry.stat(follow_symlinks=False).st_mode
     if stat.S_ISDIR(mode):
-        return ContextFile(path, mode, "")
+        return ContextFile(path, stat.S_IFDIR | _EXECUTABLE, "")
     try:
         if stat.S_ISLNK(mode):
             target = Path(entry.path).readlink()
@@ -91,7 +91,8 @@ def _one(entry: "os.DirEntry[str]", path: str) -> ContextFile:
             return ContextFile(path, mode, hashlib.sha256(os.fsencode(target)).hexdigest())
         if stat.S_ISREG(mode):
             with open(entry.path, "rb") as file:  # noqa: PTH123  (a DirEntry path, in a hot loop)
-                return ContextFile(path, mode, hashlib.file_digest(file, "sha256").hexdigest())
+                kept = stat.S_IFREG | (_EXECUTABLE if mode & stat.S_IXUSR else _PLAIN)
+                return ContextFile(path, kept, hashlib.file_digest(file, "sha256").hexdigest())
     except OSError as error:
         raise _unreadable(Path(entry.path), error) from error
     raise SpecError(

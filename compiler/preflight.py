@@ -20,6 +20,7 @@ def faults_of(planned: Planned) -> Iterator[CompilerError]:
         if each.action is Action.BUILD:
             yield from each.node.spec.doubts
             yield from _step_faults(each.node.spec)
+            yield from _copy_faults(each.node.spec)
             if each.id not in grounded:
                 yield from _groundless(each)
             further = planned.further.get(each.id.package, ())
@@ -43,6 +44,7 @@ def warnings_of(planned: Planned) -> Iterator[CompilerError]:
 def spec_faults(spec: PackageSpec) -> Iterator[CompilerError]:
     """Go through what is wrong with a package by itself, whatever it is built on."""
     yield from _step_faults(spec)
+    yield from _copy_faults(spec)
     yield from filter_faults(spec)
     yield from _folder_faults(spec)
 
@@ -81,6 +83,17 @@ def _step_faults(spec: PackageSpec) -> Iterator[CompilerError]:
             except SpecError as error:
                 error.location = spec.places.get(f"{key}.{number}") or spec.places.get(key)
                 yield error
+
+
+def _copy_faults(spec: PackageSpec) -> Iterator[CompilerError]:
+    """Refuse `copy` entries that do not say from where, or what."""
+    for number, entry in enumerate(spec.build.copy_ if spec.build is not None else ()):
+        missing = [key for key in ("source", "destination") if not getattr(entry, key)]
+        if entry.package is None and not entry.image:
+            missing.append("package' or 'image")
+        if missing:
+            place = spec.places.get(f"copy.{number}") or spec.places.get("copy")
+            yield SpecError(f"a copy entry needs '{missing[0]}'", location=place)
 
 
 def _folder_faults(spec: PackageSpec) -> Iterator[CompilerError]:

@@ -11,21 +11,29 @@ from compiler.archive import DEFAULT_EPOCH, Compression
 from compiler.choices import choose
 from compiler.context import ContextFile, context_files
 from compiler.engine import Network
-from compiler.errors import CompilerError, Faults, ImageError, SpecError, UsageError
+from compiler.errors import (
+    CompilerError,
+    Faults,
+    ImageError,
+    ResolutionError,
+    SpecError,
+    UsageError,
+)
 from compiler.fingerprint import NodeKeys, Sources, fingerprints, stack_key
 from compiler.graph import BuildGraph, Choices, Layering, NodeId, build_graph
 from compiler.oci import SCRATCH, Image, scratch_image
 from compiler.packed import artifact_fault
 from compiler.plan import Action, PlanNode, Present, make_plan
-from compiler.resolver import dependents, resolve_each
+from compiler.resolver import dependents, resolve, resolve_each
 from compiler.retrieve import retrieved_files
 from compiler.spec.dockerfile import parse_dockerfile
 from compiler.spec.instruction import CopyIn, Instruction
-from compiler.spec.package import PackageId, PackageSpec
+from compiler.spec.package import PackageId, PackageSpec, Requirement
 from compiler.spec.step import parse_run
 from compiler.store import Store
 from compiler.store.images import host_platform
 from compiler.tree import Tree
+from compiler.version import parse_argument
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,11 +104,23 @@ def _named(tree: Tree, arguments: Iterable[str]) -> Iterator[PackageId]:
     faults: list[CompilerError] = []
     for argument in arguments:
         try:
-            yield tree.find(argument)
+            yield _find(tree, argument)
         except CompilerError as error:
             faults.append(error)
     if faults:
         raise Faults.of(faults)
+
+
+def _find(tree: Tree, argument: str) -> PackageId:
+    """Find a package by its own name, or else one that provides what is named."""
+    try:
+        return tree.find(argument)
+    except ResolutionError:
+        category, name, version = parse_argument(argument)
+        if not tree.buildtime.providers(category, name):
+            raise
+        wanted = Requirement(category=category, name=name, version=version)
+        return resolve([wanted], tree.buildtime).targets[0]
 
 
 def _top(tree: Tree, packages: set[PackageId]) -> set[PackageId]:
@@ -148,8 +168,11 @@ def plan_request(tree: Tree, request: Request, store: Store) -> Planned:
 
 def _check_destination(destination: Path) -> None:
     """Refuse a destination that cannot be a folder, before anything is built for it."""
-    if destination.exists() and not destination.is_dir():
-        raise UsageError(f"{destination}: is not a folder", hint="name another --destination")
+    for folder in (destination, *destination.parents):
+        if folder.exists():
+            if not folder.is_dir():
+                raise UsageError(f"{folder}: is not a folder", hint="name another --destination")
+            return
 
 
 def _requirements(choices: Choices, targets: Sequence[PackageId]) -> tuple[PackageId, ...]:

@@ -194,6 +194,7 @@ def _load_tree(
     for each in files:
         _add(packages, _load_packages(each, reader, dockerfiles=dockerfiles), reader.faults)
     faults += reader.faults
+    faults += _same_files(packages)
     if faults:
         raise Faults.of(faults)
     return Tree(dict(sorted(packages.items())))
@@ -324,6 +325,18 @@ def _add(
             continue  # a package of its own goes before a part of another one
         own[spec.id] = spec
     packages |= own
+
+
+def _same_files(packages: Mapping[PackageId, PackageSpec]) -> Iterator[SpecError]:
+    """Find packages that would write one file: `a-b` of category `c`, and `a` of `b-c`."""
+    found: dict[str, PackageSpec] = {}
+    for spec in packages.values():
+        other = found.setdefault(spec.id.fingerprint, spec)
+        if other is not spec:
+            place = spec.places.get("definition.name", Location(str(spec.definition_file)))
+            hint = "artifacts are named name-category-version; rename one of the two"
+            message = f"{spec.id} and {other.id} would have one artifact, {spec.id.fingerprint}"
+            yield SpecError(message, location=place, hint=hint)
 
 
 def _defined_twice(spec: PackageSpec, other: PackageSpec) -> SpecError:

@@ -54,6 +54,12 @@ class Filters:
         return self._exclude is None or not self._exclude(text)
 
 
+def searcher(expression: str) -> Callable[[str], bool]:
+    """Return a test whether a text has a match of one expression; raises `SpecError`."""
+    pattern = _compiled(expression)
+    return lambda text: pattern.search(_encoded(text)) is not None
+
+
 def compile_filters(includes: Sequence[str], excludes: Sequence[str]) -> Filters:
     """Compile the expressions of a package; raises `SpecError` for the first that is wrong."""
     return Filters(tuple(includes), tuple(excludes), _any_of(includes), _any_of(excludes))
@@ -139,9 +145,14 @@ def _shown(expression: str) -> str:
 
 
 def _text_of(path: str) -> bytes:
-    """Encode what is searched; bytes of a name that are no UTF-8 count as U+FFFD, as in Go."""
+    """Encode a path as it is searched, with a slash before it."""
+    return b"/" + _encoded(path)
+
+
+def _encoded(text: str) -> bytes:
+    """Encode what is searched; bytes that are no UTF-8 count as U+FFFD, as in Go."""
     try:
-        return b"/" + path.encode()
+        return text.encode()
     except UnicodeEncodeError:
-        raw = path.encode("utf-8", "surrogateescape")
-        return b"/" + raw.decode("utf-8", "replace").encode()
+        raw = text.encode("utf-8", "surrogateescape")
+        return raw.decode("utf-8", "replace").encode()

@@ -168,6 +168,8 @@ class _Run:
         if task.kind == _BUILD:
             self._tools.report(NodeStarted(str(node.id), _BUILD, node.reason))
             joined = [self._archive(each) for each in node.node.joined]
+            for each in node.node.retrieved:
+                self._archive(each)
             fresh = self._builder.build(node, joined)
         else:
             if node.action is Action.PACK:
@@ -182,7 +184,7 @@ class _Run:
     def _archive(self, node: NodeId) -> Path:
         """Find the archive of a node that another one joins."""
         packed = self._archives.get(node)
-        return packed or self._packer.archive_path(node.package)
+        return packed or self._packer.checked_archive(self._plan[node])
 
     def _take(self, task: _Task, future: Future[bool]) -> None:
         """Take in what a finished task says."""

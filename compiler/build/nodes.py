@@ -1,6 +1,7 @@
 """Builds the layers of one node, unless the same content was built before."""
 
 import os
+import posixpath
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ from compiler.build.recipe import Action, Interpreter, Surroundings, recipe_of, 
 from compiler.build.settings import BuildSettings, Tools
 from compiler.build.stacks import overlaps
 from compiler.context import fill_workspace
-from compiler.engine import CopyFiles, LayerRequest
+from compiler.engine import WORKSPACE, CopyFiles, LayerRequest
 from compiler.errors import CompilerError, EngineError, ImageError, Location
 from compiler.fingerprint import content_key, stack_key
 from compiler.graph import BuildGraph, BuildNode, NodeId
@@ -202,7 +203,7 @@ class NodeBuilder:
             yield CopyFiles(
                 stack=stack,
                 sources=(source,),
-                destination=destination,
+                destination=posixpath.join(WORKSPACE, destination),
                 text=f"copy {source} to {destination}",
             )
 

@@ -11,6 +11,7 @@ from compiler.artifact.pack import Artifact, describe, pack, write_metadata
 from compiler.artifact.roots import MountedRoots
 from compiler.artifact.selection import Selection, cut, select
 from compiler.build.settings import BuildSettings, Tools
+from compiler.errors import ArchiveError
 from compiler.events import Noted
 from compiler.graph import BuildGraph
 from compiler.keys import ArtifactKey
@@ -44,10 +45,19 @@ class Packer:
                 self._write(node, part.id, members, root, seed)
         return artifact
 
-    def archive_path(self, package: PackageId) -> Path:
-        """Say where the archive of a package lies in the destination."""
+    def checked_archive(self, node: PlanNode) -> Path:
+        """Find the archive that an earlier run packed; raises `ArchiveError` if it was changed."""
         settings = self._settings
-        return settings.destination / archive_name(package, settings.compression)
+        path = settings.destination / archive_name(node.id.package, settings.compression)
+        record = self._tools.store.artifact(node.keys.archive)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if record is None or digest != record.sha256:
+            raise ArchiveError(
+                f"{path} is not what was packed from {node.id}",
+                hint="remove it, and it is packed again",
+            )
+        return path
 
     def _select(
         self, spec: PackageSpec, record: NodeRecord, context: ExitStack

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from compiler.engine import WORKSPACE, CacheMount, CopyFiles, Network, Run
+from compiler.engine import DEFAULT_PATH, WORKSPACE, CacheMount, CopyFiles, Network, Run
 from compiler.errors import Location, SpecError
 from compiler.oci import Digest, Image
 from compiler.spec.dockerfile import Stage
@@ -190,6 +190,7 @@ def recipe_of(
     build = spec.build or BuildSpec()
     interpreter = Interpreter(around)
     interpreter.start_from(image)
+    interpreter.env.setdefault("PATH", DEFAULT_PATH)
     for each in below:
         _set_variables(interpreter, each)
     _set_variables(interpreter, spec)

@@ -13,6 +13,10 @@ WORKSPACE = "/luetbuild"
 """Where steps find the package's folder; the name is luet's, so that trees work unchanged."""
 
 
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""The PATH of steps where neither image nor package sets one: that of Docker's builders."""
+
+
 class Network(Enum):
     """Whether steps reach the network: the host's, or none but an own loopback."""
 

@@ -13,9 +13,6 @@ from compiler.process import Command
 
 Json = Mapping[str, object]
 
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""What containers have as PATH unless their image or their step says another."""
-
 _CAPABILITIES = (
     "CAP_AUDIT_WRITE",
     "CAP_CHOWN",

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from compiler.engine import WORKSPACE, CacheMount, CopyFiles, LayerRequest, Run, linux
+from compiler.engine import DEFAULT_PATH, WORKSPACE, CacheMount, CopyFiles, LayerRequest, Run, linux
 from compiler.engine.account import Account, account
 from compiler.engine.buildroot import BuildRoot
 from compiler.engine.changes import minimise
 from compiler.engine.confine import make_folders, settle
-from compiler.engine.container import DEFAULT_PATH, KERNEL_MOUNTS, Container, Mount, command
+from compiler.engine.container import KERNEL_MOUNTS, Container, Mount, command
 from compiler.engine.copying import copy_files
 from compiler.engine.failure import failure
 from compiler.engine.host import Surroundings, surroundings

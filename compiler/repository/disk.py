@@ -18,6 +18,7 @@ from compiler.repository import index as texts
 from compiler.repository.archives import read_texts, write_folders, write_texts
 from compiler.repository.content import Verified, gather, load_cache, save_cache
 from compiler.repository.index import RepositoryFile, RepositoryIndex, RepositoryInfo, TreePackage
+from compiler.spec.load import read_text
 from compiler.spec.package import PackageSpec
 
 TYPES = ("disk", "http")
@@ -141,7 +142,7 @@ def _tree_package(artifact: ArtifactMetadata, spec: PackageSpec | None) -> TreeP
         return TreePackage(definition=artifact.runtime)
     finalizer = None
     if spec.finalize_file is not None:
-        finalizer = spec.finalize_file.read_text(encoding="utf-8", errors="surrogateescape")
+        finalizer = read_text(str(spec.finalize_file))
     return TreePackage(definition=spec.definition, finalizer=finalizer)
 
 

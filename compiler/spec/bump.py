@@ -1,6 +1,7 @@
 """Raises the version in a definition's text, and changes nothing else of it."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -10,6 +11,9 @@ from compiler.spec.template import Rendered, Source
 from compiler.spec.written import fault_errors
 from compiler.spec.yaml import Place, YamlFaults, parse, places, resolve
 from compiler.version import bump
+
+_SAFE = re.compile(r"[A-Za-z0-9.+~_:-]+")
+"""What versions are made of; none of it needs an escape in quotes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,9 @@ def _replaced(text: str, place: Place, after: str, path: str) -> str:
         hint = "write it on one line, without escapes"
         location = Location(path, *place.value)
         raise SpecError("the version cannot be changed in place", location=location, hint=hint)
-    if not quote and not isinstance(resolve(after), str):
+    if not _SAFE.fullmatch(after):
+        raise SpecError(f"{after!r} cannot be a version", location=Location(path, *place.value))
+    if not quote and (not isinstance(resolve(after), str) or ":" in after):
         quote = '"'
     lines[line] = f"{lines[line][:column]}{quote}{after}{quote}{rest[len(old) :]}"
     return "\n".join(lines)

@@ -324,8 +324,9 @@ def _read_marks(text: str, parts: Sequence[Source]) -> tuple[list[str], list[Loc
     lines, places = [], []
     number = 1
     for line in text.split("\n"):
-        found = _MARK.search(line)
-        if found:
+        for found in _MARK.finditer(line):
+            if found.start() and _MARK.sub("", line[: found.start()]).strip():
+                break
             number = int(found[1].translate(_NUMBERS))
         lines.append(_MARK.sub("", line))
         places.append(_written(parts, number, 0))
