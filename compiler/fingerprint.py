@@ -83,6 +83,11 @@ def stack_key(parents: Sequence[LayerKey]) -> str:
     return _hash({"stack": "\n".join(parents)})
 
 
+def clash_key(stack: str) -> str:
+    """Name the record of which packages clash in a stack, beside that of the paths."""
+    return _hash({"clashing in": stack})
+
+
 def _is_below(name: str) -> bool:
     """Tell an input that speaks of another node or image from one of the package's own."""
     return name.startswith(("requires ", "joins ", "retrieves ", "copies ", "image "))

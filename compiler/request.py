@@ -19,8 +19,9 @@ from compiler.errors import (
     SpecError,
     UsageError,
 )
-from compiler.fingerprint import NodeKeys, Sources, fingerprints, stack_key
-from compiler.graph import BuildGraph, Choices, Layering, NodeId, build_graph
+from compiler.fingerprint import NodeKeys, Sources, clash_key, fingerprints, stack_key
+from compiler.graph import BuildGraph, Choices, Clash, Layering, NodeId, build_graph
+from compiler.keys import LayerKey
 from compiler.oci import SCRATCH, Image, scratch_image
 from compiler.packed import artifact_fault
 from compiler.plan import Action, PlanNode, Present, make_plan
@@ -291,18 +292,28 @@ def _settle(
     store: Store,
 ) -> tuple[BuildGraph, dict[NodeId, NodeKeys]]:
     """Build the graph, again for as long as stacks turn up in it that are known to clash."""
-    clashes: dict[NodeId, tuple[str, ...]] = {}
+    clashes: dict[NodeId, Clash] = {}
     while True:
         graph = build_graph(choices, targets, layering=request.layering, clashes=clashes)
         keys = fingerprints(graph, sources)
         known = {
-            node.id: paths
+            node.id: clash
             for node in graph.stacked()
-            if (paths := store.overlaps(stack_key([keys[each].layer for each in node.parents])))
+            if (clash := _known_clash([keys[each].layer for each in node.parents], store))
         }
-        if known.keys() <= clashes.keys():
+        if all(clash == clashes.get(node) for node, clash in known.items()):
             return graph, keys
         clashes.update(known)
+
+
+def _known_clash(parents: Sequence[LayerKey], store: Store) -> Clash | None:
+    """Return what is known to clash in the stack on top of which these nodes lie."""
+    stack = stack_key(parents)
+    paths = store.overlaps(stack)
+    if not paths:
+        return None
+    packages = store.overlaps(clash_key(stack)) or ()
+    return Clash(paths, tuple(PackageId(*each.split("\t")) for each in packages))
 
 
 def _own_nodes(graph: BuildGraph) -> set[NodeId]:

@@ -32,17 +32,36 @@ class Command:
     rows: tuple[Row, ...]
 
 
+PASSED_ON = {"tree images": "images", "tree graph": "graph"}
+"""Commands that only hand their words to a command of another module."""
+
+
 def commands() -> Iterator[Command]:
     """Give every command with the words that call it, in the order of `cos --help`."""
+    graphs = children_of(application("compiler.cli.graphs"))
     for name, (module, _) in COMMANDS.items():
-        app = typer.main.get_command(importlib.import_module(module).app)
-        children = getattr(app, "commands", None)
-        if children is None:
-            yield described(name, app)
-        elif name in children:
-            yield described(name, children[name])
-        else:
-            yield from (described(f"{name} {child}", children[child]) for child in children)
+        app = application(module)
+        for words, command in flat(name, children_of(app).get(name, app)):
+            yield described(words, graphs.get(PASSED_ON.get(words, ""), command))
+
+
+def application(module: str) -> object:
+    """Load the commands of a module."""
+    return typer.main.get_command(importlib.import_module(module).app)
+
+
+def children_of(command: object) -> dict[str, object]:
+    """List the subcommands of a command, none if it is not a group."""
+    return dict(getattr(command, "commands", {}))
+
+
+def flat(name: str, command: object) -> Iterator[tuple[str, object]]:
+    """Go through a command, or through all below it if it is a group."""
+    children = children_of(command)
+    for child, each in children.items():
+        yield from flat(f"{name} {child}", each)
+    if not children:
+        yield name, command
 
 
 def described(name: str, command: object) -> Command:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from compiler.choices import choose
 from compiler.fingerprint import NodeKeys, Sources, fingerprints
-from compiler.graph import BuildGraph, Layering, NodeId, build_graph
+from compiler.graph import BuildGraph, Clash, Layering, NodeId, build_graph
 from compiler.oci import Digest, Platform
 from compiler.spec.package import BuildSpec, Definition, PackageId, PackageSpec, Requirement
 from compiler.tree import Tree
@@ -69,7 +69,7 @@ def graph_of(
     tree: Tree | Mapping[str, Sequence[str]],
     *,
     layering: Layering = Layering.AUTO,
-    clashes: Mapping[NodeId, tuple[str, ...]] | None = None,
+    clashes: Mapping[NodeId, Clash] | None = None,
     steps: Mapping[str, str] | None = None,
 ) -> BuildGraph:
     """Resolve all packages of a tree and place them on their roots."""

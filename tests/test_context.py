@@ -66,7 +66,7 @@ def test_mode_bits_that_a_umask_decides_do_not_count(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("mode", "counts"), [(0o755, True), (0o700, True), (0o600, False)])
 def test_of_the_mode_only_whether_it_is_executable_counts(
-    tmp_path: Path, mode: int, counts: bool
+    tmp_path: Path, *, mode: int, counts: bool
 ) -> None:
     folder = folder_with(tmp_path, a="x")
     (folder / "a").chmod(0o644)

@@ -2,22 +2,23 @@
 
 import os
 import posixpath
+import threading
 import time
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from compiler.archive import Entry
 from compiler.archive.place import Devices
 from compiler.archive.unpack import unpack_tar
 from compiler.build.fetch import retrieve_into
 from compiler.build.recipe import Action, Interpreter, Surroundings, recipe_of, stage_actions
 from compiler.build.settings import BuildSettings, Tools
-from compiler.build.stacks import overlaps
+from compiler.build.stacks import Changes, changes_of, overlaps
 from compiler.context import fill_workspace
 from compiler.engine import WORKSPACE, CopyFiles, LayerRequest
 from compiler.errors import CompilerError, EngineError, ImageError, Location
-from compiler.fingerprint import content_key, stack_key
+from compiler.fingerprint import clash_key, content_key, stack_key
 from compiler.graph import BuildGraph, BuildNode, NodeId
 from compiler.keys import LayerKey
 from compiler.oci import SCRATCH, Digest, Image, image_hint, scratch_image
@@ -30,6 +31,10 @@ from compiler.store.images import host_platform
 
 _DEVICES = Devices.MAKE if os.geteuid() == 0 else Devices.SKIP
 """Device nodes of joined artifacts are made where that is allowed, and left out elsewhere."""
+
+
+_REMEMBERED = 64
+"""How many nodes' changes are kept in memory for the next comparison."""
 
 
 class StackClash(CompilerError):  # noqa: N818  (not a fault: a new plan answers it)
@@ -64,6 +69,8 @@ class NodeBuilder:
         self._plan = {each.id: each for each in plan}
         self._tools = tools
         self._settings = settings
+        self._guard = threading.Lock()
+        self._lately: OrderedDict[tuple[Digest, ...], Changes] = OrderedDict()
 
     def record(self, id_: NodeId) -> NodeRecord:
         """Return what was built for a node."""
@@ -301,14 +308,25 @@ class NodeBuilder:
             return
         store = self._tools.store
         name = stack_key([self._plan[each].keys.layer for each in node.parents])
-        known = store.overlaps(name)
-        if known is None:
-            known = overlaps(self._graph, node, self._entries)
-            store.put_overlaps(name, known)
-        if known:
-            raise StackClash(node.id, known)
+        paths = store.overlaps(name)
+        if paths is None:
+            paths, packages = overlaps(self._graph, node, self._changes)
+            store.put_overlaps(clash_key(name), tuple("\t".join(each) for each in packages))
+            store.put_overlaps(name, paths)
+        if paths:
+            raise StackClash(node.id, paths)
 
-    def _entries(self, id_: NodeId) -> Iterator[Entry]:
-        """Go through what the layers of a node change."""
-        for layer in self.record(id_).layers:
-            yield from self._tools.store.entries(layer)
+    def _changes(self, id_: NodeId) -> Changes:
+        """Tell what the layers of a node change; what was asked for lately is remembered."""
+        layers = self.record(id_).layers
+        with self._guard:
+            if layers in self._lately:
+                self._lately.move_to_end(layers)
+                return self._lately[layers]
+        store = self._tools.store
+        found = changes_of(entry for layer in layers for entry in store.entries(layer))
+        with self._guard:
+            self._lately[layers] = found
+            while len(self._lately) > _REMEMBERED:
+                self._lately.popitem(last=False)
+        return found

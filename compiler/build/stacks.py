@@ -3,31 +3,42 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from compiler.archive import Entry, Kind
-from compiler.graph import BuildGraph, BuildNode, NodeId
+from compiler.graph import BuildGraph, BuildNode, Clash, NodeId
+from compiler.spec.package import PackageId
 
 Change = tuple[object, ...]
 """What a layer makes of a path, times left out: equal for two layers that agree."""
 
 
-def overlaps(
-    graph: BuildGraph, node: BuildNode, entries: Callable[[NodeId], Iterable[Entry]]
-) -> tuple[str, ...]:
-    """List the paths that two unrelated layers of a node's root change to different results.
+Changes = Mapping[str, int]
+"""The changes of a node's layers by path, each reduced to a hash."""
+
+
+def overlaps(graph: BuildGraph, node: BuildNode, changes: Callable[[NodeId], Changes]) -> Clash:
+    """Find the paths that two unrelated layers of a node's root change to different results.
 
     Only layers with an unrelated one beside them are read. A layer that stands on another may
     change its paths: that is what standing on it means.
     """
     root = graph.root(node.id)
     below = {each: frozenset(graph.root(each)) for each in root}
-    clashes: set[str] = set()
-    seen: dict[str, list[tuple[NodeId, Change]]] = {}
+    paths: set[str] = set()
+    packages: set[PackageId] = set()
+    seen: dict[str, list[tuple[NodeId, int]]] = {}
     for each in _with_strangers(root, below):
-        for path, change in _changes(entries(each)).items():
-            before = seen.setdefault(path, [])
-            if any(other not in below[each] and theirs != change for other, theirs in before):
-                clashes.add(path)
+        for path, change in changes(each).items():
+            before = seen.get(path)
+            if before is None:
+                seen[path] = [(each, change)]
+                continue
+            others = [
+                o.package for o, theirs in before if theirs != change and o not in below[each]
+            ]
+            if others:
+                paths.add(path)
+                packages.update((each.package, *others))
             before.append((each, change))
-    return tuple(sorted(clashes))
+    return Clash(tuple(sorted(paths)), tuple(sorted(packages)))
 
 
 def _with_strangers(
@@ -40,10 +51,10 @@ def _with_strangers(
             yield each
 
 
-def _changes(entries: Iterable[Entry]) -> dict[str, Change]:
+def changes_of(entries: Iterable[Entry]) -> dict[str, int]:
     """Reduce a node's layers to what they make of each path; a later layer wins."""
     last = {entry.path: entry for entry in entries}
-    return {path: _change(entry, _shown(entry, last)) for path, entry in last.items()}
+    return {path: hash(_change(entry, _shown(entry, last))) for path, entry in last.items()}
 
 
 def _shown(entry: Entry, entries: Mapping[str, Entry]) -> Entry:

@@ -40,6 +40,13 @@ class NodeId(NamedTuple):
         return f"{self.package} ({self.variant[:8]})" if self.variant else str(self.package)
 
 
+class Clash(NamedTuple):
+    """What would be lost in a stack: the paths, and the packages whose layers disagree on them."""
+
+    paths: tuple[str, ...]
+    packages: tuple[PackageId, ...] = ()
+
+
 class CopyEdge(NamedTuple):
     """A `copy` entry, and the node whose root its files are taken from (None for an image)."""
 
@@ -156,13 +163,14 @@ class _Builder:
         self,
         choices: Choices,
         layering: Layering,
-        clashes: Mapping[NodeId, tuple[str, ...]],
+        clashes: Mapping[NodeId, Clash],
     ) -> None:
         self.specs = choices.specs
         self.wiring = choices.wiring
         self.special = choices.special
         self.layering = layering
         self.clashes = clashes
+        self.clashing = frozenset(each for clash in clashes.values() for each in clash.packages)
         self.nodes: dict[NodeId, BuildNode] = {}
         self.bases: dict[NodeId, str] = {}
         self.has_variants = False
@@ -237,18 +245,46 @@ class _Builder:
     def settle(self, node: BuildNode, context: Context) -> BuildNode:
         """Turn the stack of a node's parents into a chain where stacking would lose something."""
         bases = {self.bases[each] for each in node.parents} - {""}
-        clash = self.clashes.get(node.id, ())
+        clash = self.clashes.get(node.id, Clash(())).paths
+        whole = len(bases) > 1 or self.layering is Layering.CHAIN
         if len(node.parents) < 2 or not (  # noqa: PLR2004  (one parent cannot clash)
-            len(bases) > 1
-            or clash
-            or self.layering is Layering.CHAIN
-            or self.holds_a_package_twice(node)
+            whole or clash or self.holds_a_package_twice(node)
         ):
             return node
         if self.layering is Layering.STACK:
             raise _cannot_stack(node, bases, clash)
+        if not whole:
+            return replace(node, parents=self.set_apart(node, context), clash=clash)
         chain, unseen = self.chain(node, context)
         return replace(node, parents=chain[-1:], clash=clash, unseen=unseen)
+
+    def set_apart(self, node: BuildNode, context: Context) -> tuple[NodeId, ...]:
+        """Put each clashing package below `node` on the one before it; the rest stays stacked.
+
+        So only those that clash, and what stands on them, are built as variants.
+        """
+        placed: dict[PackageId, NodeId] = {}
+        last: NodeId | None = None
+        starts = self.wanted(node.id.package, context)
+        for package in _post_order(starts, lambda each: self.wanted(each, context)):
+            below = tuple(placed[each] for each in self.wanted(package, context))
+            clashes = package in self.clashing and bool(self.bases[NodeId(package)])
+            if clashes and last is not None and last not in self.root(below):
+                below = (last, *below)
+            placed[package] = self.relink(package, below)
+            last = placed[package] if clashes else last
+        return tuple(placed[each] for each in starts)
+
+    def relink(self, package: PackageId, below: tuple[NodeId, ...]) -> NodeId:
+        """Return the node of a package on `below`: its own if that stands just there."""
+        natural = NodeId(package)
+        if self.nodes[natural].joined or below == self.nodes[natural].parents:
+            return natural
+        own = _variant(package, below)
+        if own not in self.nodes:
+            image = "" if below else self.nodes[natural].image
+            self.add(replace(self.bare(own, below), image=image))
+        return own
 
     def holds_a_package_twice(self, node: BuildNode) -> bool:
         """Tell whether two variants of one package meet in the root."""
@@ -325,7 +361,7 @@ def build_graph(
     targets: Iterable[PackageId],
     *,
     layering: Layering = Layering.AUTO,
-    clashes: Mapping[NodeId, tuple[str, ...]] | None = None,
+    clashes: Mapping[NodeId, Clash] | None = None,
 ) -> BuildGraph:
     """Place `targets` and all they need on their roots.
 

@@ -67,10 +67,17 @@ def test_a_step_runs_in_a_shell_in_the_workspace() -> None:
     assert (run.directory, run.user, run.network) == ("/luetbuild", "", None)
     assert dict(run.env) == {
         "SOURCE_DATE_EPOCH": "7",
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "PACKAGE_NAME": "p",
         "PACKAGE_VERSION": "1",
         "PACKAGE_CATEGORY": "t",
     }
+
+
+def test_a_path_is_added_to_where_the_image_sets_none() -> None:
+    (run,) = recipe(package("p", env=("PATH=$PATH:/x",), steps=("true",))).steps
+
+    assert dict(run.env)["PATH"].endswith(":/bin:/x")
 
 
 def test_a_step_runs_with_what_the_image_says() -> None:

@@ -1,5 +1,6 @@
 """Runs of plans: what is built, in which root, and what a second run finds."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -207,3 +208,60 @@ def test_every_node_reports_its_end(shop: Workshop) -> None:
     ended = [event for event in shop.events if isinstance(event, NodeFinished)]
     assert [(event.node, event.action) for event in ended] == [
         ("t/p-1", "build"), ("t/p-1", "pack")]  # fmt: skip
+
+
+def test_what_is_asked_for_again_runs_again(shop: Workshop) -> None:
+    tree = tree_with(package("base", steps=("write /b b",)), package("p", ["base"]))
+    shop.run(tree)
+    shop.ran()
+
+    shop.request = replace(shop.request, everything=False, packages=("t/p",), rebuild=True)
+    shop.run(tree)
+
+    assert shop.ran() == ["t/p-1"]
+
+
+def test_a_package_that_only_stands_in_a_chain_has_an_artifact(shop: Workshop) -> None:
+    tree = tree_with(
+        package("a", steps=("write /db a",)),
+        package("b", steps=("append /db b", "write /b b")),
+        package("top", ["a", "b"], steps=("cat /db", "write /top t")),
+    )
+    shop.request = replace(shop.request, everything=False, packages=("t/top",))
+
+    shop.run(tree)
+    shop.run(tree)
+
+    assert shop.members("b") == ["b", "db"]
+    assert shop.members("top") == ["top"]
+
+
+def test_an_archive_is_retrieved_in_the_run_that_packs_it(shop: Workshop) -> None:
+    user = package("r", ["a"], retrieve=("a-t-1.package.tar*",), steps=("cat a", "write /r r"))
+    tree = tree_with(package("a", steps=("write /a one",)), user)
+
+    first = shop.run(tree)
+    again = shop.actions(tree)
+    changed = shop.run(tree_with(package("a", steps=("write /a two",)), user))
+
+    assert not first.failures
+    assert set(again.values()) == {"reuse"}
+    assert not changed.failures
+    assert shop.ran() == ["t/a-1", "t/r-1", "t/a-1", "t/r-1"]
+
+
+def test_an_archive_that_was_changed_is_not_joined(shop: Workshop) -> None:
+    tree = tree_with(package("a", steps=("write /a GOOD",)))
+    shop.run(tree)
+    archive = shop.request.destination / "a-t-1.package.tar"
+    archive.write_bytes(archive.read_bytes().replace(b"GOOD", b"EVIL"))
+
+    outcome = shop.run(
+        tree_with(
+            *tree.packages.values(), package("j", join=(Requirement(name="a", category="t"),))
+        )
+    )
+
+    assert [str(each) for each in outcome.failures] == [
+        f"{archive} is not what was packed from t/a-1 (remove it, and it is packed again)"
+    ]

@@ -194,4 +194,9 @@ def test_chains_are_planned_where_they_are_asked_for(cos: Cos) -> None:
     nodes = json.loads(cos.out)["nodes"]
 
     assert [(each["name"], "variant" in each) for each in nodes] == [
-        ("base", False), ("left", False), ("right", True), ("top", False), ("right", False)]  # fmt: skip
+        ("base", False),
+        ("left", False),
+        ("right", True),
+        ("top", False),
+        ("right", False),
+    ]

@@ -3,11 +3,14 @@
 import pytest
 
 from compiler.errors import Faults, SpecError
-from compiler.graph import Layering, NodeId
+from compiler.graph import Clash, Layering, NodeId
 from compiler.spec.package import CopySource, Requirement
 from tests.factories import graph_of, id_of, node_of, package, tree_of, tree_with
 
 DIAMOND = {"base": [], "left": ["base"], "right": ["base"], "top": ["right", "left"]}
+
+
+CLASH = Clash(("etc/passwd",), (id_of("left"), id_of("right")))
 
 
 def names(nodes: tuple[NodeId, ...]) -> list[str]:
@@ -33,7 +36,7 @@ def test_what_a_node_needs_comes_before_it() -> None:
 
 
 def test_only_the_target_of_a_clash_is_chained() -> None:
-    graph = graph_of(DIAMOND, clashes={node_of("top"): ("etc/passwd",)})
+    graph = graph_of(DIAMOND, clashes={node_of("top"): CLASH})
 
     top = graph.nodes[node_of("top")]
 
@@ -45,7 +48,7 @@ def test_only_the_target_of_a_clash_is_chained() -> None:
 def test_what_stands_on_a_chained_package_sees_the_chain() -> None:
     tree = {**DIAMOND, "app": ["top"]}
 
-    graph = graph_of(tree, clashes={node_of("top"): ("etc/passwd",)})
+    graph = graph_of(tree, clashes={node_of("top"): CLASH})
 
     assert names(graph.root(node_of("app"))) == ["base", "left", "right'", "top"]
 
@@ -53,7 +56,7 @@ def test_what_stands_on_a_chained_package_sees_the_chain() -> None:
 def test_two_variants_of_a_package_never_meet_in_a_root() -> None:
     tree = {**DIAMOND, "app": ["top", "right"]}
 
-    graph = graph_of(tree, clashes={node_of("top"): ("etc/passwd",)})
+    graph = graph_of(tree, clashes={node_of("top"): CLASH})
 
     assert names(graph.root(node_of("app"))) == ["base", "right", "left'", "top'"]
 
@@ -81,7 +84,7 @@ def test_layering_chain_always_builds_each_package_on_all_before_it() -> None:
 
 def test_layering_stack_refuses_a_clash() -> None:
     with pytest.raises(SpecError) as error:
-        graph_of(DIAMOND, layering=Layering.STACK, clashes={node_of("top"): ("etc/passwd",)})
+        graph_of(DIAMOND, layering=Layering.STACK, clashes={node_of("top"): CLASH})
 
     assert str(error.value) == (
         "t/top-1 cannot be built on a stack: its requirements change the same paths: etc/passwd "
@@ -129,3 +132,20 @@ def test_a_deep_ladder_of_diamonds_is_placed_at_once() -> None:
     graph = graph_of(tree)
 
     assert len(graph.root(node_of("p119"))) == 3 * 119
+
+
+def test_what_does_not_clash_stays_as_it_is_in_a_chain() -> None:
+    tree = {**DIAMOND, "other": ["base"], "user": ["right"], "top": ["left", "other", "user"]}
+
+    graph = graph_of(tree, clashes={node_of("top"): CLASH})
+
+    assert sorted(names(graph.root(node_of("top")))) == [
+        "base", "left", "other", "right'", "user'"]  # fmt: skip
+
+
+def test_two_targets_share_the_variants_of_what_clashes() -> None:
+    tree = {**DIAMOND, "top2": ["left", "right"]}
+
+    graph = graph_of(tree, clashes={node_of("top"): CLASH, node_of("top2"): CLASH})
+
+    assert sum(bool(node.variant) for node in graph.nodes) == 1
