@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:  # the one place that answers for every error
         if {"--debug", "-d"} & {*given[: given.index("--") if "--" in given else None]}:
             importlib.import_module("traceback").print_exc()
-        code = _explain(error)
+        code = _explain(error, as_json=_wants_json(given))
     sys.exit(int(code))
 
 
@@ -131,26 +131,43 @@ def _print(text: str) -> None:
     sys.stdout.write(f"{text}\n")
 
 
-def _explain(error: Exception) -> int:
+def _explain(error: Exception, *, as_json: bool) -> int:
     """Tell what went wrong on standard error; returns the exit code that goes with it."""
-    if isinstance(error, Faults):
-        for each in error.exceptions:
-            sys.stderr.write(f"error: {each}\n")
-        return max(_code(each) for each in error.exceptions)
+    each_alone = error.exceptions if isinstance(error, Faults) else (error,)
+    for each in each_alone:
+        text = _words(each)
+        if as_json:
+            location = str(getattr(each, "location", None) or "")
+            text = importlib.import_module("json").dumps(
+                {"event": "Error", "message": text, "location": location}
+            )
+        else:
+            text = f"error: {text}"
+        sys.stderr.write(f"{text}\n")
+    return max(_code(each) for each in each_alone)
+
+
+def _words(error: Exception) -> str:
+    """Put one error into words."""
     if isinstance(error, CompilerError):
-        sys.stderr.write(f"error: {error}\n")
-        return _code(error)
+        return str(error)
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        sys.stderr.write(f"error: {where}{error.strerror or error}\n")
-        return ExitCode.OUTSIDE
-    sys.stderr.write(
-        f"error: this is a fault of cos itself: {type(error).__name__}: {error}\n"
-        "  run the same command with --debug for the details that a report needs\n"
+        return f"{where}{error.strerror or error}"
+    return (
+        f"this is a fault of cos itself: {type(error).__name__}: {error}\n"
+        "  run the same command with --debug for the details that a report needs"
     )
-    return ExitCode.FAILED
+
+
+def _wants_json(given: Sequence[str]) -> bool:
+    """Tell whether events are asked for as JSON; looks at the words, which may be what is wrong."""
+    words = " ".join(given).replace("=", " ")
+    return "--log-format json" in words
 
 
 def _code(error: Exception) -> int:
     """Return the exit code of one error."""
+    if isinstance(error, OSError):
+        return ExitCode.OUTSIDE
     return error.exit_code if isinstance(error, CompilerError) else ExitCode.FAILED

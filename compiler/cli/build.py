@@ -8,6 +8,7 @@ from typing import Annotated, Protocol
 
 import typer
 
+from compiler.artifact import archive_name
 from compiler.cli import options
 from compiler.cli.output import dump
 from compiler.cli.report import reporter
@@ -17,7 +18,7 @@ from compiler.engine import Network
 from compiler.errors import Faults, UsageError
 from compiler.events import Noted, Reporter
 from compiler.graph import BuildGraph, Layering
-from compiler.plan import Action
+from compiler.plan import Action, PlanNode
 from compiler.preflight import faults_of, warnings_of
 from compiler.request import Planned, Request, plan_request, targets_of
 from compiler.resolver import resolve_each
@@ -136,6 +137,23 @@ def build(  # noqa: PLR0913  (one parameter for each option of the command)
         if check:
             call.building().check(planned)
             report(Noted(f"{len(planned.targets)} packages built again: the same bytes"))
+    if output != "terminal":
+        typer.echo(dump({"packages": [_row(each, request) for each in planned.nodes]}, output))
+
+
+def _row(node: PlanNode, request: Request) -> dict[str, object]:
+    """Describe for a program what became of one node."""
+    package = node.id.package
+    archive = request.destination / archive_name(package, request.compression)
+    return {
+        "name": package.name,
+        "category": package.category,
+        "version": package.version,
+        "action": node.action.value,
+        "reason": node.reason,
+        "key": node.keys.layer,
+        "artifact": str(archive) if archive.exists() and not node.id.variant else "",
+    }
 
 
 def _refuse(asked: Mapping[str, bool]) -> None:

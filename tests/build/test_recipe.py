@@ -75,7 +75,7 @@ def test_a_step_runs_in_a_shell_in_the_workspace() -> None:
 
 
 def test_a_path_is_added_to_where_the_image_sets_none() -> None:
-    (run,) = recipe(package("p", env=("PATH=$PATH:/x",), steps=("true",))).steps
+    (run,) = runs("true", env=("PATH=$PATH:/x",))
 
     assert dict(run.env)["PATH"].endswith(":/bin:/x")
 

@@ -1,5 +1,6 @@
 """What the `cos` command says and leaves with, whatever happens; options of all commands."""
 
+import json
 import os
 import subprocess
 import sys
@@ -223,3 +224,14 @@ def test_the_language_of_the_machine_does_not_matter(tmp_path: Path, home: str) 
     done = cos("tree", "pkglist", "--tree", tmp_path, LC_ALL=home, PYTHONUTF8="0")
 
     assert done.returncode == 0, done.stderr
+
+
+def test_errors_are_json_where_events_are() -> None:
+    done = cos("nope", "--log-format=json")
+
+    assert done.returncode == 2
+    assert json.loads(done.stderr) == {
+        "event": "Error",
+        "message": "unknown command 'nope' (`cos --help` lists the commands)",
+        "location": "",
+    }
