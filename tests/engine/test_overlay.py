@@ -253,7 +253,10 @@ def test_an_unknown_user_is_an_error(containers: Lab) -> None:
     with pytest.raises(EngineError) as caught:
         containers.build(step("true", user="nosuch"))
 
-    assert str(caught.value) == "unknown user 'nosuch' (the root has no such line in /etc/passwd)"
+    assert str(caught.value) == (
+        f"unknown user 'nosuch' (the root has no such line in /etc/passwd)\nlog: {caught.value.log}"
+    )
+    assert caught.value.step == "true"
 
 
 def test_a_root_without_a_shell_gets_a_hint(containers: Lab) -> None:
