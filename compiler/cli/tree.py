@@ -11,7 +11,6 @@ import typer
 from compiler.cli import tree_options as options
 from compiler.cli.listing import Listed, listed, yaml_listing
 from compiler.cli.settings import Settings
-from compiler.cli.validate import Finding, check_view, own_findings
 from compiler.errors import SpecError, UsageError
 from compiler.spec.bump import bump_definition
 from compiler.spec.load import read_text
@@ -81,12 +80,13 @@ def validate(  # noqa: PLR0913  (one parameter for each option of the command)
     kept = _Filter(matches, excludes)
     loaded = _load(context, _roots(tree, commas=True), values)
     chosen = [id_ for id_ in loaded.packages if kept.keeps(str(id_))]
-    findings = list(own_findings(loaded.packages[id_] for id_ in chosen))
+    checks = importlib.import_module("compiler.cli.validate")  # start-up: what plans comes with it
+    findings = list(checks.own_findings(loaded.packages[id_] for id_ in chosen))
     for view in _views(loaded, runtime=not only_buildtime, buildtime=not only_runtime):
-        findings += check_view(view, chosen, solve=with_solver)
+        findings += checks.check_view(view, chosen, solve=with_solver)
     for finding in findings:
         typer.echo(str(finding))
-    _summarise(len(chosen), findings)
+    checks.summarise(len(chosen), findings)
 
 
 _PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -234,19 +234,6 @@ def _views(tree: Tree, *, runtime: bool, buildtime: bool) -> list[View]:
     return [
         view for view, wanted in ((tree.runtime, runtime), (tree.buildtime, buildtime)) if wanted
     ]
-
-
-def _summarise(checked: int, findings: Sequence[Finding]) -> None:
-    errors = sum(finding.is_error for finding in findings)
-    warnings = len(findings) - errors
-    counts = f"{_count(errors, 'error')}, {_count(warnings, 'warning')}"
-    typer.echo(f"{_count(checked, 'package')} checked: {counts}")
-    if errors:
-        raise typer.Exit(1)
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def _spec_row(spec: PackageSpec) -> dict[str, object]:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import typer
+
 from compiler.errors import CompilerError, CycleError, ResolutionError
 from compiler.preflight import spec_faults
 from compiler.resolver import resolve_each
@@ -103,3 +105,17 @@ def _unsolved(
         if error is not None and told_of and id_ not in broken and str(error) not in told:
             told.add(str(error))
             yield Finding(error)
+
+
+def summarise(checked: int, findings: Sequence[Finding]) -> None:
+    """Count what was found; ends the command with 1 if any of it is an error."""
+    errors = sum(finding.is_error for finding in findings)
+    warnings = len(findings) - errors
+    counts = f"{_count(errors, 'error')}, {_count(warnings, 'warning')}"
+    typer.echo(f"{_count(checked, 'package')} checked: {counts}")
+    if errors:
+        raise typer.Exit(1)
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
