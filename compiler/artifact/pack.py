@@ -32,13 +32,13 @@ class Artifact:
 
 def pack(
     selection: Selection,
-    root: Path,
+    root: Path | Content,
     *,
     destination: Path,
     package: PackageId,
     compression: Compression = Compression.NONE,
 ) -> Artifact:
-    """Write the archive of `selection`, whose files are read from `root`, into `destination`.
+    """Write the archive of `selection`, into `destination`; `root` holds its files, or reads them.
 
     The file appears under its name only when it is whole. Raises `UsageError` for a destination
     that is no folder, `OutsideError` when it cannot be written, `ArchiveError` for a file that
@@ -128,9 +128,9 @@ def _entries(selection: Selection, moved: dict[str, str]) -> Iterator[Entry]:
         yield member.entry
 
 
-def _content(root: Path, moved: Mapping[str, str]) -> Content:
+def _content(root: Path | Content, moved: Mapping[str, str]) -> Content:
     """Read a member's content where it lies in the root."""
-    read = folder_content(root)
+    read = folder_content(root) if isinstance(root, Path) else root
 
     def read_moved(entry: Entry) -> bytes | Source:
         source = moved.get(entry.path)

@@ -6,7 +6,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from compiler.archive import Entry
+from compiler.archive.tar import Content
 from compiler.artifact import archive_name
+from compiler.artifact.layered import LayeredRoot
 from compiler.artifact.pack import Artifact, describe, pack, write_metadata
 from compiler.artifact.roots import MountedRoots
 from compiler.artifact.selection import Selection, cut, select
@@ -20,6 +22,11 @@ from compiler.packed import is_there, keys_of
 from compiler.plan import Action, PlanNode
 from compiler.spec.package import BuildSpec, PackageId, PackageSpec
 from compiler.store import ArtifactRecord, NodeRecord
+
+
+def _once(layers: Sequence[Digest]) -> Sequence[Digest]:
+    """Keep of equal layers the topmost, which shows all that the others would."""
+    return tuple(reversed(dict.fromkeys(reversed(layers))))
 
 
 class Packer:
@@ -61,12 +68,17 @@ class Packer:
 
     def _select(
         self, spec: PackageSpec, record: NodeRecord, context: ExitStack
-    ) -> tuple[Path, Selection]:
-        """Mount what is packed and decide its members."""
+    ) -> tuple[Path | Content, Selection]:
+        """Decide the members of an archive, and where they are read."""
         build = spec.build or BuildSpec()
         full = (*record.root, *record.layers)
         if build.is_virtual or not full:
             return Path(), Selection()
+        if build.unpack and not build.package_dir:
+            store, clamp = self._tools.store, self._settings.packed
+            layers = [(store.layer_path(each), store.entries(each)) for each in _once(full)]
+            whole = LayeredRoot(layers, clamp=clamp)
+            return whole.content(), self._told(spec, select(build, whole))
         root = context.enter_context(self._tools.engine.mounted(full))
         below = full[: len(record.root) + record.builder]
         delta = not (build.unpack or build.package_dir)
@@ -78,13 +90,16 @@ class Packer:
             changes=changes,
             clamp=self._settings.packed,
         )
-        selection = select(build, roots)
+        return root, self._told(spec, select(build, roots))
+
+    def _told(self, spec: PackageSpec, selection: Selection) -> Selection:
+        """Say what is odd about a selection."""
         for warning in selection.warnings:
             self._tools.report(Noted(f"{spec.id}: {warning}", warning=True))
-        if build.includes and not selection.members:
+        if spec.build is not None and spec.build.includes and not selection.members:
             message = "its includes match nothing; the expressions are matched against /path"
             self._tools.report(Noted(f"{spec.id}: {message}", warning=True))
-        return root, selection
+        return selection
 
     def _builder_root(self, below: tuple[Digest, ...], context: ExitStack) -> Path:
         """Mount what the steps started from, or an empty folder if that was nothing."""
@@ -99,7 +114,12 @@ class Packer:
         return [found[path] for path in sorted(found)]
 
     def _write(
-        self, node: PlanNode, package: PackageId, selection: Selection, root: Path, seed: str
+        self,
+        node: PlanNode,
+        package: PackageId,
+        selection: Selection,
+        root: Path | Content,
+        seed: str,
     ) -> Artifact:
         """Write one archive and its metadata, metadata last, and remember both."""
         settings = self._settings

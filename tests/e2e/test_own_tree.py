@@ -7,12 +7,17 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 import zstandard
 
+from compiler.archive import Clamp, Kind
+from compiler.archive.scan import entries_of
+from compiler.artifact.layered import LayeredRoot
+from compiler.engine.overlay import OverlayEngine
+from compiler.store.local import LocalStore
 from compiler.tree import load_tree
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -292,3 +297,24 @@ def test_every_package_has_a_description_and_a_license() -> None:
     ]
 
     assert bare == []
+
+
+@pytest.mark.container
+@pytest.mark.xdist_group("own-tree")
+def test_the_lists_of_the_layers_show_what_an_overlay_of_them_shows(built: BuiltTree) -> None:
+    assert built.archive("cos-system-0.1.0").exists()
+    clamp = Clamp(0, 2**62)
+    with LocalStore(CHECKOUT / ".cos" / "store") as store:
+        engine = OverlayEngine(store.layer_path, store.scratch, store.root / "caches")
+        record = store.latest("system/cos")
+        assert record is not None
+        stack = (*record.root, *record.layers)
+        layers = [(store.layer_path(each), store.entries(each)) for each in stack]
+        listed = [replace(each, digest="") for each in LayeredRoot(layers, clamp=clamp).below("")]
+        with engine.mounted(stack) as root:
+            mounted = entries_of(root, clamp)
+
+    assert [each for each in listed if each.kind is not Kind.HARDLINK] == [
+        replace(each, digest="") for each in mounted if each.kind is not Kind.HARDLINK
+    ]
+    assert [each.path for each in listed] == [each.path for each in mounted]
