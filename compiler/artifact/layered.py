@@ -41,10 +41,23 @@ class LayeredRoot:
     def below(self, folder: str) -> Iterable[Entry]:
         """List everything below `folder`, as paths from there, sorted by their bytes."""
         prefix = f"{folder}/" if folder else ""
+        outside: dict[str, str] = {}
         for path in sorted(self._found, key=os.fsencode):
             if path.startswith(prefix):
                 entry = self._clamped(self._found[path][0])
-                yield replace(entry, path=path.removeprefix(prefix)) if prefix else entry
+                yield self._moved(entry, prefix, outside) if prefix else entry
+
+    def _moved(self, entry: Entry, prefix: str, outside: dict[str, str]) -> Entry:
+        """Make an entry relative to a folder; the first link to a file outside is that file."""
+        path = entry.path.removeprefix(prefix)
+        if entry.kind is not Kind.HARDLINK:
+            return replace(entry, path=path)
+        if entry.target.startswith(prefix):
+            return replace(entry, path=path, target=entry.target.removeprefix(prefix))
+        first = outside.setdefault(entry.target, path)
+        if first != path:
+            return replace(entry, path=path, target=first)
+        return replace(self._clamped(self._found[entry.target][0]), path=path)
 
     def content(self) -> Content:
         """Read the files of the root, each in the layer that it comes from."""

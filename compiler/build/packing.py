@@ -74,20 +74,17 @@ class Packer:
         full = (*record.root, *record.layers)
         if build.is_virtual or not full:
             return Path(), Selection()
-        if build.unpack and not build.package_dir:
+        if build.unpack or build.package_dir:
             store, clamp = self._tools.store, self._settings.packed
             layers = [(store.layer_path(each), store.entries(each)) for each in _once(full)]
             whole = LayeredRoot(layers, clamp=clamp)
             return whole.content(), self._told(spec, select(build, whole))
         root = context.enter_context(self._tools.engine.mounted(full))
         below = full[: len(record.root) + record.builder]
-        delta = not (build.unpack or build.package_dir)
-        builder = self._builder_root(below, context) if delta else root
-        changes = self._changes(record) if delta else ()
         roots = MountedRoots(
             root,
-            builder,
-            changes=changes,
+            self._builder_root(below, context),
+            changes=self._changes(record),
             clamp=self._settings.packed,
         )
         return root, self._told(spec, select(build, roots))

@@ -69,3 +69,17 @@ def test_hard_links_to_a_hidden_file_become_one_file_of_their_own() -> None:
 
     assert (root["b"].kind, root["b"].digest) == (Kind.FILE, "old")
     assert (root["c"].kind, root["c"].target) == (Kind.HARDLINK, "b")
+
+
+def test_below_a_folder_paths_and_links_are_relative_to_it() -> None:
+    entries = [file("a"), folder("d"), link("d/b", "a"), link("d/c", "a"), file("d/f")]
+    root = LayeredRoot([(Path("0"), [*entries, link("d/g", "d/f")])], clamp=CLAMP)
+
+    found = [(each.path, each.kind, each.target) for each in root.below("d")]
+
+    assert found == [
+        ("b", Kind.FILE, ""),
+        ("c", Kind.HARDLINK, "b"),
+        ("f", Kind.FILE, ""),
+        ("g", Kind.HARDLINK, "f"),
+    ]
