@@ -28,7 +28,8 @@ def _measure(program: str, name: str, measured: Callable[[], Cost]) -> Iterator[
     try:
         yield Result(name=name, value=measured().seconds, unit="s")
     except ProgramFailed as error:
-        yield f"{name}: {str(error).strip().splitlines()[-1]}"
+        lines = str(error).strip().splitlines()
+        yield f"{name}: {next((line for line in lines if 'rror' in line), lines[0])[:100]}"
 
 
 def _luet_plan(scratch: Path) -> Cost:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compiler.archive import DEFAULT_EPOCH, Clamp, Compression, Entry, Kind
-from compiler.archive.compress import atomic_file, compressed_file, decompressed
+from compiler.archive.compress import atomic_file, compressed_file, decompressed, remove_stale
 from compiler.archive.scan import entries_of
 from compiler.archive.tar import folder_content, header_of, write_layer, write_tar
 from compiler.errors import ArchiveError
@@ -269,3 +269,16 @@ def test_a_file_that_could_not_be_finished_leaves_nothing(tmp_path: Path) -> Non
         write_and_stop()
 
     assert [each.read_text() for each in tmp_path.iterdir()] == ["before"]
+
+
+def test_only_unfinished_files_that_nobody_writes_are_removed(tmp_path: Path) -> None:
+    left = tmp_path / ".a.tar.0123.part"
+    left.write_text("half")
+    (tmp_path / "a.tar").write_text("whole")
+
+    with atomic_file(tmp_path / "b.tar") as file:
+        file.write(b"new")
+        remove_stale(tmp_path)
+    remove_stale(tmp_path / "nowhere")
+
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.tar", "b.tar"]

@@ -6,7 +6,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from compiler.archive.compress import remove_stale
 from compiler.build.nodes import NodeBuilder, StackClash
 from compiler.build.packing import Packer
 from compiler.build.settings import BuildSettings, Tools
@@ -76,7 +75,6 @@ def run_plan(
     """
     count = {action: sum(each.action is action for each in plan) for action in Action}
     tools.report(RunPlanned(count[Action.BUILD], count[Action.PACK], count[Action.REUSE]))
-    remove_stale(settings.destination)
     return _Run(plan, graph, tools, settings).run()
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Protocol
 
 import typer
 
+from compiler.archive.compress import remove_stale
 from compiler.artifact import archive_name
 from compiler.cli import options
 from compiler.cli.output import dump
@@ -191,6 +192,7 @@ class _Call:
     def build(self) -> Planned:
         """Plan and build until no clash of layers changes the plan any more."""
         told: set[str] = set()
+        remove_stale(self.request.destination)
         while True:
             planned = plan_request(self.tree, self.request, self.store)
             notes = (*chain_warnings(planned.graph), *map(str, warnings_of(planned)))
