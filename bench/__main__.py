@@ -38,8 +38,8 @@ def main() -> None:
                 print(f"left out: {result}", file=sys.stderr)  # noqa: T201  (a program of its own)
             else:
                 results.append(result)
-                print(next(table([result])), file=sys.stderr)  # noqa: T201
-    print("\n".join(table(results)))  # noqa: T201
+                print(next(table([result])), file=sys.stderr)  # noqa: T201  (as above)
+    print("\n".join(table(results)))  # noqa: T201  (as above)
     when = datetime.now(UTC).isoformat(timespec="seconds")
     append(CHECKOUT / "build" / "bench.json", results, when)
 

@@ -10,6 +10,8 @@ from compiler.errors import ImageError
 Digest = NewType("Digest", str)
 """`sha256:` and 64 hexadecimal digits (OCI Image Specification, Descriptors, Digests)."""
 
+_LONGEST_NAME = 512
+
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _NAME = re.compile(
     r"(?P<name>[A-Za-z0-9][A-Za-z0-9._:/-]*?)"
@@ -85,7 +87,7 @@ def parse_reference(text: str) -> Reference:
     Raises `ImageError` for a text that is no image name.
     """
     match = _NAME.fullmatch(text)
-    if match is None or len(text) > 512 or ".." in text or "//" in text:  # noqa: PLR2004
+    if match is None or len(text) > _LONGEST_NAME or ".." in text or "//" in text:
         raise ImageError(f"{text[:120]!r} is not an image name")
     name, tag, digest = match["name"], match["tag"] or "", match["digest"] or ""
     first, _, rest = name.partition("/")

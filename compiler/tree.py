@@ -244,7 +244,7 @@ def _root_problem(top: str) -> CompilerError | None:
         return SpecError("the tree is a symbolic link", location=location, hint=hint)
     if not os.path.lexists(top):
         return SpecError("there is no such tree", location=location)
-    if not os.path.isdir(top):  # noqa: PTH112
+    if not os.path.isdir(top):  # noqa: PTH112  (plain text, as all paths of the walk)
         return SpecError("the tree is not a folder", location=location)
     return None
 

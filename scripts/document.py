@@ -106,7 +106,7 @@ def main() -> int:
     if "--check" not in sys.argv:
         TARGET.write_text(new, encoding="utf-8")
     elif new != current:
-        print(f"{TARGET.name} is not up to date: run `make docs`", file=sys.stderr)  # noqa: T201
+        print(f"{TARGET.name} is not up to date: run `make docs`", file=sys.stderr)  # noqa: T201  (a program of its own)
         return 1
     return 0
 

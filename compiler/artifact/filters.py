@@ -19,6 +19,10 @@ _MEMORY = 64 << 20  # bytes that a program and its automata may take, for thousa
 _OPTIONS.max_mem = _MEMORY
 
 
+_SHOWN = 77
+"""How many letters of an expression a message repeats."""
+
+
 class _Pattern(Protocol):
     """The part of a compiled expression that is used here; the library itself has no types."""
 
@@ -141,7 +145,7 @@ def _compile(expression: str) -> _Pattern:
 
 def _shown(expression: str) -> str:
     """Quote an expression for a message, shortened."""
-    return repr(expression if len(expression) <= 80 else expression[:77] + "...")  # noqa: PLR2004
+    return repr(expression if len(expression) <= _SHOWN else f"{expression[:_SHOWN]}...")
 
 
 def _text_of(path: str) -> bytes:

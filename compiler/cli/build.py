@@ -29,6 +29,9 @@ from compiler.tree import Tree, load_tree
 
 app = typer.Typer(add_completion=False)
 
+_NAMED = 3
+"""How many clashing paths a warning names before it only counts the rest."""
+
 _NOT_YET = "needs a registry, which this version does not talk to yet"
 
 
@@ -259,8 +262,9 @@ def chain_warnings(graph: BuildGraph) -> Iterator[str]:
     """Say which roots had to be chains, and what some packages therefore do not see."""
     for node in graph.nodes.values():
         if node.clash:
-            more = f" and {len(node.clash) - 3} more" if len(node.clash) > 3 else ""  # noqa: PLR2004
-            paths = ", ".join(f"/{path}" for path in node.clash[:3])
+            rest = len(node.clash) - _NAMED
+            more = f" and {rest} more" if rest > 0 else ""
+            paths = ", ".join(f"/{path}" for path in node.clash[:_NAMED])
             yield f"{node.id}: its requirements are chained, since they change {paths}{more}"
         if node.unseen:
             unseen = ", ".join(map(str, node.unseen))

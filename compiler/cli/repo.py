@@ -47,12 +47,12 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
     context: typer.Context,
     *,
     tree: _Trees = ["."],  # noqa: B006  (read only, and how typer is told a default)
-    values: _Values = [],  # noqa: B006
+    values: _Values = [],  # noqa: B006  (read only, and how typer is told a default)
     packages: _Packages = Path("build"),
     output: _Output = Path("build"),
     name: _Name = "luet",
     description: _Description = "luet",
-    urls: _Urls = [],  # noqa: B006
+    urls: _Urls = [],  # noqa: B006  (read only, and how typer is told a default)
     kind: _Type = "disk",
     tree_compression: _Compression = "gzip",
     tree_filename: _FileName = "tree.tar",

@@ -84,11 +84,15 @@ def _settings(found: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
     )
 
 
+_DIGITS = 11
+"""How many digits a number may have: enough for seconds until the year 5138."""
+
+
 def _number(text: str | None, name: str) -> int | None:
     """Read a whole number that is not negative."""
     if not text:
         return None
-    if not (text.isascii() and text.isdecimal() and len(text) < 12):  # noqa: PLR2004
+    if not (text.isascii() and text.isdecimal() and len(text) <= _DIGITS):
         raise UsageError(f"{name} is a whole number, not {text[:40]!r}")
     return int(text)
 

@@ -128,7 +128,7 @@ class _Shell:
 
     def place(self, path: str) -> tuple[Path, str]:
         """Say where `path` has to be looked up, and as what."""
-        return _place(self.root, self.workspace, os.path.join(self.directory, path))  # noqa: PTH118
+        return _place(self.root, self.workspace, os.path.join(self.directory, path))  # noqa: PTH118  (it is the text of a path in the root)
 
 
 def _place(root: Path, workspace: Path, path: str) -> tuple[Path, str]:

@@ -68,7 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Send what is known of a file."""
         self._answer(body=False)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the name that the library calls it by)
         """Say nothing: whoever wants a log puts a web server before it."""
 
     def _answer(self, *, body: bool) -> None:

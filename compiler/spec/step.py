@@ -125,7 +125,7 @@ def _pasted(word: str, text: str, location: Location | None) -> tuple[Instructio
         return ()
     try:
         if len(text) > _MAX_STEP:
-            raise SpecError(f"is longer than {_MAX_STEP} characters")  # noqa: TRY301
+            raise SpecError(f"is longer than {_MAX_STEP} characters")  # noqa: TRY301  (so that its place is added below)
         pasted = f"{word} {text.lstrip()}"
         found = list(statements(pasted))
         if not all(each.word in _INSTRUCTIONS for each in found):
@@ -314,7 +314,7 @@ def _shell(statement: Statement) -> Instruction:
 def _from(statement: Statement) -> Instruction:
     _, text = _flags(statement.rest, ("platform",))
     words = text.split()
-    if len(words) == 3 and words[1].lower() == "as":  # noqa: PLR2004
+    if len(words) == 3 and words[1].lower() == "as":  # noqa: PLR2004  (image, AS, name)
         return From(words[0], words[2])
     if len(words) != 1:
         raise SpecError(f"cannot read 'FROM {text}'", hint="write FROM image [AS name]")

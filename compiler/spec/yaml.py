@@ -132,7 +132,7 @@ def _integer(digits: str) -> int:
     body = digits.lstrip("+-")
     octal = body[0] == "0" and body.isdigit()
     # int() refuses more than 4300 digits; such a number is a float for Go too
-    number = 2**64 if len(body) > 70 else int(body, 8 if octal else 0)  # noqa: PLR2004
+    number = 2**64 if len(body) > 70 else int(body, 8 if octal else 0)  # noqa: PLR2004  (64 bits in binary, and a sign)
     return -number if digits[0] == "-" else number
 
 
