@@ -138,6 +138,22 @@ class OutsideError(CompilerError):
     exit_code = ExitCode.OUTSIDE
 
 
+class RegistryError(OutsideError):
+    """A registry cannot be reached, or does not do what is asked; names the reference."""
+
+
+class NotFoundError(RegistryError):
+    """A name or content that the registry does not have."""
+
+
+class DeniedError(RegistryError):
+    """A registry wants credentials, or refuses those that it got."""
+
+
+class TrustError(CompilerError):
+    """Something is not signed as it has to be, or is not what was signed."""
+
+
 class Interrupted(CompilerError):  # noqa: N818  (the word users know from Ctrl-C)
     """The run was asked to stop by a signal."""
 

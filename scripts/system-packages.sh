@@ -16,6 +16,9 @@ run  | ls /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /e
 run  | command -v zstd                                         | zstd                   | zstd                   | zstd
 test | command -v skopeo                                       | skopeo                 | skopeo                 | skopeo
 test | command -v umoci                                        | umoci                  | umoci                  | umoci
+test | command -v docker-registry                              | docker-registry        | docker-distribution    | distribution-registry
+test | command -v dockerd                                      | docker.io              | moby-engine            | docker
+test | command -v notary notary-server                         | notary                 | notary                 | notary
 TABLE
 }
 
