@@ -1,7 +1,9 @@
 """The values of the container world: digests, platforms, descriptors, image names and configs."""
 
 import hashlib
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NewType
 
@@ -22,7 +24,12 @@ _NAME = re.compile(
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
+LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
 LAYER_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
+INDEXES = (INDEX, DOCKER_INDEX)
+"""What names one manifest for each of several platforms."""
 
 
 def digest_of(data: bytes) -> Digest:
@@ -137,3 +144,43 @@ def image_hint(name: str) -> str:
     if re.fullmatch(r"(?:docker\.io/)?(?:library/)?(?:debian|ubuntu):[a-z]+", name):
         return f"`cos image bootstrap {name}` makes it from the distribution's packages, {taken}"
     return taken
+
+
+def json_object(value: object) -> Mapping[str, object]:
+    """Return a JSON object as it is, and an empty one for anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def canonical_json(value: object) -> bytes:
+    """Write JSON in the one form that digests are made of."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def parse_object(data: bytes, what: str) -> dict[str, object]:
+    """Read a JSON object; raises `ImageError` that names `what` it should have been."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ImageError(f"{what} is not JSON") from error
+    if not isinstance(value, dict):
+        raise ImageError(f"{what} is not a JSON object")
+    return value
+
+
+def descriptor_json(descriptor: Descriptor) -> dict[str, object]:
+    """Write a descriptor."""
+    return {
+        "mediaType": descriptor.media_type,
+        "digest": descriptor.digest,
+        "size": descriptor.size,
+    }
+
+
+def parse_descriptor(value: object) -> Descriptor:
+    """Read a descriptor; raises `ImageError`."""
+    fields = json_object(value)
+    size = fields.get("size")
+    if not isinstance(size, int) or size < 0:
+        raise ImageError("a descriptor of the image has no size")
+    media_type = str(fields.get("mediaType") or "")
+    return Descriptor(media_type, parse_digest(str(fields.get("digest"))), size)

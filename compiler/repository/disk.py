@@ -24,6 +24,9 @@ from compiler.spec.package import PackageSpec
 TYPES = ("disk", "http")
 """The types of repositories that lie in a folder."""
 
+DOCKER = "docker"
+"""The type of repositories that lie in a registry."""
+
 _COMPILER_TREE = "compilertree.tar.gz"
 _STAGING = ".cos-repo.part"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+~@-]*")
@@ -54,10 +57,7 @@ class RepositoryOptions:
 
     def check(self) -> None:
         """Raise `UsageError` for an unknown type, and for names that cannot be, or used twice."""
-        if self.type == "docker":
-            reason = "come with registry support, which is not available yet"
-            raise UsageError(f"docker repositories {reason}")
-        if self.type not in TYPES:
+        if self.type not in (*TYPES, DOCKER):
             raise UsageError(f"{self.type!r} is no type of repository: disk, http or docker")
         for name in filter(None, (self.tree_filename, self.meta_filename, self.snapshot_id)):
             if not _NAME.fullmatch(name):
@@ -91,23 +91,76 @@ def create_repository(
     a file cannot be read or written; the repository that was there then stays as it was.
     """
     options.check()
-    specs = {spec.id: spec for spec in packages}
     with _words_for(output), _locked(output):
         verified = load_cache(output)
-        found = gather(artifacts, None if options.from_metadata else specs, verified)
-        index = texts.make_index(found)
-        tree = texts.runtime_tree(_tree_package(item, specs.get(item.id)) for item in found)
-        skip = _Skipped((artifacts, output))
         with _staging(output) as staging:
-            files = {
-                texts.TREE: _text_file(staging, tree, options),
-                texts.COMPILER_TREE: _compiler_tree(staging, roots, skip, options.epoch),
-                texts.META: _meta_file(staging, index, options),
-            }
-            info = _info(options, _revision(output, options), files)
-            _publish(staging, output, info, _snapshot(options))
+            made = compose(
+                packages,
+                roots,
+                artifacts=artifacts,
+                folder=staging,
+                plan=Composition(options, _revision(output, options), verified, (output,)),
+            )
+            _publish(staging, output, made.info, snapshot_name(options))
         save_cache(output, verified)
-    return Repository(info=info, index=index, tree=tree)
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """How a repository is put together: its options and revision, and what is known already.
+
+    `besides` are folders that do not belong to a tree although they lie in one. The packages of
+    `kept`, another state of the repository, stay in it unless they are there anew.
+    """
+
+    options: RepositoryOptions
+    revision: int
+    verified: Verified
+    besides: tuple[Path, ...] = ()
+    kept: Repository | None = None
+
+
+def compose(
+    packages: Iterable[PackageSpec],
+    roots: Sequence[Path],
+    *,
+    artifacts: Path,
+    folder: Path,
+    plan: Composition,
+) -> Repository:
+    """Write the files that `repository.yaml` names into `folder`, under their plain names.
+
+    Raises `Faults` for archives that are missing or damaged, `OSError` when a file cannot be read
+    or written.
+    """
+    options = plan.options
+    specs = {spec.id: spec for spec in packages}
+    found = gather(artifacts, None if options.from_metadata else specs, plan.verified)
+    tree = texts.runtime_tree(_tree_package(item, specs.get(item.id)) for item in found)
+    index = texts.make_index(found)
+    if plan.kept is not None:
+        index, tree = _joined(index, tree, plan.kept)
+    skip = _Skipped((artifacts, *plan.besides))
+    files = {
+        texts.TREE: _text_file(folder, tree, options),
+        texts.COMPILER_TREE: _compiler_tree(folder, roots, skip, options.epoch),
+        texts.META: _meta_file(folder, index, options),
+    }
+    return Repository(info=_info(options, plan.revision, files), index=index, tree=tree)
+
+
+def _joined(
+    index: RepositoryIndex, tree: dict[str, str], kept: Repository
+) -> tuple[RepositoryIndex, dict[str, str]]:
+    """Add the packages of another state that are not there anew."""
+    new = {artifact.id for artifact in index.artifacts}
+    others = [artifact for artifact in kept.index.artifacts if artifact.id not in new]
+    folders = {texts.tree_folder(artifact.id) for artifact in others}
+    texts_of_others = {
+        path: text for path, text in kept.tree.items() if path.rpartition("/")[0] in folders
+    }
+    return texts.make_index((*index.artifacts, *others)), {**tree, **texts_of_others}
 
 
 def read_repository(folder: Path, reference: str = texts.REPOSITORY) -> Repository:
@@ -213,7 +266,7 @@ def _revision(output: Path, options: RepositoryOptions) -> int:
         raise CompilerError(f"{path}: the last revision cannot be read", hint=hint) from error
 
 
-def _snapshot(options: RepositoryOptions) -> str:
+def snapshot_name(options: RepositoryOptions) -> str:
     """Name the snapshot: as given, or by the time."""
     return options.snapshot_id or f"{datetime.fromtimestamp(options.now, UTC):%Y%m%d%H%M%S}"
 

@@ -148,11 +148,16 @@ def runtime_tree(packages: Iterable[TreePackage]) -> dict[str, str]:
     """Return the files of the runtime tree: path to text, `<category>/<name>/<version>/…`."""
     files = {}
     for package in sorted(packages, key=lambda package: package.definition.id):
-        folder = "/".join(part for part in package.definition.id if part)
+        folder = tree_folder(package.definition.id)
         files[f"{folder}/definition.yaml"] = definition_text(package.definition)
         if package.finalizer is not None:
             files[f"{folder}/finalize.yaml"] = package.finalizer
     return files
+
+
+def tree_folder(package: PackageId) -> str:
+    """Name the folder of a package in the runtime tree."""
+    return "/".join(part for part in package if part)
 
 
 def definition_text(package: Definition) -> str:

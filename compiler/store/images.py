@@ -16,9 +16,14 @@ from compiler.oci import (
     Digest,
     Image,
     Platform,
+    canonical_json,
+    descriptor_json,
     digest_of,
     hex_of,
+    json_object,
+    parse_descriptor,
     parse_digest,
+    parse_object,
 )
 from compiler.store.files import Lock, write_file
 
@@ -85,7 +90,7 @@ def config_json(config: ImageConfig, layers: Sequence[Digest]) -> bytes:
 def parse_config(data: bytes) -> tuple[ImageConfig, tuple[Digest, ...]]:
     """Read an image config and the DiffIDs of its layers; raises `ImageError`."""
     value = parse_object(data, "the image's config")
-    inner = _object(value.get("config"))
+    inner = json_object(value.get("config"))
     pairs = [text.partition("=") for text in _strings(inner.get("Env"))]
     platform = Platform(
         str(value.get("os") or "linux"),
@@ -97,30 +102,12 @@ def parse_config(data: bytes) -> tuple[ImageConfig, tuple[Digest, ...]]:
         env=tuple((name, text) for name, _, text in pairs if name),
         user=str(inner.get("User") or ""),
         shell=_strings(inner.get("Shell")) or ("/bin/sh", "-c"),
-        labels=tuple((str(name), str(text)) for name, text in _object(inner.get("Labels")).items()),
+        labels=tuple(
+            (str(name), str(text)) for name, text in json_object(inner.get("Labels")).items()
+        ),
     )
-    layers = _strings(_object(value.get("rootfs")).get("diff_ids"))
+    layers = _strings(json_object(value.get("rootfs")).get("diff_ids"))
     return config, tuple(parse_digest(layer) for layer in layers)
-
-
-def canonical_json(value: object) -> bytes:
-    """Write JSON in the one form that digests are made of."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-
-
-def parse_object(data: bytes, what: str) -> dict[str, object]:
-    """Read a JSON object; raises `ImageError` that names `what` it should have been."""
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ImageError(f"{what} is not JSON") from error
-    if not isinstance(value, dict):
-        raise ImageError(f"{what} is not a JSON object")
-    return value
-
-
-def _object(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, dict) else {}
 
 
 def _strings(value: object) -> tuple[str, ...]:
@@ -130,25 +117,6 @@ def _strings(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
         raise ImageError("the image's config has a list of something else than texts")
     return tuple(value)
-
-
-def descriptor_json(descriptor: Descriptor) -> dict[str, object]:
-    """Write a descriptor."""
-    return {
-        "mediaType": descriptor.media_type,
-        "digest": descriptor.digest,
-        "size": descriptor.size,
-    }
-
-
-def parse_descriptor(value: object) -> Descriptor:
-    """Read a descriptor; raises `ImageError`."""
-    fields = _object(value)
-    size = fields.get("size")
-    if not isinstance(size, int) or size < 0:
-        raise ImageError("a descriptor of the image has no size")
-    media_type = str(fields.get("mediaType") or "")
-    return Descriptor(media_type, parse_digest(str(fields.get("digest"))), size)
 
 
 def read_blob(blobs: Path, descriptor: Descriptor, what: str) -> bytes:
@@ -265,7 +233,7 @@ def _named(data: bytes) -> dict[str, Descriptor]:
     entries = parse_object(data, "the index of images").get("manifests")
     found = {}
     for entry in entries if isinstance(entries, list) else []:
-        name = _object(_object(entry).get("annotations")).get(_NAME)
+        name = json_object(json_object(entry).get("annotations")).get(_NAME)
         if isinstance(name, str):
             found[name] = parse_descriptor(entry)
     return found

@@ -17,14 +17,21 @@ from compiler.archive.place import Devices
 from compiler.archive.tar import CHUNK
 from compiler.archive.unpack import copy_folder, unpack_layer, unpack_tar
 from compiler.errors import ArchiveError, ImageError
-from compiler.oci import Descriptor, Digest, Image, Platform, hex_of, parse_reference
+from compiler.oci import (
+    Descriptor,
+    Digest,
+    Image,
+    Platform,
+    hex_of,
+    parse_descriptor,
+    parse_object,
+    parse_reference,
+)
 from compiler.store.files import outside
 from compiler.store.images import (
     ImageConfig,
     host_platform,
     parse_config,
-    parse_descriptor,
-    parse_object,
     read_blob,
 )
 from compiler.store.local import LocalStore

@@ -351,8 +351,6 @@ def test_a_file_of_the_repository_that_was_changed_is_found_out(tree: Path, buil
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (replace(OPTIONS, type="docker"),
-         "docker repositories come with registry support, which is not available yet"),
         (replace(OPTIONS, type="ftp"), "'ftp' is no type of repository: disk, http or docker"),
         (replace(OPTIONS, tree_filename="../t"),
          "'../t' cannot be the name of a file of a repository"),

@@ -1,0 +1,306 @@
+"""Publishes repositories to registries: what goes up, in which order, and with whom.
+
+Contents go up before what names them, the name that clients ask for at the very end. The files of
+a publication have names made of their content, so a client that holds an older index still
+finds all that it names.
+
+Registries cannot compare and swap, so publishers agree like this: each leaves a *claim*, a tag of
+its own for its index, before it moves `repository.yaml`, and looks for claims of others afterwards.
+Whoever moves the name last sees all other claims, and publishes again with those packages that are
+not in its index yet.
+"""
+
+import random
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+from compiler.artifact.metadata import ArtifactMetadata, index_entry
+from compiler.errors import RegistryError
+from compiler.events import Noted, Reporter, silent
+from compiler.oci import Platform, Reference
+from compiler.publish.front import claim_at, push_files, push_index, push_snapshot
+from compiler.publish.push import Pusher, Traffic, each_at_once
+from compiler.publish.state import State, claims_of, read_state, tagged
+from compiler.registry import Registry
+from compiler.repository import index as texts
+from compiler.repository.content import Verified, load_cache, metadata_files, save_cache
+from compiler.repository.disk import Composition, Repository, RepositoryOptions, compose
+from compiler.repository.index import RepositoryIndex
+from compiler.repository.oci import ImageParts, image_of, layer_of_archive, tag_of
+from compiler.spec.package import PackageId, PackageSpec
+
+_ROUNDS = 20
+_PAUSE = 0.2  # seconds, times the number of rounds before
+_HORIZON = 86_400 * 10**9  # nanoseconds after which no publisher can still be under way
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishOptions:
+    """What a publication is told.
+
+    `force` brings up packages again that the index lists unchanged; `prune` drops packages that
+    are in the index but no longer among those published. Images of files are marked with
+    `platform`, images of packages with their own where their metadata says one.
+    """
+
+    repository: RepositoryOptions
+    platform: Platform
+    force: bool = False
+    prune: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What a publication came to: the repository, which packages went up, and the traffic."""
+
+    repository: Repository
+    pushed: tuple[PackageId, ...]
+    traffic: Traffic
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a publication works with: a registry, a folder for its files, clocks and a reporter."""
+
+    registry: Registry
+    folder: Path
+    report: Reporter = silent
+    clock: Callable[[], int] = time.time_ns
+    pause: Callable[[float], None] = time.sleep
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What is published: the packages and trees as they were read, and where artifacts lie."""
+
+    packages: Sequence[PackageSpec]
+    roots: Sequence[Path]
+    artifacts: Path
+
+
+def publish(
+    source: Source, target: Reference, options: PublishOptions, around: Surroundings
+) -> Published:
+    """Publish those packages of `source` that have an artifact to the repository `target`.
+
+    Packages that are there already stay, unless `options.prune`. Raises `Faults` for archives that
+    are missing or damaged, `RegistryError` for what the registry refuses; the state that clients
+    see is then the one before.
+    """
+    options.repository.check()
+    return _Publication(source, target, options, around).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """An image whose contents are up, and the tag that it is to get."""
+
+    tag: str
+    image: ImageParts
+    for_platform: bool = False
+
+
+@dataclass(slots=True)
+class _Publication:
+    """One publication, from the state that it found to the one that it left."""
+
+    source: Source
+    target: Reference
+    options: PublishOptions
+    around: Surroundings
+    traffic: Traffic = field(default_factory=Traffic)
+    pushed: set[PackageId] = field(default_factory=set)
+
+    def run(self) -> Published:
+        """Publish, and again for as long as other publishers have added something meanwhile."""
+        verified = load_cache(self.source.artifacts)
+        current = self._state(texts.REPOSITORY)
+        pruned = _ids([current]) if self.options.prune else frozenset()
+        states = [] if current is None else [current]
+        for round_ in range(1, _ROUNDS):
+            made, publications = self._publish(states, pruned, verified)
+            others = self._unseen(made, publications)
+            if not others:
+                save_cache(self.source.artifacts, verified)
+                pushed = tuple(sorted(self.pushed))
+                return Published(repository=made, pushed=pushed, traffic=self.traffic)
+            self.around.pause(random.uniform(0, _PAUSE * round_))  # noqa: S311  (not a secret)
+            current = self._state(texts.REPOSITORY)
+            states = others if current is None else [*others, current]
+        raise RegistryError(
+            f"{self.target}: others kept publishing meanwhile", hint="run the same command again"
+        )
+
+    def _state(self, tag: str) -> State | None:
+        """Read what a tag of the repository holds."""
+        folder = self.around.folder / uuid4().hex
+        folder.mkdir()
+        return read_state(self.around.registry, tagged(self.target, tag), folder)
+
+    def _publish(
+        self, states: Sequence[State], pruned: frozenset[PackageId], verified: Verified
+    ) -> tuple[Repository, frozenset[str]]:
+        """Bring one state up; returns it, and the publications that are part of it."""
+        folder = self.around.folder / uuid4().hex
+        folder.mkdir()
+        options = self.options.repository
+        last = max((each.repository.info.revision for each in states), default=0)
+        trees = () if self.options.prune else (tree for each in states for tree in each.trees)
+        made = compose(
+            self.source.packages,
+            [*trees, *self.source.roots],
+            artifacts=self.source.artifacts,
+            folder=folder,
+            plan=Composition(
+                options,
+                1 if options.reset_revision else last + 1,
+                verified,
+                kept=union([each.repository for each in states], without=pruned),
+            ),
+        )
+        self._push_packages(made, states, folder)
+        return made, self._push_names(made, states, folder)
+
+    def _push_packages(self, made: Repository, states: Sequence[State], folder: Path) -> None:
+        """Bring up the images of the packages that are new or changed, and of their metadata."""
+        files = metadata_files(self.source.artifacts)
+        listed = [_listed(each.repository.index) for each in states]
+        again = self.options.force and not self.pushed
+        changed = [
+            artifact
+            for artifact in made.index.artifacts
+            if artifact.file_name in files
+            and (again or self._is_changed(artifact, [each.get(artifact.id) for each in listed]))
+        ]
+        images = each_at_once(lambda each: self._push_package(each, files, folder), changed)
+        each_at_once(self._name_package, [image for pair in images for image in pair])
+        self.pushed.update(artifact.id for artifact in changed)
+
+    def _is_changed(
+        self, artifact: ArtifactMetadata, known: Iterable[ArtifactMetadata | None]
+    ) -> bool:
+        """Tell whether a package differs from what is published, in any state that was seen."""
+        published = [each for each in known if each is not None]
+        if not published:
+            return artifact.id not in self.pushed
+        return any(index_entry(each) != index_entry(artifact) for each in published)
+
+    def _push_package(
+        self, artifact: ArtifactMetadata, files: Mapping[str, Path], folder: Path
+    ) -> tuple[_Named, ...]:
+        """Bring up what the images of a package and of its metadata are made of."""
+        pusher = self._pusher()
+        metadata = files[artifact.file_name]
+        packed = layer_of_archive(metadata.with_name(artifact.archive), folder=folder)
+        package = image_of(packed, self.options.platform, labels=_labels(artifact.id))
+        pusher.contents(package)
+        packed.path.unlink()
+        described = pusher.file_image((metadata.name,), metadata.read_bytes(), folder=folder)
+        self.around.report(Noted(f"published {artifact.id}"))
+        return (
+            _Named(tag_of(artifact.id.fingerprint), package, for_platform=True),
+            _Named(tag_of(metadata.name), described),
+        )
+
+    def _name_package(self, named: _Named) -> None:
+        """Give an image of a package its tag."""
+        if named.for_platform:
+            self._pusher().name_for_platform(named.image, self.options.platform, named.tag)
+        else:
+            self._pusher().name(named.image, named.tag)
+
+    def _push_names(
+        self, made: Repository, states: Sequence[State], folder: Path
+    ) -> frozenset[str]:
+        """Bring up the repository's files and its index; returns the publications in it."""
+        pusher, options = self._pusher(), self.options.repository
+        since = claim_at(self.around.clock() - _HORIZON)
+        info = push_files(pusher, made.info, options, folder)
+        claim = claim_at(self.around.clock(), secrets.token_hex(8))
+        earlier = (name for each in states for name in each.publications)
+        publications = frozenset({claim, *claims_of(earlier, since)})
+        push_snapshot(pusher, info, options, folder)
+        push_index(pusher, info, claim, publications, folder)
+        return publications
+
+    def _unseen(self, made: Repository, publications: frozenset[str]) -> list[State]:
+        """Find what others have published that is not part of `made`."""
+        since = claim_at(self.around.clock() - _HORIZON)
+        tags = self.around.registry.tags(self.target, after=since)
+        claims = [name for name in claims_of(tags, since) if name not in publications]
+        states = (self._state(claim) for claim in claims)
+        listed = _listed(made.index)
+        return [each for each in states if each is not None and not _is_part(each, listed)]
+
+    def _pusher(self) -> Pusher:
+        return Pusher(
+            self.around.registry,
+            self.target,
+            self.traffic,
+            platform=self.options.platform,
+            epoch=self.options.repository.epoch,
+        )
+
+
+def _labels(package: PackageId) -> dict[str, str]:
+    """Say in an image what it holds (OCI Image Specification, Annotations)."""
+    return {
+        "org.opencontainers.image.title": package.title,
+        "org.opencontainers.image.version": package.version,
+    }
+
+
+def _listed(index: RepositoryIndex) -> dict[PackageId, ArtifactMetadata]:
+    """Return the artifacts of an index by identity."""
+    return {artifact.id: artifact for artifact in index.artifacts}
+
+
+def _ids(states: Iterable[State | None]) -> frozenset[PackageId]:
+    """Name all packages of some states."""
+    return frozenset(
+        artifact.id
+        for state in states
+        if state is not None
+        for artifact in state.repository.index.artifacts
+    )
+
+
+def _is_part(state: State, listed: dict[PackageId, ArtifactMetadata]) -> bool:
+    """Tell whether all packages of a state are in an index, just as they are."""
+    return all(
+        artifact.id in listed and index_entry(listed[artifact.id]) == index_entry(artifact)
+        for artifact in state.repository.index.artifacts
+    )
+
+
+def union(
+    repositories: Sequence[Repository], *, without: frozenset[PackageId] = frozenset()
+) -> Repository | None:
+    """Put states of a repository together, but for some packages; None if there are none.
+
+    Of a package that several hold, the one that was built last is taken.
+    """
+    if not repositories:
+        return None
+    chosen: dict[PackageId, ArtifactMetadata] = {}
+    tree: dict[str, str] = {}
+    for each in sorted(repositories, key=lambda each: each.info.revision):
+        for id_, artifact in _listed(each.index).items():
+            if id_ not in without and (id_ not in chosen or _age(chosen[id_]) <= _age(artifact)):
+                chosen[id_] = artifact
+                folder = texts.tree_folder(id_)
+                for name in ("definition.yaml", "finalize.yaml"):
+                    tree.pop(f"{folder}/{name}", None)
+                    if f"{folder}/{name}" in each.tree:
+                        tree[f"{folder}/{name}"] = each.tree[f"{folder}/{name}"]
+    info = repositories[-1].info
+    return Repository(info=info, index=texts.make_index(chosen.values()), tree=tree)
+
+
+def _age(artifact: ArtifactMetadata) -> tuple[str, str]:
+    """Order builds of one package by time, and those of one time in some fixed way."""
+    return artifact.timestamp, artifact.sha256

@@ -1,0 +1,54 @@
+"""The front of a docker repository: the files that its index names, and the index itself."""
+
+from pathlib import Path
+
+from compiler.publish.push import Pusher
+from compiler.publish.state import CLAIM, PUBLICATIONS
+from compiler.repository import index as texts
+from compiler.repository.disk import RepositoryOptions, snapshot_name
+from compiler.repository.index import RepositoryInfo
+
+_SHORT = 12
+"""How many digits of its SHA-256 stand before the name of a file."""
+
+
+def claim_at(nanoseconds: int, owner: str = "") -> str:
+    """Name a claim, so that claims sort by time; without an owner, the earliest of its moment."""
+    return f"{CLAIM}{nanoseconds:020d}-{owner or '0' * 16}"
+
+
+def push_files(
+    pusher: Pusher, info: RepositoryInfo, options: RepositoryOptions, folder: Path
+) -> RepositoryInfo:
+    """Bring up the files in `folder` that `info` names, each under three names.
+
+    Returns the same info with names that are made of the contents, so that no later publication
+    can put something else there. The plain names are those that luet gives, those that begin with
+    the snapshot's are for people who ask for it.
+    """
+    renamed = {}
+    for key, file in info.repo_files.items():
+        name = f"{file.sha256[:_SHORT]}-{file.filename}"
+        names = (name, f"{snapshot_name(options)}-{file.filename}", file.filename)
+        pusher.file(names, (folder / file.filename).read_bytes(), folder=folder)
+        renamed[key] = file.model_copy(update={"filename": name})
+    return info.model_copy(update={"repo_files": renamed})
+
+
+def push_snapshot(
+    pusher: Pusher, info: RepositoryInfo, options: RepositoryOptions, folder: Path
+) -> None:
+    """Bring up `repository.yaml` under the name of the snapshot."""
+    name = f"{snapshot_name(options)}-{texts.REPOSITORY}"
+    pusher.file((name,), texts.repository_text(info).encode(), folder=folder)
+
+
+def push_index(
+    pusher: Pusher, info: RepositoryInfo, claim: str, publications: frozenset[str], folder: Path
+) -> None:
+    """Bring up `repository.yaml` as the claim, and then under the name that clients ask for."""
+    text = texts.repository_text(info).encode()
+    annotations = {PUBLICATIONS: ",".join(sorted(publications))}
+    image = pusher.file_image((texts.REPOSITORY,), text, folder=folder, annotations=annotations)
+    for tag in (claim, texts.REPOSITORY):
+        pusher.name(image, tag)

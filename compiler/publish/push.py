@@ -1,0 +1,136 @@
+"""Brings images into a registry: blobs before what names them, many at the same time."""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from compiler.errors import ImageError
+from compiler.oci import INDEX, INDEXES, Descriptor, Platform, Reference
+from compiler.publish.state import tagged
+from compiler.registry import Registry
+from compiler.repository.oci import (
+    ImageParts,
+    image_of,
+    index_of,
+    layer_of_file,
+    platforms_of,
+    tag_of,
+)
+
+_AT_ONCE = 8
+"""Packages that are brought up at the same time: most of the time is waiting for answers."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def each_at_once(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """Do `work` for every item, several at a time; the first error ends the rest."""
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="publish") as pool:
+        running = [pool.submit(work, item) for item in items]
+        try:
+            return [future.result() for future in running]
+        except BaseException:
+            for future in running:
+                future.cancel()
+            raise
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What a publication sent: how many images, and how many bytes of layers."""
+
+    images: int = 0
+    sent: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def count(self, size: int) -> None:
+        """Count bytes that were sent; any thread may call it."""
+        with self._lock:
+            self.sent += size
+
+    def count_image(self) -> None:
+        """Count an image."""
+        with self._lock:
+            self.images += 1
+
+
+class Pusher:
+    """Pushes images into one repository of a registry."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        target: Reference,
+        traffic: Traffic,
+        *,
+        platform: Platform,
+        epoch: int,
+    ) -> None:
+        self._registry = registry
+        self._target = target
+        self._traffic = traffic
+        self._platform = platform
+        self._epoch = epoch
+
+    def contents(self, image: ImageParts) -> None:
+        """Bring up what an image is made of, and its manifest by digest only."""
+        config = image.config_blob
+        for source, blob in ((image.layer.path, image.layer.blob), (image.config, config)):
+            self._blob(source, blob)
+        untagged = Reference(
+            self._target.registry, self._target.repository, digest=image.descriptor.digest
+        )
+        media_type = image.descriptor.media_type
+        self._registry.put_manifest(untagged, image.manifest, media_type)
+        self._traffic.count_image()
+
+    def file(self, names: Sequence[str], data: bytes, *, folder: Path) -> None:
+        """Bring up the image of one file that has several names, and give it their tags in turn."""
+        image = self.file_image(names, data, folder=folder)
+        for name in names:
+            self.name(image, tag_of(name))
+
+    def file_image(
+        self,
+        names: Sequence[str],
+        data: bytes,
+        *,
+        folder: Path,
+        annotations: Mapping[str, str] | None = None,
+    ) -> ImageParts:
+        """Bring up what the image of a file is made of; `folder` is for what is being made."""
+        layer = layer_of_file(names, data, folder=folder, epoch=self._epoch)
+        image = image_of(layer, self._platform, annotations=annotations)
+        self.contents(image)
+        layer.path.unlink()
+        return image
+
+    def name(self, image: ImageParts, tag: str) -> Descriptor:
+        """Give an image whose contents are there a tag."""
+        place = tagged(self._target, tag)
+        return self._registry.put_manifest(place, image.manifest, image.descriptor.media_type)
+
+    def name_for_platform(self, image: ImageParts, platform: Platform, tag: str) -> Descriptor:
+        """Give a tag to an index that holds this image for its platform, and keeps the others."""
+        place = tagged(self._target, tag)
+        images = {**self._platforms(place), platform: image.descriptor}
+        return self._registry.put_manifest(place, index_of(images.items()), INDEX)
+
+    def _platforms(self, place: Reference) -> dict[Platform, Descriptor]:
+        """Read which platforms a tag has images for; none where it names no index of ours."""
+        known = self._registry.head(place)
+        if known is None or known.media_type not in INDEXES:
+            return {}
+        try:
+            return platforms_of(self._registry.manifest(place).data, str(place))
+        except ImageError:
+            return {}
+
+    def _blob(self, source: Path | bytes, blob: Descriptor) -> None:
+        """Bring up a blob, unless it is there."""
+        if self._registry.put_blob(self._target, source, blob):
+            self._traffic.count(blob.size)

@@ -1,0 +1,133 @@
+"""What a docker repository holds right now, as its next publication sees it."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from compiler.archive.members import Limits
+from compiler.archive.unpack import unpack_layer, unpack_tar
+from compiler.errors import ArchiveError, ImageError, NotFoundError, RegistryError
+from compiler.oci import (
+    Descriptor,
+    Reference,
+    json_object,
+    parse_descriptor,
+    parse_object,
+)
+from compiler.registry import Registry
+from compiler.repository import index as texts
+from compiler.repository.disk import Repository, read_repository
+from compiler.repository.oci import tag_of
+
+PUBLICATIONS = "io.cos-toolkit.publications"
+"""The annotation of an index image that lists the publications which are part of it."""
+
+CLAIM = "_publication-"
+"""What the tags begin with that publishers leave for each other."""
+
+_CLAIM = re.compile(re.escape(CLAIM) + r"[0-9]{20}-[0-9a-f]{16}")
+_LIMITS = Limits(size=2 << 30, members=1_000_000)
+_LARGEST_BLOB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """One published state: the repository, its compiler trees, and the publications it is made of.
+
+    `trees` are the folders that the compiler tree's archive held. `index` is the image that has it.
+    """
+
+    repository: Repository
+    trees: tuple[Path, ...]
+    publications: frozenset[str]
+    index: Descriptor
+
+
+def tagged(target: Reference, tag: str) -> Reference:
+    """Return the reference of a tag of a repository."""
+    return replace(target, tag=tag, digest="")
+
+
+def read_state(registry: Registry, reference: Reference, folder: Path) -> State | None:
+    """Fetch the state that `reference` names into the empty `folder`; None if there is none.
+
+    Raises `RegistryError` for a repository that is not whole, or that is none.
+    """
+    try:
+        image = registry.manifest(reference)
+    except NotFoundError:
+        return None
+    try:
+        return _read(registry, reference, folder, image.data, image.descriptor)
+    except (ArchiveError, ImageError, NotFoundError) as error:
+        raise RegistryError(f"{reference}: is no whole repository: {error}") from error
+
+
+def _read(
+    registry: Registry, reference: Reference, folder: Path, image: bytes, index: Descriptor
+) -> State:
+    """Fetch the files that the index image names, and read them."""
+    front = _fetch_layer(registry, reference, image, folder / "front")
+    path = front / texts.REPOSITORY
+    if not path.exists():  # a snapshot: the file has the name of its tag
+        path = front / reference.tag
+    info = texts.parse_repository(_regular(path).read_text(encoding="utf-8"), str(reference))
+    files = folder / "files"
+    files.mkdir()
+    path.replace(files / texts.REPOSITORY)
+    for number, file in enumerate(info.repo_files.values()):
+        place = tagged(reference, tag_of(file.filename))
+        held = _fetch_layer(registry, place, registry.manifest(place).data, folder / f"f{number}")
+        _regular(held / file.filename).replace(files / file.filename)
+    return State(
+        repository=read_repository(files),
+        trees=_trees(info, files, folder / "trees"),
+        publications=publications_of(image),
+        index=index,
+    )
+
+
+def _regular(path: Path) -> Path:
+    """Return the path of a file that has to be in an image, and a plain file."""
+    if path.is_symlink() or not path.is_file():
+        raise ArchiveError(f"{path.name}: the image does not hold it")
+    return path
+
+
+def _fetch_layer(registry: Registry, reference: Reference, image: bytes, folder: Path) -> Path:
+    """Unpack the one layer of a file's image into `folder`."""
+    layers = parse_object(image, str(reference)).get("layers")
+    if not isinstance(layers, list) or len(layers) != 1:
+        raise ImageError(f"{reference}: is not the image of one file")
+    blob = parse_descriptor(layers[0])
+    if blob.size > _LARGEST_BLOB:
+        raise ImageError(f"{reference}: is too large for a file of a repository")
+    folder.mkdir()
+    packed = folder.with_suffix(".layer")
+    registry.fetch_blob(reference, blob, packed)
+    unpack_layer(packed, folder, limits=_LIMITS)
+    packed.unlink()
+    return folder
+
+
+def _trees(info: texts.RepositoryInfo, files: Path, folder: Path) -> tuple[Path, ...]:
+    """Unpack the compiler trees, if there are any."""
+    packed = info.repo_files.get(texts.COMPILER_TREE)
+    if packed is None:
+        return ()
+    folder.mkdir()
+    unpack_tar(files / packed.filename, folder, limits=_LIMITS)
+    return tuple(sorted(path for path in folder.iterdir() if path.is_dir()))
+
+
+def publications_of(image: bytes) -> frozenset[str]:
+    """Read which publications are part of an index image."""
+    annotations = json_object(parse_object(image, "the index image").get("annotations"))
+    listed = str(annotations.get(PUBLICATIONS) or "").split(",")
+    return frozenset(name for name in listed if _CLAIM.fullmatch(name))
+
+
+def claims_of(tags: Iterable[str], since: str) -> Iterator[str]:
+    """Pick the claims out of tags: those that are not older than `since`."""
+    return (tag for tag in tags if _CLAIM.fullmatch(tag) and tag >= since)
