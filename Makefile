@@ -64,6 +64,7 @@ setup: ## Install what building needs: system packages (as root, with apt) and .
 setup-test: ## Install what testing needs besides
 	@scripts/system-packages.sh run test
 	@scripts/virtualenv.sh $(DEVLOCK)
+	@scripts/cosign.sh "$${COS_TEST_CACHE:-build/test-cache}" > /dev/null
 	@touch .venv/.cos-dev
 
 build-tree: setup base-image ## Compile TREE for FLAVOR into DESTINATION, with a repository of the results

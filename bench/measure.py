@@ -14,10 +14,14 @@ COS = str(Path(sys.executable).with_name("cos"))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What one process took: seconds by the clock, and its own peak of resident memory in MB."""
+    """What one process took: seconds by the clock, and its own peak of resident memory in MB.
+
+    `told` is what it wrote on standard error.
+    """
 
     seconds: float
     peak_mb: float
+    told: str = ""
 
 
 class ProgramFailed(Exception):  # noqa: N818  (it says what happened)
@@ -30,13 +34,13 @@ def run(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> Cost:
     child = subprocess.Popen(  # noqa: S603  (programs are what is measured)
         argv, env={**os.environ, **(env or {})}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
-    errors = child.stderr.read() if child.stderr else b""
+    told = child.stderr.read().decode(errors="replace") if child.stderr else ""
     _, status, usage = os.wait4(child.pid, 0)
     seconds = time.perf_counter() - started
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
-        raise ProgramFailed(f"{' '.join(argv)}: {errors.decode(errors='replace')[-2000:]}")
-    return Cost(seconds=seconds, peak_mb=usage.ru_maxrss / 1024)
+        raise ProgramFailed(f"{' '.join(argv)}: {told[-2000:]}")
+    return Cost(seconds=seconds, peak_mb=usage.ru_maxrss / 1024, told=told)
 
 
 def best(times: int, measured: Callable[[], Cost]) -> Cost:

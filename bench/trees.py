@@ -9,8 +9,8 @@ from compiler.spec.package import PackageId
 BASE_IMAGE = "debian:trixie"
 """What the packages stand on that are built."""
 
-PAYLOAD_COPIES = 3
-"""How often the payload holds the `/usr` of the base: about 350 MB."""
+PAYLOAD_COPIES = 5
+"""How often the payload holds the `/usr` of the base: about 600 MB."""
 
 
 def write_package(tree: Path, package: PackageId, build: Sequence[str]) -> None:

@@ -150,6 +150,10 @@ class DeniedError(RegistryError):
     """A registry wants credentials, or refuses those that it got."""
 
 
+class ConflictError(CompilerError):
+    """Packages want the same path of a system, or one that something else already has."""
+
+
 class TrustError(CompilerError):
     """Something is not signed as it has to be, or is not what was signed."""
 

@@ -154,12 +154,12 @@ def _packing(spec: PackageSpec, sources: Sources) -> dict[str, str]:
     """Name what makes the archive out of the layers."""
     packing = {"compression": sources.compression}
     if spec.build is not None:
-        packing["includes"] = _text(spec.build.includes)
-        packing["excludes"] = _text(spec.build.excludes)
+        packing["includes"] = _listed(spec.build.includes)
+        packing["excludes"] = _listed(spec.build.excludes)
         packing["package_dir"] = spec.build.package_dir
         packing["unpack"] = str(spec.build.unpack)
         packing["virtual"] = str(spec.build.is_virtual)
-        packing["subpackages"] = _text([each.model_dump() for each in spec.build.subpackages])
+        packing["subpackages"] = _listed([each.model_dump() for each in spec.build.subpackages])
     return packing
 
 
@@ -173,16 +173,20 @@ def _described(spec: PackageSpec, sources: Sources) -> dict[str, str]:
     }
 
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+
+
 def _text(value: object) -> str:
     """Write a value so that different values give different texts."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return _ENCODER.encode(value)
+
+
+def _listed(values: Sequence[object]) -> str:
+    """Write a list, which is empty for most packages."""
+    return _text(values) if values else "[]"
 
 
 def _hash(inputs: Mapping[str, str]) -> str:
     """Hash named inputs in their order, each with its length, so that none can pass for two."""
-    digest = hashlib.sha256()
-    for name, value in inputs.items():
-        digest.update(
-            f"{len(name)} {len(value)} {name}{value}\n".encode("utf-8", "surrogateescape")
-        )
-    return digest.hexdigest()
+    text = "".join([f"{len(key)} {len(value)} {key}{value}\n" for key, value in inputs.items()])
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()

@@ -23,6 +23,9 @@ _NAME = re.compile(
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
+SOURCE = "io.cos-toolkit.source"
+"""The label of an image in a store that has its digest in the registry from which it came."""
+
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
 LAYER_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
@@ -111,7 +114,8 @@ def parse_reference(text: str) -> Reference:
 class Image:
     """A root file system by its layers, bottom first, and what its config says about running in it.
 
-    `digest` names the whole: it changes exactly when a layer or the config changes.
+    `digest` names the whole: it changes exactly when a layer or the config changes. `source` is the
+    digest that the image has in the registry from which it came.
     """
 
     name: str
@@ -121,6 +125,7 @@ class Image:
     user: str = ""
     shell: tuple[str, ...] = ("/bin/sh", "-c")
     platform: Platform
+    source: str = ""
 
     @property
     def content(self) -> Digest:
@@ -184,3 +189,28 @@ def parse_descriptor(value: object) -> Descriptor:
         raise ImageError("a descriptor of the image has no size")
     media_type = str(fields.get("mediaType") or "")
     return Descriptor(media_type, parse_digest(str(fields.get("digest"))), size)
+
+
+def platforms_of(index: bytes, what: str) -> dict[Platform, Descriptor]:
+    """Read which image an index has for which platform; raises `ImageError` naming `what`."""
+    entries = parse_object(index, what).get("manifests")
+    found: dict[Platform, Descriptor] = {}
+    for entry in entries if isinstance(entries, list) else []:
+        wanted = json_object(json_object(entry).get("platform"))
+        platform = Platform(
+            str(wanted.get("os") or ""),
+            str(wanted.get("architecture") or ""),
+            str(wanted.get("variant") or ""),
+        )
+        found.setdefault(platform, parse_descriptor(entry))
+    return found
+
+
+def image_for(images: Mapping[Platform, Descriptor], platform: Platform) -> Descriptor | None:
+    """Choose the image for a platform; a variant decides only if the platform names one."""
+    for offered, image in images.items():
+        if (offered.os, offered.architecture) == (platform.os, platform.architecture) and (
+            platform.variant in {"", offered.variant}
+        ):
+            return image
+    return None

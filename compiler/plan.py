@@ -32,11 +32,14 @@ class Present:
 
     `layers` are the keys with layers in the store, `artifacts` the keys whose archives lie in the
     destination; `stale` says of others what is the matter with them. `latest` has the inputs from
-    which each package (`category/name`) was last built.
+    which each package (`category/name`) was last built. What can be fetched from elsewhere is in
+    `remote_layers` and `remote_artifacts`.
     """
 
     layers: Set[LayerKey] = frozenset()
     artifacts: Set[ArtifactKey] = frozenset()
+    remote_layers: Set[LayerKey] = frozenset()
+    remote_artifacts: Set[ArtifactKey] = frozenset()
     stale: Mapping[ArtifactKey, str] = field(default_factory=dict)
     latest: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
@@ -51,6 +54,10 @@ class PlanNode:
     reason: str
     packs: bool = False
     """Whether an archive is written for it."""
+    fetches: bool = False
+    """Whether its layers are fetched."""
+    downloads: bool = False
+    """Whether its archive is fetched as it is, for which no layer is needed."""
     again: bool = False
     """Whether it is built although the same content was built before."""
 
@@ -73,46 +80,73 @@ def make_plan(
     `wanted` are the nodes whose archives are to be in the destination; `again` those that are to
     be built although their layers are there.
     """
-    actions = _actions(graph, keys, present, wanted=wanted, again=again)
+    works = _works(graph, keys, present, wanted=wanted, again=again)
     plan: dict[NodeId, PlanNode] = {}
     for id_, node in graph.nodes.items():
-        action, packs = actions[id_]
+        work = works[id_]
         if id_ in again:
             reason = "asked for"
-        elif action is Action.BUILD:
+        elif work.action is Action.BUILD:
             reason = _why_build(node, keys[id_], present, plan)
+        elif work.fetches:
+            reason = "built before, elsewhere"
         else:
             stale = present.stale.get(keys[id_].artifact, "not in the destination")
-            reason = stale if packs else "unchanged"
+            reason = stale if work.packs or work.downloads else "unchanged"
         plan[id_] = PlanNode(
-            again=id_ in again, node=node, keys=keys[id_], action=action, reason=reason, packs=packs
+            again=id_ in again,
+            node=node,
+            keys=keys[id_],
+            action=work.action,
+            reason=reason,
+            packs=work.packs,
+            fetches=work.fetches,
+            downloads=work.downloads,
         )
     return tuple(plan.values())
 
 
-def _actions(
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What is done with the layers of a node, and how its archive comes about, if it has to."""
+
+    action: Action
+    packs: bool = False
+    fetches: bool = False
+    downloads: bool = False
+
+
+def _works(
     graph: BuildGraph,
     keys: Mapping[NodeId, NodeKeys],
     present: Present,
     *,
     wanted: Set[NodeId],
     again: Set[NodeId],
-) -> dict[NodeId, tuple[Action, bool]]:
-    """Walk from the top down: a node is only built when something that is missing needs it."""
+) -> dict[NodeId, _Work]:
+    """Walk from the top down: a node is only made when something that is missing needs it."""
     layer_needed: set[NodeId] = set(again)
     packed: set[NodeId] = set(wanted)
-    actions: dict[NodeId, tuple[Action, bool]] = {}
+    works: dict[NodeId, _Work] = {}
     for id_ in reversed(tuple(graph.nodes)):
-        node = graph.nodes[id_]
-        built = keys[id_].layer in present.layers and id_ not in again
-        packs = id_ in packed and (keys[id_].artifact not in present.artifacts or id_ in again)
-        if not built and (packs or id_ in layer_needed):
-            actions[id_] = (Action.BUILD, packs)
+        node, own, fresh = graph.nodes[id_], keys[id_], id_ in again
+        lacks = id_ in packed and (own.artifact not in present.artifacts or fresh)
+        downloads = lacks and own.artifact in present.remote_artifacts and not fresh
+        packs = lacks and not downloads
+        there = own.layer in present.layers and not fresh
+        if there or not (packs or id_ in layer_needed):
+            rest = Action.FETCH if downloads else Action.REUSE
+            works[id_] = _Work(Action.PACK if packs else rest, packs, downloads=downloads)
+            if packs:
+                layer_needed.update(node.parents)
+        elif own.layer in present.remote_layers and not fresh:
+            works[id_] = _Work(Action.FETCH, packs, fetches=True, downloads=downloads)
+            layer_needed.update(node.parents)
+        else:
+            works[id_] = _Work(Action.BUILD, packs, downloads=downloads)
             layer_needed.update(node.needs)
             packed.update((*node.joined, *node.retrieved))
-        else:
-            actions[id_] = (Action.PACK if packs else Action.REUSE, packs)
-    return actions
+    return works
 
 
 def _why_build(

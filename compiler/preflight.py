@@ -1,6 +1,6 @@
 """What keeps a plan from being built, found before anything runs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from compiler.artifact.filters import filter_faults
 from compiler.errors import CompilerError, ImageError, Location, SpecError
@@ -12,8 +12,13 @@ from compiler.spec.package import PackageSpec
 from compiler.spec.step import parse_env_entry, parse_run
 
 
-def faults_of(planned: Planned) -> Iterator[CompilerError]:
-    """Go through everything that keeps the nodes of a plan from being built."""
+def faults_of(
+    planned: Planned, refusals: Mapping[str, CompilerError] | None = None
+) -> Iterator[CompilerError]:
+    """Go through everything that keeps the nodes of a plan from being built.
+
+    `refusals` say of images that no registry gave them, and why.
+    """
     missing: dict[str, list[PlanNode]] = {}
     grounded = _grounded(planned.graph)
     for each in planned.nodes:
@@ -31,7 +36,7 @@ def faults_of(planned: Planned) -> Iterator[CompilerError]:
             yield from filter_faults(each.node.spec)
             yield from _folder_faults(each.node.spec)
     for name, nodes in missing.items():
-        yield _missing_image(name, nodes)
+        yield _missing_image(name, nodes, (refusals or {}).get(name))
 
 
 def warnings_of(planned: Planned) -> Iterator[CompilerError]:
@@ -110,7 +115,9 @@ def _image_names(node: PlanNode) -> Iterator[str]:
     return (name for name in dict.fromkeys(named) if name)
 
 
-def _missing_image(name: str, nodes: Sequence[PlanNode]) -> CompilerError:
+def _missing_image(
+    name: str, nodes: Sequence[PlanNode], refusal: CompilerError | None
+) -> CompilerError:
     """Say which packages need an image that the store does not have, and how to bring it."""
     first = nodes[0]
     spec = first.node.spec
@@ -120,8 +127,9 @@ def _missing_image(name: str, nodes: Sequence[PlanNode]) -> CompilerError:
     except ImageError as error:
         return SpecError(error.message, location=location, hint="write it as NAME:TAG")
     others = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""
+    asked = f", and cannot be pulled: {refusal.message}" if refusal is not None else ""
     return ImageError(
-        f"the image {name!r}, from which {first.id}{others} is built, is not in the store",
+        f"the image {name!r}, from which {first.id}{others} is built, is not in the store{asked}",
         location=location,
         hint=image_hint(name),
     )

@@ -51,6 +51,7 @@ _PACKAGES: Mapping[str, tuple[str, str, str]] = {
     "dracut": ("dracut", "dracut", "dracut"),
     "qemu-img": ("qemu-utils", "qemu-img", "qemu-img"),
     "git": ("git", "git", "git"),
+    "notary": ("notary", "notary", "notary"),
 }
 """Which package of Debian, Fedora and openSUSE brings a program."""
 
@@ -141,7 +142,7 @@ def run(
     """
     argv = _guarded(command)
     owner = running or Running()
-    output = _Output(on_line, log)
+    output = Output(on_line, log)
     with owner.start(lambda: _spawn(argv, command)) as child:
         _follow(child, output, command)
     output.end()
@@ -149,6 +150,36 @@ def run(
         raise Interrupted(f"{command.argv[0]} was stopped")
     code = child.returncode
     return Finished(Path(command.argv[0]).name, 128 - code if code < 0 else code, output.tail())
+
+
+def ask(command: Command, question: bytes) -> tuple[Finished, bytes]:
+    """Give a program `question` to read; return how it ended, and what it printed as its answer.
+
+    What it says on the error stream is the tail of `Finished`. Raises `OutsideError` when it is
+    missing, cannot start or takes longer than its timeout.
+    """
+    argv = _guarded(command)
+    try:
+        done = subprocess.run(  # noqa: S603  (this is the module that starts programs)
+            argv,
+            input=question,
+            capture_output=True,
+            check=False,
+            env=command.env,
+            cwd=command.directory,
+            timeout=command.timeout,
+            start_new_session=True,
+        )
+    except subprocess.TimeoutExpired as error:
+        said = f"{command.argv[0]} did not end within {command.timeout:g} seconds"
+        raise OutsideError(said) from error
+    except OSError as error:
+        raise OutsideError(f"cannot start {command.argv[0]}: {error.strerror}") from error
+    output = Output(None, None)
+    output.take(done.stderr)
+    output.end()
+    code = 128 - done.returncode if done.returncode < 0 else done.returncode
+    return Finished(Path(command.argv[0]).name, code, output.tail()), done.stdout
 
 
 @contextmanager
@@ -172,7 +203,7 @@ def companion(script: str) -> Iterator[Callable[[], None]]:
             shell.stdin.close()
 
 
-class _Output:
+class Output:
     """Cuts a stream of bytes into lines; keeps the last few, never more than a bounded rest."""
 
     def __init__(self, on_line: LineHandler | None, log: IO[bytes] | None) -> None:
@@ -249,7 +280,7 @@ def _spawn(argv: list[str], command: Command) -> "subprocess.Popen[bytes]":
         raise OutsideError(f"cannot start {command.argv[0]}: {error.strerror}") from error
 
 
-def _follow(child: "subprocess.Popen[bytes]", output: _Output, command: Command) -> None:
+def _follow(child: "subprocess.Popen[bytes]", output: Output, command: Command) -> None:
     """Pass on what `child` prints until it ends, even if a stray of it keeps the pipe open."""
     deadline = None if command.timeout is None else time.monotonic() + command.timeout
     if child.stdout is None:
@@ -287,7 +318,7 @@ def _remaining(deadline: float | None, command: Command) -> float | None:
     return left
 
 
-def _drain(pipe: int, output: _Output) -> bool:
+def _drain(pipe: int, output: Output) -> bool:
     """Read what is there; False once the other end is closed."""
     with suppress(BlockingIOError):
         while data := os.read(pipe, _CHUNK):

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,7 +31,7 @@ from compiler.spec.dockerfile import parse_dockerfile
 from compiler.spec.instruction import CopyIn, Instruction
 from compiler.spec.package import PackageId, PackageSpec, Requirement
 from compiler.spec.step import parse_run
-from compiler.store import Store
+from compiler.store import Cache, Store
 from compiler.store.images import host_platform
 from compiler.tree import Tree
 from compiler.version import parse_argument
@@ -131,19 +131,34 @@ def _top(tree: Tree, packages: set[PackageId]) -> set[PackageId]:
     return packages - needed
 
 
-def plan_request(tree: Tree, request: Request, store: Store) -> Planned:
+ImageLookup = Callable[[str], Image | None]
+"""Finds a base image by the name that a spec gives it; raises `ImageError` for what is no name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elsewhere:
+    """Where a plan looks besides the store: for what was built, and for base images."""
+
+    cache: Cache | None = None
+    image: ImageLookup | None = None
+
+
+def plan_request(
+    tree: Tree, request: Request, store: Store, elsewhere: Elsewhere | None = None
+) -> Planned:
     """Decide what has to be done for a request; reads, but changes nothing."""
+    elsewhere = elsewhere or Elsewhere()
     _check_destination(request.destination)
     targets = targets_of(tree, request)
     choices = choose(tree, targets)
     built = _requirements(choices, targets) if request.only_requirements else targets
     specs = [choices.specs[package] for package in choices.wiring]
     further = {spec.id: names for spec in specs if (names := _further_images(spec))}
-    images = dict(_images(specs, further, store))
+    images = dict(_images(specs, elsewhere.image or store.image))
     contexts = {spec.id: _context(spec) for spec in specs}
     sources = replace(_sources(request, choices, images, contexts), sources=further)
     graph, keys = _settle(choices, built, request, sources, store)
-    present = _present(graph, keys, request, store)
+    present = _present(graph, keys, request, store=store, cache=elsewhere.cache)
     alone = request.only_targets or request.no_requirements
     wanted = set(graph.targets) if alone else _own_nodes(graph)
     nodes = make_plan(
@@ -186,18 +201,22 @@ def _requirements(choices: Choices, targets: Sequence[PackageId]) -> tuple[Packa
     return tuple(each for each in found if each not in targets)
 
 
-def _images(
-    specs: Iterable[PackageSpec], further: Mapping[PackageId, Sequence[str]], store: Store
-) -> Iterator[tuple[str, Image]]:
-    """Look up every base image that the specs name, in the store."""
-    names = {name for several in further.values() for name in several}
+def image_names(specs: Iterable[PackageSpec]) -> tuple[str, ...]:
+    """Name every image that specs start from, copy from, or build a stage on, sorted."""
+    names: set[str] = set()
     for spec in specs:
         if spec.build is not None:
             names.add(spec.build.image)
             names.update(each.image for each in spec.build.copy_)
-    for name in sorted(names - {""}):
+            names.update(_further_images(spec))
+    return tuple(sorted(names - {""}))
+
+
+def _images(specs: Iterable[PackageSpec], lookup: ImageLookup) -> Iterator[tuple[str, Image]]:
+    """Look up every base image that the specs name."""
+    for name in image_names(specs):
         try:
-            image = scratch_image(host_platform()) if name == SCRATCH else store.image(name)
+            image = scratch_image(host_platform()) if name == SCRATCH else lookup(name)
         except ImageError:  # not a name: an error when a node needs it, not before
             image = None
         if image is not None:
@@ -322,9 +341,14 @@ def _own_nodes(graph: BuildGraph) -> set[NodeId]:
 
 
 def _present(
-    graph: BuildGraph, keys: Mapping[NodeId, NodeKeys], request: Request, store: Store
+    graph: BuildGraph,
+    keys: Mapping[NodeId, NodeKeys],
+    request: Request,
+    *,
+    store: Store,
+    cache: Cache | None,
 ) -> Present:
-    """Ask the store and the destination what is there."""
+    """Ask the store and the destination what is there, and the cache what else there is."""
     layers = store.present(each.layer for each in keys.values())
     faults = {
         keys[id_].artifact: artifact_fault(
@@ -336,11 +360,22 @@ def _present(
         )
         for id_, node in graph.nodes.items()
     }
-    artifacts = {key for key, fault in faults.items() if fault is None}
     stale = {key: fault for key, fault in faults.items() if fault is not None}
-    missing = {id_.package.title for id_ in graph.nodes if keys[id_].layer not in layers}
-    latest = {title: record.inputs for title in missing if (record := store.latest(title))}
-    return Present(layers=layers, artifacts=artifacts, stale=stale, latest=latest)
+    missing = {id_: own.layer for id_, own in keys.items() if own.layer not in layers}
+    titles = {id_.package.title for id_ in missing}
+    present = Present(
+        layers=layers,
+        artifacts=faults.keys() - stale.keys(),
+        stale=stale,
+        latest={title: record.inputs for title in titles if (record := store.latest(title))},
+    )
+    if cache is None:
+        return present
+    return replace(
+        present,
+        remote_layers=cache.nodes(missing.values()),
+        remote_artifacts=cache.artifacts(stale),
+    )
 
 
 def _check_requirements(nodes: Sequence[PlanNode], graph: BuildGraph) -> None:

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 
 from compiler.errors import CompilerError, Faults, Location, ResolutionError, SpecError
-from compiler.spec.dockerfile import dockerfile_package
 from compiler.spec.fields import closest
 from compiler.spec.flavour import load_values
 from compiler.spec.folder import BUILD, COLLECTION, DEFINITION, FINALIZE, Folder, FolderReader
@@ -298,11 +298,17 @@ def _load_packages(
         yield from reader.definition(folder) if name == DEFINITION else reader.collection(folder)
     for name, folder in files.dockerfiles if dockerfiles else ():
         try:
-            yield dockerfile_package(Path(folder.file(name)))
+            yield _dockerfile_package(Path(folder.file(name)))
         except SpecError as error:
             reader.faults.append(error)
         except Faults as group:
             reader.faults += [each for each in group.exceptions if isinstance(each, CompilerError)]
+
+
+def _dockerfile_package(path: Path) -> PackageSpec:
+    """Make the package of a Dockerfile; what reads these is loaded only for it: start-up time."""
+    package: PackageSpec = import_module("compiler.spec.dockerfile").dockerfile_package(path)
+    return package
 
 
 def _add(

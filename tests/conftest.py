@@ -11,6 +11,14 @@ from compiler.engine.bootstrap import base_system, bootstrap
 from compiler.events import silent
 from compiler.process import Command, run
 
+pytest_plugins = [
+    "tests.servers.registry",
+    "tests.servers.proxy",
+    "tests.servers.modern",
+    "tests.servers.cosign",
+    "tests.servers.notary",
+]
+
 CHECKOUT = Path(__file__).parent.parent
 
 

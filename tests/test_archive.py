@@ -1,7 +1,6 @@
 import io
 import os
 import tarfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,7 +28,7 @@ def members(data: bytes) -> list[tarfile.TarInfo]:
 
 
 def read_back(entry: Entry) -> tarfile.TarInfo:
-    return members(header_of(replace(entry, size=0)) + bytes(1024))[0]
+    return members(header_of(entry._replace(size=0)) + bytes(1024))[0]
 
 
 def test_entries_are_sorted_by_the_bytes_of_their_path(tmp_path: Path) -> None:

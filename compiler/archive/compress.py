@@ -21,6 +21,12 @@ from compiler.archive import Compression
 
 _LEVEL = 3
 _JOB = 4 << 20
+_PIECE = 1 << 18
+"""Bytes that are hashed and written at once."""
+_BEHIND = 16
+"""How many such pieces may wait."""
+_SYNCED = 64 << 20
+"""Bytes after which what was written is brought to the disk."""
 _MEMBER = 1 << 20
 _GZIP_LEVEL = 6
 _GZIP_WINDOW = 31
@@ -112,12 +118,23 @@ def _codec(compression: Compression, threads: int) -> _Codec:
 
 
 class CompressedFile:
-    """A sink that writes a compressed file; knows its SHA-256 and size in bytes once closed."""
+    """A sink that writes a compressed file; knows its SHA-256 and size in bytes once closed.
 
-    def __init__(self, file: BinaryIO, compression: Compression, threads: int) -> None:
+    A second thread hashes and writes, so that what feeds the compressor waits for no disk. With
+    `sync` it brings what it wrote to the disk as it goes, and little is left to do at the end.
+    """
+
+    def __init__(
+        self, file: BinaryIO, compression: Compression, threads: int, *, sync: bool = False
+    ) -> None:
         self._file = file
         self._codec = _codec(compression, threads)
         self._hash = hashlib.sha256()
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
+        self._pending = bytearray()
+        self._running: deque[Future[None]] = deque()
+        self._sync = sync
+        self._synced = 0
         self.size = 0
 
     @property
@@ -127,17 +144,36 @@ class CompressedFile:
 
     def write(self, data: bytes | bytearray, /) -> None:
         """Compress `data` and write what is ready."""
-        self._put(self._codec.compress(data))
+        self._pending += self._codec.compress(data)
+        if len(self._pending) >= _PIECE:
+            self._put()
 
     def finish(self) -> None:
         """Write what is left."""
-        self._put(self._codec.flush())
+        self._pending += self._codec.flush()
+        self._put()
+        while self._running:
+            self._running.popleft().result()
 
-    def _put(self, data: bytes) -> None:
-        if data:
-            self._hash.update(data)
-            self._file.write(data)
-            self.size += len(data)
+    def close(self) -> None:
+        """Let the second thread end; whatever it has not begun is left out."""
+        self._writer.shutdown(cancel_futures=True)
+
+    def _put(self) -> None:
+        """Hand what is pending to the second thread, which may be a few pieces behind."""
+        self._running.append(self._writer.submit(self._write, self._pending))
+        self._pending = bytearray()
+        while len(self._running) > _BEHIND:
+            self._running.popleft().result()
+
+    def _write(self, data: bytearray) -> None:
+        """Hash and write a piece, in the second thread."""
+        self._hash.update(data)
+        self._file.write(data)
+        self.size += len(data)
+        if self._sync and self.size - self._synced > _SYNCED:
+            os.fdatasync(self._file.fileno())
+            self._synced = self.size
 
 
 @contextmanager
@@ -146,9 +182,13 @@ def compressed_file(
 ) -> Iterator[CompressedFile]:
     """Write `path` compressed, whole or not at all; `threads` 0 means one for each core."""
     with atomic_file(path, sync=sync) as file:
-        compressed = CompressedFile(file, compression, threads or os.cpu_count() or 1)
-        yield compressed
-        compressed.finish()
+        count = threads or os.cpu_count() or 1
+        compressed = CompressedFile(file, compression, count, sync=sync)
+        try:
+            yield compressed
+            compressed.finish()
+        finally:
+            compressed.close()
 
 
 @contextmanager

@@ -7,7 +7,6 @@ import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from enum import Enum
 from io import FileIO
 from pathlib import Path
@@ -23,7 +22,15 @@ _FICLONE = 0x40049409
 _OVERLAY = ("trusted.overlay.", "user.overlay.")
 _PRIVILEGED = ("security.", "trusted.")
 _TYPES = {Kind.CHARACTER: stat.S_IFCHR, Kind.BLOCK: stat.S_IFBLK, Kind.FIFO: stat.S_IFIFO}
-_OURS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE}
+_OURS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+}
 
 
 class Devices(Enum):
@@ -32,6 +39,11 @@ class Devices(Enum):
     MAKE = "make"
     SKIP = "skip"
     REFUSE = "refuse"
+
+    @classmethod
+    def allowed(cls) -> "Devices":
+        """Make them where that is allowed, as root; without it, a root comes without them."""
+        return cls.MAKE if os.geteuid() == 0 else cls.SKIP
 
 
 def safe_parts(path: str) -> tuple[str, ...]:
@@ -130,7 +142,7 @@ class Placer:
         status = _status(parent, parts[-1])
         if status is None or not stat.S_ISDIR(status.st_mode):
             deleted = status is not None and stat.S_ISCHR(status.st_mode) and not status.st_rdev
-            entry = replace(entry, opaque=entry.opaque or deleted)
+            entry = entry._replace(opaque=entry.opaque or deleted)
             self._clear(parent, parts)
             os.mkdir(parts[-1], 0o700, dir_fd=parent)
         self._folders[parts] = entry

@@ -42,7 +42,7 @@ def unpack_tar(
     with _placing(archive, target, devices, limits) as (placer, members):
         for member in members:
             with naming(short(member.info.name)):
-                placer.place(_entry(member), member.content)
+                placer.place(entry_of(member), member.content)
 
 
 def unpack_layer(
@@ -102,7 +102,7 @@ def _place_in_layer(placer: Placer, member: Member) -> None:
     parts = safe_parts(member.info.name)
     name = parts[-1] if parts else ""
     if not name.startswith(_WHITEOUT):
-        placer.place(_entry(member), member.content)
+        placer.place(entry_of(member), member.content)
     elif name == _OPAQUE:
         placer.hide("/".join(parts[:-1]))
     elif not name.startswith(_RESERVED):
@@ -112,7 +112,7 @@ def _place_in_layer(placer: Placer, member: Member) -> None:
         placer.place(Entry(path="/".join((*parts[:-1], hidden)), kind=Kind.WHITEOUT))
 
 
-def _entry(member: Member) -> Entry:
+def entry_of(member: Member) -> Entry:
     """Make an entry of a header; its path is checked when it is placed."""
     info = member.info
     kind = _KINDS.get(info.type)

@@ -8,7 +8,6 @@ unless the upper one is opaque, a whiteout hides all below it.
 import os
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from compiler.archive import Clamp, Entry, Kind
@@ -51,13 +50,13 @@ class LayeredRoot:
         """Make an entry relative to a folder; the first link to a file outside is that file."""
         path = entry.path.removeprefix(prefix)
         if entry.kind is not Kind.HARDLINK:
-            return replace(entry, path=path)
+            return entry._replace(path=path)
         if entry.target.startswith(prefix):
-            return replace(entry, path=path, target=entry.target.removeprefix(prefix))
+            return entry._replace(path=path, target=entry.target.removeprefix(prefix))
         first = outside.setdefault(entry.target, path)
         if first != path:
-            return replace(entry, path=path, target=first)
-        return replace(self._clamped(self._found[entry.target][0]), path=path)
+            return entry._replace(path=path, target=first)
+        return self._clamped(self._found[entry.target][0])._replace(path=path)
 
     def content(self) -> Content:
         """Read the files of the root, each in the layer that it comes from."""
@@ -72,7 +71,7 @@ class LayeredRoot:
     def _clamped(self, entry: Entry) -> Entry:
         """Apply the run's clamp to the time of an entry."""
         mtime = self._clamp.apply(entry.mtime)
-        return entry if mtime == entry.mtime else replace(entry, mtime=mtime)
+        return entry if mtime == entry.mtime else entry._replace(mtime=mtime)
 
 
 def _stacked(layers: Sequence[Layer]) -> dict[str, tuple[Entry, Path]]:
@@ -86,7 +85,7 @@ def _stacked(layers: Sequence[Layer]) -> dict[str, tuple[Entry, Path]]:
             if each.kind is Kind.WHITEOUT:
                 found.pop(each.path, None)
             else:
-                found[each.path] = (replace(each, opaque=False) if each.opaque else each, folder)
+                found[each.path] = (each._replace(opaque=False) if each.opaque else each, folder)
     return found
 
 
@@ -124,8 +123,8 @@ def _with_links(
         entry, folder = lost[path]
         name = first.setdefault((folder, entry.target), path)
         file = files[folder][entry.target]
-        shown = replace(file, path=path)
+        shown = file._replace(path=path)
         if name != path:
-            shown = replace(entry, target=name)
+            shown = entry._replace(target=name)
         found[path] = (shown, folder)
     return found

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.archive import Compression, Entry
@@ -134,6 +134,6 @@ def _content(root: Path | Content, moved: Mapping[str, str]) -> Content:
 
     def read_moved(entry: Entry) -> bytes | Source:
         source = moved.get(entry.path)
-        return read(entry if source is None else replace(entry, path=source))
+        return read(entry if source is None else entry._replace(path=source))
 
     return read_moved

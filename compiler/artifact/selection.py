@@ -32,7 +32,8 @@ class Member:
 class Found(Sequence[Member]):
     """Members that are found while they are gone through for the first time, and then known.
 
-    So a whole root is being written while it is still being read, which halves the time.
+    So a whole root is being written while it is still being read, which halves the time. What is
+    wrong with a member is raised where it is met.
     """
 
     def __init__(self, members: Iterable[Member]) -> None:
@@ -55,6 +56,10 @@ class Found(Sequence[Member]):
 
     def __len__(self) -> int:
         return len(self._all())
+
+    def __bool__(self) -> bool:
+        """Tell whether there are any, without looking for all of them."""
+        return any(True for _ in self)
 
     def _all(self) -> Sequence[Member]:
         self._known += self._rest
@@ -126,7 +131,49 @@ def _below(folder: str, filters: Filters, roots: Roots) -> Selection:
     members = (Member(entry, base + entry.path) for entry in found)
     if filters.keep_all:
         return Selection(Found(members))
-    return choose(members, filters, parent=_parents_of(roots, base))
+    seen: dict[str, Member] = {}
+    kept = _passing(_noted(members, seen), filters)
+    return Selection(Found(_linked(kept, seen, _parents_of(roots, base))))
+
+
+def _noted(members: Iterable[Member], seen: dict[str, Member]) -> Iterator[Member]:
+    """Note every member in `seen` by its path, just before it is taken."""
+    for member in members:
+        seen[member.entry.path] = member
+        yield member
+
+
+def _passing(members: Iterable[Member], filters: Filters) -> Iterator[Member]:
+    """Keep the members that pass, and all folders above them, while `members` are gone through.
+
+    These are in canonical order and hold every folder. One that does not pass itself is held back,
+    with what follows, until something below it is kept or all of it has gone by.
+    """
+    held: list[Member] = []
+    doubtful: list[str] = []
+    dropped: set[str] = set()
+    for member in members:
+        path = member.entry.path
+        if doubtful:
+            dropped.update(each for each in doubtful if not _may_be_above(each, path))
+            doubtful = [each for each in doubtful if each not in dropped]
+        if filters.keeps(path):
+            doubtful = [each for each in doubtful if not path.startswith(f"{each}/")]
+            held.append(member)
+        elif member.entry.kind is Kind.FOLDER:
+            doubtful.append(path)
+            held.append(member)
+        if not doubtful:
+            yield from (each for each in held if each.entry.path not in dropped)
+            held.clear()
+            dropped.clear()
+    dropped.update(doubtful)
+    yield from (each for each in held if each.entry.path not in dropped)
+
+
+def _may_be_above(folder: str, path: str) -> bool:
+    """Tell whether, in canonical order, something below `folder` may be `path` or come after it."""
+    return path.startswith(folder) and path[len(folder)] <= "/"
 
 
 def added(roots: Roots) -> Iterable[Entry]:
@@ -178,23 +225,23 @@ def _add_parents(
 
 
 def _linked(
-    ordered: Sequence[Member],
+    ordered: Iterable[Member],
     everything: Mapping[str, Member],
     parent: Callable[[str], Member | None],
-) -> Iterable[Member]:
+) -> Iterator[Member]:
     """Make the first kept name of a file the file, and the others hard links to that name."""
     first: dict[str, str] = {}
     for member in ordered:
         path = member.entry.path
         origin = _origin(member, everything, parent)
         if origin.entry.kind is not Kind.FILE:
-            yield origin if origin is member else Member(replace(origin.entry, path=path), path)
+            yield origin if origin is member else Member(origin.entry._replace(path=path), path)
         elif origin.source in first:
             yield Member(_link(origin.entry, path, first[origin.source]), origin.source)
         else:
             first[origin.source] = path
             same = origin.entry.path == path
-            yield origin if same else Member(replace(origin.entry, path=path), origin.source)
+            yield origin if same else Member(origin.entry._replace(path=path), origin.source)
 
 
 def _origin(
@@ -211,7 +258,7 @@ def _origin(
 
 def _link(file: Entry, path: str, target: str) -> Entry:
     """Make the entry of a further name of `file`."""
-    return replace(file, path=path, kind=Kind.HARDLINK, target=target, size=0, digest="", xattrs={})
+    return file._replace(path=path, kind=Kind.HARDLINK, target=target, size=0, digest="", xattrs={})
 
 
 def _folder(package_dir: str, filters: Filters, roots: Roots) -> Selection:
@@ -234,7 +281,7 @@ def _parents_of(roots: Roots, base: str = "") -> Callable[[str], Member | None]:
 
     def find(path: str) -> Member | None:
         entry = roots.entry(base + path)
-        return None if entry is None else Member(replace(entry, path=path), base + path)
+        return None if entry is None else Member(entry._replace(path=path), base + path)
 
     return find
 

@@ -1,7 +1,7 @@
 """Runs a plan: what may start, what follows a failure, and what is told about it."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,16 +9,26 @@ from pathlib import Path
 from compiler.build.nodes import NodeBuilder, StackClash
 from compiler.build.packing import Packer
 from compiler.build.settings import BuildSettings, Tools
-from compiler.errors import CompilerError
-from compiler.events import NodeFailed, NodeFinished, NodeStarted, RunPlanned
+from compiler.errors import CompilerError, RegistryError, TrustError
+from compiler.events import NodeFailed, NodeFinished, NodeStarted, Noted, RunPlanned
 from compiler.graph import BuildGraph, NodeId
 from compiler.graph.network import urgency
+from compiler.packed import files_of
 from compiler.plan import Action, PlanNode
+from compiler.store import Cache
 
 __all__ = ["BuildSettings", "Outcome", "Tools", "run_plan"]
 
 _BUILD = "build"
 _PACK = "pack"
+_FETCH = "fetch"
+_DOWNLOAD = "download"
+_PUSH = "push"
+_UPLOAD = "upload"
+_LAST = frozenset({_PACK, _PUSH, _UPLOAD})
+"""What is still done after a failure, with what was built before it."""
+_TRANSFERS = 4
+"""Contents that travel at the same time: each is many requests already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,18 +36,20 @@ class Outcome:
     """How a run ended: what was made, what failed, and which roots must be chains.
 
     `clashes` is not a failure: with what was learnt, a new plan builds those nodes on chains.
+    Neither is `unfetched`: what could not be fetched, a new plan builds.
     """
 
     built: tuple[NodeId, ...] = ()
     packed: tuple[NodeId, ...] = ()
     unchanged: tuple[NodeId, ...] = ()
     clashes: tuple[StackClash, ...] = ()
+    unfetched: tuple[NodeId, ...] = ()
     failures: tuple[CompilerError, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """One piece of work: the layers of a node, or its archive."""
+    """One piece of work: a node's layers or its archive, made, brought here, or given to others."""
 
     kind: str
     node: NodeId
@@ -52,6 +64,7 @@ class _Progress:
     packed: list[NodeId] = field(default_factory=list)
     unchanged: list[NodeId] = field(default_factory=list)
     clashes: list[StackClash] = field(default_factory=list)
+    unfetched: list[NodeId] = field(default_factory=list)
     failures: list[CompilerError] = field(default_factory=list)
 
     def outcome(self) -> Outcome:
@@ -61,6 +74,7 @@ class _Progress:
             packed=tuple(self.packed),
             unchanged=tuple(self.unchanged),
             clashes=tuple(self.clashes),
+            unfetched=tuple(self.unfetched),
             failures=tuple(self.failures),
         )
 
@@ -93,6 +107,17 @@ class _Run:
         self._destination = settings.destination
         self._compression = settings.compression
         self._progress = _Progress()
+        self._fetches = any(each.fetches for each in plan)
+        self._works: Mapping[str, Callable[[PlanNode], bool]] = {
+            _BUILD: self._build,
+            _PACK: self._pack,
+            _FETCH: self._fetch,
+            _DOWNLOAD: self._download,
+            _PUSH: self._push,
+            _UPLOAD: self._upload,
+        }
+        self._pushes = settings.pushes and tools.cache is not None
+        self._graph = graph
         self._urgency = urgency(graph, self._expected_seconds)
 
     def _expected_seconds(self, node: NodeId) -> float:
@@ -110,12 +135,14 @@ class _Run:
         with (
             ThreadPoolExecutor(self._concurrency, "build") as builds,
             ThreadPoolExecutor(max(1, self._concurrency // 2), "pack") as packs,
+            ThreadPoolExecutor(_TRANSFERS, "transfer") as transfers,
         ):
+            pools = {_BUILD: builds, _PACK: packs}
             try:
                 while True:
                     for task in self._ready(waiting):
                         del waiting[task]
-                        pool = builds if task.kind == _BUILD else packs
+                        pool = pools.get(task.kind, transfers)
                         running[pool.submit(self._work, task)] = task
                     if not running:
                         return self._progress.outcome()
@@ -132,30 +159,58 @@ class _Run:
     def _tasks(self) -> Iterator[_Task]:
         """List the work of the plan, in build order."""
         for node in self._plan.values():
+            if node.fetches:
+                yield _Task(_FETCH, node.id)
+            if node.downloads:
+                yield _Task(_DOWNLOAD, node.id)
             if node.action is Action.BUILD:
                 yield _Task(_BUILD, node.id)
+                if self._pushes:
+                    yield _Task(_PUSH, node.id)
             if node.packs:
                 yield _Task(_PACK, node.id)
+                if self._pushes:
+                    yield _Task(_UPLOAD, node.id)
 
     def _before(self, task: _Task) -> set[_Task]:
         """Name the tasks that must be done before `task`."""
         node = self._plan[task.node]
+        if task.kind == _PUSH:
+            return {_Task(_BUILD, task.node)}
+        if task.kind == _UPLOAD:
+            return {_Task(_PACK, task.node)}
+        if task.kind in {_FETCH, _DOWNLOAD}:
+            return set()
+        below = self._layers_below(task.node)
         if task.kind == _PACK:
-            return {_Task(_BUILD, task.node)} if node.action is Action.BUILD else set()
-        below = {
-            _Task(_BUILD, each)
-            for each in node.node.needs
-            if self._plan[each].action is Action.BUILD
-        }
+            return below | self._layers_of(task.node)
         archives = (*node.node.joined, *node.node.retrieved)
-        return below | {_Task(_PACK, each) for each in archives if self._plan[each].packs}
+        below |= {_Task(_PACK, each) for each in archives if self._plan[each].packs}
+        return below | {_Task(_DOWNLOAD, each) for each in archives if self._plan[each].downloads}
+
+    def _layers_of(self, node: NodeId) -> set[_Task]:
+        """Name what brings the layers of a node about, if they are not there."""
+        planned = self._plan[node]
+        if planned.fetches:
+            return {_Task(_FETCH, node)}
+        return {_Task(_BUILD, node)} if planned.action is Action.BUILD else set()
+
+    def _layers_below(self, node: NodeId) -> set[_Task]:
+        """Name what brings about the layers that a node stands on or copies from."""
+        needed = self._graph.nodes[node].needs
+        found = {task for each in needed for task in self._layers_of(each)}
+        if self._fetches:  # a layer comes alone: what it stands on may still be under way
+            roots = (root for each in (node, *needed) for root in self._graph.root(each))
+            found |= {task for each in roots for task in self._layers_of(each)}
+        return found
 
     def _ready(self, waiting: dict[_Task, set[_Task]]) -> list[_Task]:
-        """Name the tasks that may start now; after a failure, only what packs finished layers."""
+        """Name the tasks that may start now; after a failure, only what ends what was begun."""
+        stopped = self._progress.failures or self._progress.unfetched
         ready = [
             task
             for task, before in waiting.items()
-            if before <= self._progress.done and (task.kind == _PACK or not self._progress.failures)
+            if before <= self._progress.done and (task.kind in _LAST or not stopped)
         ]
         return sorted(ready, key=lambda task: (task.kind, -self._urgency[task.node]))
 
@@ -163,21 +218,57 @@ class _Run:
         """Do one task, in a thread of its pool; tells whether something new came of it."""
         node = self._plan[task.node]
         started = time.monotonic()
-        if task.kind == _BUILD:
-            self._tools.report(NodeStarted(str(node.id), _BUILD, node.reason))
-            joined = [self._archive(each) for each in node.node.joined]
-            for each in node.node.retrieved:
-                self._archive(each)
-            fresh = self._builder.build(node, joined)
-        else:
-            if node.action is Action.PACK:
-                self._tools.report(NodeStarted(str(node.id), _PACK, node.reason))
-            record = self._builder.record(node.id)
-            self._archives[node.id] = self._packer.pack(node, record).path
-            fresh = True
+        fresh = self._works[task.kind](node)
         action = task.kind if fresh else "unchanged"
         self._tools.report(NodeFinished(str(node.id), action, time.monotonic() - started))
         return fresh
+
+    def _build(self, node: PlanNode) -> bool:
+        """Build the layers of a node; tells whether its steps ran."""
+        self._tools.report(NodeStarted(str(node.id), _BUILD, node.reason))
+        joined = [self._archive(each) for each in node.node.joined]
+        for each in node.node.retrieved:
+            self._archive(each)
+        return self._builder.build(node, joined)
+
+    def _pack(self, node: PlanNode) -> bool:
+        """Pack the archive of a node."""
+        if node.action is Action.PACK:
+            self._tools.report(NodeStarted(str(node.id), _PACK, node.reason))
+        record = self._builder.record(node.id)
+        self._archives[node.id] = self._packer.pack(node, record).path
+        return True
+
+    def _fetch(self, node: PlanNode) -> bool:
+        """Fetch the layers of a node."""
+        self._tools.report(NodeStarted(str(node.id), _FETCH, node.reason))
+        self._cache.fetch_node(node.keys.layer)
+        return True
+
+    def _download(self, node: PlanNode) -> bool:
+        """Fetch the archive of a node, and what belongs to it."""
+        if not node.fetches:
+            self._tools.report(NodeStarted(str(node.id), _FETCH, node.reason))
+        self._cache.fetch_artifact(node.keys.artifact, self._destination)
+        return True
+
+    def _push(self, node: PlanNode) -> bool:
+        """Give the layers of a node to others."""
+        self._cache.push_node(self._builder.record(node.id))
+        return True
+
+    def _upload(self, node: PlanNode) -> bool:
+        """Give the archive of a node, and what belongs to it, to others."""
+        files = dict(files_of(node.node.spec, node.keys, self._compression))
+        self._cache.push_artifact(node.keys.artifact, files, self._destination)
+        return True
+
+    @property
+    def _cache(self) -> Cache:
+        """The cache, which there is when a plan fetches or pushes."""
+        if self._tools.cache is None:
+            raise CompilerError("the plan fetches, but there is nothing to fetch from")
+        return self._tools.cache
 
     def _archive(self, node: NodeId) -> Path:
         """Find the archive of a node that another one joins."""
@@ -191,10 +282,24 @@ class _Run:
             fresh = future.result()
         except StackClash as clash:
             progress.clashes.append(clash)
+        except (RegistryError, TrustError) as error:
+            self._take_refusal(task, error)
         except CompilerError as error:
             progress.failures.append(error)
             self._tools.report(NodeFailed(str(task.node), str(error)))
         else:
             progress.done.add(task)
-            kept = progress.packed if task.kind == _PACK else progress.built
-            (kept if fresh else progress.unchanged).append(task.node)
+            kept = {_PACK: progress.packed, _BUILD: progress.built}.get(task.kind)
+            if kept is not None:
+                (kept if fresh else progress.unchanged).append(task.node)
+
+    def _take_refusal(self, task: _Task, error: CompilerError) -> None:
+        """Do without the cache where that is possible: what it does not give is built here."""
+        if task.kind in {_FETCH, _DOWNLOAD}:
+            keys = self._plan[task.node].keys
+            self._cache.refuse(keys.layer if task.kind == _FETCH else keys.artifact)
+            self._progress.unfetched.append(task.node)
+            self._tools.report(Noted(f"{task.node} is built here: {error}", warning=True))
+        else:
+            self._progress.failures.append(error)
+            self._tools.report(NodeFailed(str(task.node), str(error)))

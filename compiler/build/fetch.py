@@ -19,7 +19,6 @@ from compiler.retrieve import SCHEMES, matching_files
 
 _TIMEOUT = 360
 _PIECE = 1 << 20
-_DEVICES = Devices.MAKE if os.geteuid() == 0 else Devices.SKIP
 
 
 def retrieve_into(
@@ -34,7 +33,7 @@ def retrieve_into(
         with _fresh(workspace / path.name, epoch) as file, path.open("rb") as source:
             shutil.copyfileobj(source, file, _PIECE)
         if _is_archive(path):
-            unpack_tar(path, workspace, devices=_DEVICES)
+            unpack_tar(path, workspace, devices=Devices.allowed())
     for url in patterns:
         if url.startswith(SCHEMES):
             _download(url, workspace, epoch)

@@ -1,6 +1,5 @@
 """Builds the layers of one node, unless the same content was built before."""
 
-import os
 import posixpath
 import threading
 import time
@@ -28,10 +27,6 @@ from compiler.spec.dockerfile import parse_dockerfile
 from compiler.spec.package import BuildSpec, PackageSpec
 from compiler.store import NodeRecord
 from compiler.store.images import host_platform
-
-_DEVICES = Devices.MAKE if os.geteuid() == 0 else Devices.SKIP
-"""Device nodes of joined artifacts are made where that is allowed, and left out elsewhere."""
-
 
 _REMEMBERED = 64
 """How many nodes' changes are kept in memory for the next comparison."""
@@ -168,7 +163,7 @@ class NodeBuilder:
             folder = place / "joined"
             folder.mkdir(mode=0o755)
             for archive in archives:
-                unpack_tar(archive, folder, devices=_DEVICES)
+                unpack_tar(archive, folder, devices=Devices.allowed())
             return self._tools.store.add_layer(folder, self._settings.packed)
 
     def _copied(self, node: BuildNode) -> Iterator[tuple[tuple[str, str], tuple[Digest, ...]]]:

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from compiler.archive import Entry
+from compiler.archive.scan import collector_paused
 from compiler.archive.tar import Content
 from compiler.artifact import archive_name
 from compiler.artifact.layered import LayeredRoot
@@ -43,7 +44,7 @@ class Packer:
     def pack(self, node: PlanNode, record: NodeRecord) -> Artifact:
         """Write a node's archive and metadata, and its subpackages'; returns its own artifact."""
         spec = node.node.spec
-        with ExitStack() as context:
+        with ExitStack() as context, collector_paused():
             root, selection = self._select(spec, record, context)
             seed = self._graph.base_image(node.id)
             artifact = self._write(node, spec.id, selection, root, seed)

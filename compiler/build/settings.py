@@ -12,7 +12,7 @@ from compiler.engine import Engine, Network
 from compiler.events import Reporter
 from compiler.oci import Image
 from compiler.spec.package import PackageId
-from compiler.store import Store
+from compiler.store import Cache, Store
 
 _CLOCK_SLACK = 1
 """Seconds by which the kernel's file times may lag behind its clock."""
@@ -32,6 +32,8 @@ class BuildSettings:
     concurrency: int = 1
     source_date_epoch: int | None = None
     images: Mapping[str, Image] = field(default_factory=dict)
+    pushes: bool = False
+    """Whether what is built and packed goes into the cache."""
     contexts: Mapping[PackageId, Sequence[ContextFile]] = field(default_factory=dict)
     values: Mapping[str, object] = field(default_factory=dict)
     started: float = field(default_factory=time.time)
@@ -59,8 +61,9 @@ class BuildSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
-    """The outside of a run: who runs steps, who keeps layers, and who hears of it."""
+    """The outside of a run: who runs steps, who keeps layers, who shares them, who hears of it."""
 
     engine: Engine
     store: Store
     report: Reporter
+    cache: Cache | None = None

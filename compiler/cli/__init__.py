@@ -17,15 +17,20 @@ COMMANDS = {
     "create-repo": ("compiler.cli.repo", "Write a repository of what was built"),
     "gc": ("compiler.cli.gc", "Remove from the store what nothing needs any more"),
     "image": ("compiler.cli.image", "Bring base images into the store: bootstrap, import, list"),
+    "key": ("compiler.cli.key", "Make key pairs to sign with"),
+    "lock": ("compiler.cli.lock", "Write down which image each name of a tree stands for"),
     "plan": ("compiler.cli.plan", "Show what a build would do, and why"),
+    "registry": ("compiler.cli.registry", "Keep repositories in registries in order"),
     "serve-repo": ("compiler.cli.repo", "Serve a repository over HTTP"),
+    "sign": ("compiler.cli.sign", "Sign images in registries"),
     "tree": ("compiler.cli.tree", "List, check, render, draw and bump the packages of a tree"),
     "util": ("compiler.cli.util", "Sort and match versions"),
+    "verify": ("compiler.cli.sign", "Check the signatures of images"),
 }
 """Every command by the module that has it, imported only when the command is called."""
 
 
-_NEW_OBJECTS = 50_000
+_NEW_OBJECTS = 200_000
 """How many objects are made before Python looks for unused rings among them."""
 
 

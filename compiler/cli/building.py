@@ -5,25 +5,25 @@ from pathlib import Path
 
 from compiler.build import BuildSettings, Tools, run_plan
 from compiler.build.check import check_nodes
+from compiler.cli.call import Call
 from compiler.cli.live import watched
 from compiler.engine.overlay import OverlayEngine
 from compiler.errors import Faults
-from compiler.events import Reporter
-from compiler.request import Planned, Request
-from compiler.store.local import LocalStore
+from compiler.request import Planned
 
 
 class Building:
-    """Runs plans with the embedded engine."""
+    """Runs the plans of one call."""
 
-    def __init__(
-        self, request: Request, store: LocalStore, report: Reporter, *, concurrency: int
-    ) -> None:
-        self._request = request
-        self._concurrency = concurrency
-        caches: Path = store.root / "caches"
-        engine = OverlayEngine(store.layer_path, store.scratch, caches)
-        self._tools = Tools(engine=engine, store=store, report=report)
+    def __init__(self, call: Call) -> None:
+        self._request = call.request
+        self._concurrency = call.settings.concurrency
+        self._pushes = call.options.push
+        caches: Path = call.store.root / "caches"
+        engine = OverlayEngine(call.store.layer_path, call.store.scratch, caches)
+        shares = call.options.pull or call.options.push
+        cache = call.sharing.cache if shares else None
+        self._tools = Tools(engine=engine, store=call.store, report=call.report, cache=cache)
 
     def run(self, planned: Planned) -> bool:
         """Build what a plan says; tells whether a clash of layers asks for another plan.
@@ -36,7 +36,7 @@ class Building:
             outcome = run_plan(planned.nodes, planned.graph, tools, settings)
         if outcome.failures:
             raise Faults.of(outcome.failures)
-        return bool(outcome.clashes)
+        return bool(outcome.clashes or outcome.unfetched)
 
     def check(self, planned: Planned) -> None:
         """Build the targets again; raises `Faults` with those that come out otherwise."""
@@ -57,4 +57,5 @@ class Building:
             images=planned.images,
             contexts=planned.contexts,
             values=request.values,
+            pushes=self._pushes,
         )

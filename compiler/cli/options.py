@@ -81,3 +81,8 @@ def compression_of(text: str) -> Compression:
 def open_store(settings: Settings, trees: Sequence[Path] = ()) -> LocalStore:
     """Open the store that the command line, the environment or the tree's place names."""
     return LocalStore(settings.store or default_store_path(trees[0] if trees else None))
+
+
+def project_folder(trees: Sequence[Path]) -> Path:
+    """Return the folder of the project that a tree belongs to: where its store and lock are."""
+    return default_store_path(trees[0] if trees else None).parent.parent

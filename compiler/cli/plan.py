@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from compiler.cli import options
-from compiler.cli.build import chain_warnings
+from compiler.cli.call import chain_warnings
 from compiler.cli.output import dump
 from compiler.cli.settings import Settings
 from compiler.engine import Network

@@ -1,5 +1,6 @@
-"""`cos create-repo` and `cos serve-repo`: a repository of what was built, on disk and over HTTP."""
+"""`cos create-repo` and `cos serve-repo`: repositories of what was built, and serving them."""
 
+import importlib
 import threading
 import time
 from pathlib import Path
@@ -10,7 +11,12 @@ import typer
 from compiler.archive import DEFAULT_EPOCH, Compression
 from compiler.cli.settings import Settings
 from compiler.errors import Interrupted, UsageError
-from compiler.repository.disk import Repository, RepositoryOptions, create_repository
+from compiler.repository.disk import (
+    DOCKER,
+    Repository,
+    RepositoryOptions,
+    create_repository,
+)
 from compiler.repository.http import RepositoryServer, make_server
 from compiler.tree import load_tree
 
@@ -21,11 +27,13 @@ _Trees = Annotated[
 ]
 _Values = Annotated[list[Path], typer.Option("--values", help="Values files; the last wins.")]
 _Packages = Annotated[Path, typer.Option(help="Where the artifacts are.")]
-_Output = Annotated[Path, typer.Option(help="The folder of the repository.")]
+_Output = Annotated[
+    str, typer.Option(help="The folder of the repository, or its name in a registry.")
+]
 _Name = Annotated[str, typer.Option(help="The repository's name.")]
 _Description = Annotated[str, typer.Option("--descr", help="Its description.")]
 _Urls = Annotated[list[str], typer.Option(help="Where clients will find it.")]
-_Type = Annotated[str, typer.Option("--type", help="disk or http; docker is not available yet.")]
+_Type = Annotated[str, typer.Option("--type", help="disk, http, or docker: in a registry.")]
 _Compression = Annotated[str, typer.Option(help="none, gzip or zstd.")]
 _FileName = Annotated[str, typer.Option(help="File name; the suffix is added.")]
 _Reset = Annotated[bool, typer.Option("--reset-revision", help="Count from 1 again.")]
@@ -34,7 +42,13 @@ _Metadata = Annotated[
     bool, typer.Option("--from-metadata", help="Also take artifacts that are in no tree.")
 ]
 _Dockerfiles = Annotated[bool, typer.Option("--dockerfiles", help="Dockerfiles are packages too.")]
-_Docker = Annotated[bool, typer.Option(help="For type docker.")]
+_Push = Annotated[bool, typer.Option("--push-images", help="For type docker: bring it up.")]
+_ForcePush = Annotated[
+    bool, typer.Option("--force-push", help="For type docker: packages that did not change too.")
+]
+_Prune = Annotated[
+    bool, typer.Option("--prune", help="For type docker: drop packages that are not published.")
+]
 _Backend = Annotated[str, typer.Option(help="For type docker.")]
 _Repo = Annotated[str, typer.Option(help="Not available yet: a configured repository.")]
 _Repositories = Annotated[
@@ -49,7 +63,7 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
     tree: _Trees = ["."],  # noqa: B006  (read only, and how typer is told a default)
     values: _Values = [],  # noqa: B006  (read only, and how typer is told a default)
     packages: _Packages = Path("build"),
-    output: _Output = Path("build"),
+    output: _Output = "build",
     name: _Name = "luet",
     description: _Description = "luet",
     urls: _Urls = [],  # noqa: B006  (read only, and how typer is told a default)
@@ -62,8 +76,9 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
     snapshot_id: _Snapshot = "",
     from_metadata: _Metadata = False,
     dockerfiles: _Dockerfiles = False,
-    push_images: _Docker = False,
-    force_push: _Docker = False,
+    push_images: _Push = False,
+    force_push: _ForcePush = False,
+    prune: _Prune = False,
     backend: _Backend = "docker",
     repo: _Repo = "",
     from_repositories: _Repositories = False,
@@ -86,13 +101,24 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
         **_times(settings),
     )
     options.check()
-    _pass_over({"--push-images": push_images, "--force-push": force_push,
-                "--backend": backend != "docker"}, kind)  # fmt: skip
+    in_registry = {"--push-images": push_images, "--force-push": force_push, "--prune": prune}
+    _pass_over({**({} if kind == DOCKER else in_registry), "--backend": backend != "docker"}, kind)
     roots = [Path(each) for each in _listed(tree)]
     loaded = load_tree(roots, values=(*settings.values, *values), dockerfiles=dockerfiles)
-    specs = loaded.packages.values()
-    made = create_repository(specs, roots, artifacts=packages, output=output, options=options)
-    _tell(made, output)
+    specs = tuple(loaded.packages.values())
+    if kind == DOCKER:
+        publishing = importlib.import_module("compiler.cli.publishing")
+        publishing.publish(
+            publishing.Source(packages=specs, roots=roots, artifacts=packages),
+            output,
+            options,
+            publishing.Publishing(push=push_images, force=force_push, prune=prune),
+            settings,
+        )
+        return
+    folder = Path(output)
+    made = create_repository(specs, roots, artifacts=packages, output=folder, options=options)
+    _tell(made, folder)
 
 
 @app.command("serve-repo")

@@ -23,11 +23,19 @@ class Settings:
     values: tuple[Path, ...] = ()
     """Values files from the environment, before those of the command line."""
     source_date_epoch: int | None = None
+    insecure: tuple[str, ...] = ()
+    """Registries that may be spoken to without TLS; `*` stands for all of them."""
+    mirrors: tuple[str, ...] = ()
+    """Registries that are asked before another one, each as HOST=MIRROR."""
+    certificates: Path | None = None
+    """A folder that holds, for each registry, a folder with certificates to trust."""
 
 
 _SWITCHES = {"--debug": "debug", "-d": "debug", "--quiet": "quiet", "-q": "quiet",
-             "--version": "version", "--live-output": "output"}  # fmt: skip
-_VALUES = {"--store", "--concurrency", "--log-format"}
+             "--version": "version", "--live-output": "output",
+             "--insecure": "insecure"}  # fmt: skip
+_VALUES = {"--store", "--concurrency", "--log-format", "--cert-dir"}
+_LISTS = {"--registry-mirror"}
 _LUET_SWITCHES = {"--color", "--emoji", "--no-spinner", "--enable-logfile",
                   "--same-owner", "--skip-config-protect", "--fatal", "--privileged",
                   "--solver-concurrent"}  # fmt: skip
@@ -52,6 +60,9 @@ def take_settings(
             found[_SWITCHES[name]] = "yes" if given.lower() != "false" else ""
         elif name in _VALUES or name in _LUET_VALUES:
             found[name] = given if "=" in word else _next(words, name)
+        elif name in _LISTS:
+            value = given if "=" in word and word.startswith(f"{name}=") else _next(words, name)
+            found[name] = f"{found.get(name, '')},{value}"
         elif name not in _LUET_SWITCHES:
             rest.append(word)
     return _settings(found, environ), rest
@@ -81,6 +92,9 @@ def _settings(found: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
         output=bool(found.get("output")),
         values=tuple(Path(each) for each in environ.get("LUET_VALUES", "").split()),
         source_date_epoch=_number(environ.get("SOURCE_DATE_EPOCH"), "SOURCE_DATE_EPOCH"),
+        insecure=("*",) if found.get("insecure") else (),
+        mirrors=tuple(filter(None, found.get("--registry-mirror", "").split(","))),
+        certificates=Path(certificates) if (certificates := found.get("--cert-dir")) else None,
     )
 
 

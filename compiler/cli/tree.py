@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from compiler.cli import tree_options as options
-from compiler.cli.listing import Listed, listed, yaml_listing
+from compiler.cli.listing import Listed, yaml_listing
 from compiler.cli.settings import Settings
 from compiler.errors import SpecError, UsageError
 from compiler.spec.bump import bump_definition
@@ -48,7 +48,8 @@ def pkglist(  # noqa: PLR0913  (one parameter for each option of the command)
     loaded = _load(context, _roots(tree), values, dockerfiles=dockerfiles)
     view = loaded.buildtime if buildtime else loaded.runtime
     chosen = [id_ for id_ in view.packages if kept.keeps(str(id_) if verbose else id_.title)]
-    found = listed(view, chosen, deps=deps, revdeps=revdeps)
+    related = _related(view, chosen, deps=deps) if deps or revdeps else chosen
+    found = [Listed(id_, view.packages.get(id_)) for id_ in related]
     _warn_of_doubts(view.packages[id_] for id_ in chosen)
     if output == "json":
         typer.echo(json.dumps({"packages": [each.row() for each in found]}, separators=(",", ":")))
@@ -57,6 +58,14 @@ def pkglist(  # noqa: PLR0913  (one parameter for each option of the command)
     else:
         for line in sorted(_line(each, verbose=verbose, full=full) for each in found):
             typer.echo(line)
+
+
+def _related(view: View, chosen: Sequence[PackageId], *, deps: bool) -> Iterable[PackageId]:
+    """List what the packages need, or what needs them; loads the resolver: start-up time."""
+    relatives = importlib.import_module("compiler.cli.relatives")
+    listed = relatives.dependencies if deps else relatives.dependents
+    found: Iterable[PackageId] = listed(view, chosen)
+    return found
 
 
 @app.command()

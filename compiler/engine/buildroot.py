@@ -1,14 +1,26 @@
 """The root of one request: layers below, changes on top, and places for what steps get mounted."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from compiler.engine import linux
+from compiler.engine import WORKSPACE, linux
 from compiler.engine.confine import make_folders, mode_of, settle
 from compiler.engine.metadata import copy_metadata
 from compiler.engine.stack import Stack, mount
+
+USUAL_PLACES = (
+    (WORKSPACE, True),
+    ("/proc", True),
+    ("/sys", True),
+    ("/dev", True),
+    ("/etc/resolv.conf", False),
+    ("/etc/hosts", False),
+    ("/etc/hostname", False),
+)
+"""What steps always get mounted: path, and whether it is a folder."""
 
 
 @dataclass(slots=True)
@@ -57,18 +69,29 @@ class BuildRoot:
         stub = self.place / f"stub{self._mounts}"
         stub.mkdir()
         for path, is_folder in missing:
-            _stub(stub, settle(self.folder, path).relative_to(self.folder), is_folder)
+            make_place(stub, settle(self.folder, path).relative_to(self.folder), is_folder)
         self._disguise(stub)
         self._unmount()
         self._stubs.insert(0, stub)
         self._mount()
+
+    @contextmanager
+    def showing(self, workspace: Path) -> Iterator[None]:
+        """Show the workspace in the root while the context lasts, for what is copied into it."""
+        self.provide([(WORKSPACE, True)])
+        target = settle(self.folder, WORKSPACE)
+        linux.mount(str(workspace), str(target), flags=linux.MS_BIND)
+        try:
+            yield
+        finally:
+            linux.unmount(target)
 
     def _lay_ground(self) -> None:
         """Make the layer at the bottom."""
         ground = self.place / "ground"
         ground.mkdir()
         for path, is_folder in self.usual:
-            _stub(ground, Path(path.lstrip("/")), is_folder)
+            make_place(ground, Path(path.lstrip("/")), is_folder)
 
     def _fits(self, target: tuple[str, bool]) -> bool:
         path, is_folder = target
@@ -96,7 +119,7 @@ class BuildRoot:
             linux.unmount(merged)
 
 
-def _stub(layer: Path, relative: Path, is_folder: bool) -> None:  # noqa: FBT001  (a plain fact)
+def make_place(layer: Path, relative: Path, is_folder: bool) -> None:  # noqa: FBT001  (a plain fact)
     """Make one path to be mounted on, and its parents, in a layer of places."""
     make_folders(layer, str(relative if is_folder else relative.parent))
     if not is_folder:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from compiler.engine import DEFAULT_PATH, WORKSPACE, CacheMount, CopyFiles, LayerRequest, Run, linux
+from compiler.engine import DEFAULT_PATH, WORKSPACE, CacheMount, CopyFiles, LayerRequest, Run
 from compiler.engine.account import Account, account
-from compiler.engine.buildroot import BuildRoot
+from compiler.engine.buildroot import USUAL_PLACES, BuildRoot
 from compiler.engine.changes import minimise
-from compiler.engine.confine import make_folders, settle
+from compiler.engine.confine import make_folders
 from compiler.engine.container import KERNEL_MOUNTS, Container, Mount, command
 from compiler.engine.copying import copy_files
 from compiler.engine.failure import failure
@@ -22,17 +22,6 @@ from compiler.errors import EngineError, OutsideError
 from compiler.events import Reporter, StepOutput, StepStarted
 from compiler.oci import Digest
 from compiler.process import Running, run
-
-_USUAL_PLACES = (
-    (WORKSPACE, True),
-    ("/proc", True),
-    ("/sys", True),
-    ("/dev", True),
-    ("/etc/resolv.conf", False),
-    ("/etc/hosts", False),
-    ("/etc/hostname", False),
-)
-"""What steps always get mounted: path, and whether it is a folder."""
 
 Scratch = Callable[[], AbstractContextManager[Path]]
 
@@ -79,7 +68,7 @@ class OverlayEngine:
         lowers = self._lowers(request.root)
         with self._scratch() as place, request.log.open("ab", buffering=0) as log:
             around = surroundings(place, self._environ)
-            with BuildRoot(place, lowers, request.changes, _USUAL_PLACES) as root:
+            with BuildRoot(place, lowers, request.changes, USUAL_PLACES) as root:
                 job = _Job(request, root, place, around, log, report)
                 for action in request.actions:
                     self._act(job, action)
@@ -135,7 +124,7 @@ class OverlayEngine:
     def _copy(self, job: "_Job", action: CopyFiles) -> None:
         with ExitStack() as context:
             folder = action.folder or context.enter_context(self.mounted(action.stack))
-            with job.workspace():
+            with job.root.showing(job.request.workspace):
                 try:
                     copy_files(action, folder, job.root.folder)
                 except EngineError as error:
@@ -200,17 +189,6 @@ class _Job:
             make_folders(self.request.workspace, inside)
         elif not _is_ours(directory):
             make_folders(self.root.folder, directory)
-
-    @contextmanager
-    def workspace(self) -> Iterator[None]:
-        """Show the workspace in the root, for what is copied into it."""
-        self.root.provide([(WORKSPACE, True)])
-        target = settle(self.root.folder, WORKSPACE)
-        linux.mount(str(self.request.workspace), str(target), flags=linux.MS_BIND)
-        try:
-            yield
-        finally:
-            linux.unmount(target)
 
 
 def _is_ours(target: str) -> bool:

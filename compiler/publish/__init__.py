@@ -13,29 +13,34 @@ not in its index yet.
 import random
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
 from compiler.artifact.metadata import ArtifactMetadata, index_entry
 from compiler.errors import RegistryError
-from compiler.events import Noted, Reporter, silent
+from compiler.events import Reporter, silent
 from compiler.oci import Platform, Reference
-from compiler.publish.front import claim_at, push_files, push_index, push_snapshot
-from compiler.publish.push import Pusher, Traffic, each_at_once
+from compiler.publish.front import (
+    claim_at,
+    push_files,
+    push_index,
+    push_snapshot,
+    recent_claims,
+)
+from compiler.publish.packages import Packed, push_packages
+from compiler.publish.push import Pusher, Traffic
 from compiler.publish.state import State, claims_of, read_state, tagged
 from compiler.registry import Registry
 from compiler.repository import index as texts
 from compiler.repository.content import Verified, load_cache, metadata_files, save_cache
 from compiler.repository.disk import Composition, Repository, RepositoryOptions, compose
 from compiler.repository.index import RepositoryIndex
-from compiler.repository.oci import ImageParts, image_of, layer_of_archive, tag_of
 from compiler.spec.package import PackageId, PackageSpec
 
 _ROUNDS = 20
 _PAUSE = 0.2  # seconds, times the number of rounds before
-_HORIZON = 86_400 * 10**9  # nanoseconds after which no publisher can still be under way
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +56,8 @@ class PublishOptions:
     platform: Platform
     force: bool = False
     prune: bool = False
+    dry_run: bool = False
+    """Whether only to find out what would be brought up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +89,7 @@ class Source:
     artifacts: Path
 
 
-def publish(
+def publish_repository(
     source: Source, target: Reference, options: PublishOptions, around: Surroundings
 ) -> Published:
     """Publish those packages of `source` that have an artifact to the repository `target`.
@@ -93,15 +100,6 @@ def publish(
     """
     options.repository.check()
     return _Publication(source, target, options, around).run()
-
-
-@dataclass(frozen=True, slots=True)
-class _Named:
-    """An image whose contents are up, and the tag that it is to get."""
-
-    tag: str
-    image: ImageParts
-    for_platform: bool = False
 
 
 @dataclass(slots=True)
@@ -121,6 +119,10 @@ class _Publication:
         current = self._state(texts.REPOSITORY)
         pruned = _ids([current]) if self.options.prune else frozenset()
         states = [] if current is None else [current]
+        if self.options.dry_run:
+            made = self._compose(states, pruned, verified, self._folder())
+            pushed = tuple(artifact.id for artifact in self._changed(made, states))
+            return Published(repository=made, pushed=pushed, traffic=self.traffic)
         for round_ in range(1, _ROUNDS):
             made, publications = self._publish(states, pruned, verified)
             others = self._unseen(made, publications)
@@ -137,20 +139,35 @@ class _Publication:
 
     def _state(self, tag: str) -> State | None:
         """Read what a tag of the repository holds."""
+        return read_state(self.around.registry, tagged(self.target, tag), self._folder())
+
+    def _folder(self) -> Path:
+        """Make an empty folder for what is fetched or made."""
         folder = self.around.folder / uuid4().hex
         folder.mkdir()
-        return read_state(self.around.registry, tagged(self.target, tag), folder)
+        return folder
 
     def _publish(
         self, states: Sequence[State], pruned: frozenset[PackageId], verified: Verified
     ) -> tuple[Repository, frozenset[str]]:
         """Bring one state up; returns it, and the publications that are part of it."""
-        folder = self.around.folder / uuid4().hex
-        folder.mkdir()
+        folder = self._folder()
+        made = self._compose(states, pruned, verified, folder)
+        self._push_packages(self._changed(made, states), folder)
+        return made, self._push_names(made, states, folder)
+
+    def _compose(
+        self,
+        states: Sequence[State],
+        pruned: frozenset[PackageId],
+        verified: Verified,
+        folder: Path,
+    ) -> Repository:
+        """Put the next state together, in `folder`."""
         options = self.options.repository
         last = max((each.repository.info.revision for each in states), default=0)
         trees = () if self.options.prune else (tree for each in states for tree in each.trees)
-        made = compose(
+        return compose(
             self.source.packages,
             [*trees, *self.source.roots],
             artifacts=self.source.artifacts,
@@ -162,23 +179,30 @@ class _Publication:
                 kept=union([each.repository for each in states], without=pruned),
             ),
         )
-        self._push_packages(made, states, folder)
-        return made, self._push_names(made, states, folder)
 
-    def _push_packages(self, made: Repository, states: Sequence[State], folder: Path) -> None:
-        """Bring up the images of the packages that are new or changed, and of their metadata."""
+    def _changed(self, made: Repository, states: Sequence[State]) -> list[ArtifactMetadata]:
+        """Find the packages that are new or changed."""
         files = metadata_files(self.source.artifacts)
         listed = [_listed(each.repository.index) for each in states]
         again = self.options.force and not self.pushed
-        changed = [
+        return [
             artifact
             for artifact in made.index.artifacts
             if artifact.file_name in files
             and (again or self._is_changed(artifact, [each.get(artifact.id) for each in listed]))
         ]
-        images = each_at_once(lambda each: self._push_package(each, files, folder), changed)
-        each_at_once(self._name_package, [image for pair in images for image in pair])
-        self.pushed.update(artifact.id for artifact in changed)
+
+    def _push_packages(self, packages: Sequence[ArtifactMetadata], folder: Path) -> None:
+        """Bring up the images of packages, and of their metadata."""
+        files = metadata_files(self.source.artifacts)
+        push_packages(
+            [Packed(artifact, files[artifact.file_name]) for artifact in packages],
+            self._pusher(),
+            self.options.platform,
+            folder=folder,
+            report=self.around.report,
+        )
+        self.pushed.update(artifact.id for artifact in packages)
 
     def _is_changed(
         self, artifact: ArtifactMetadata, known: Iterable[ArtifactMetadata | None]
@@ -189,36 +213,12 @@ class _Publication:
             return artifact.id not in self.pushed
         return any(index_entry(each) != index_entry(artifact) for each in published)
 
-    def _push_package(
-        self, artifact: ArtifactMetadata, files: Mapping[str, Path], folder: Path
-    ) -> tuple[_Named, ...]:
-        """Bring up what the images of a package and of its metadata are made of."""
-        pusher = self._pusher()
-        metadata = files[artifact.file_name]
-        packed = layer_of_archive(metadata.with_name(artifact.archive), folder=folder)
-        package = image_of(packed, self.options.platform, labels=_labels(artifact.id))
-        pusher.contents(package)
-        packed.path.unlink()
-        described = pusher.file_image((metadata.name,), metadata.read_bytes(), folder=folder)
-        self.around.report(Noted(f"published {artifact.id}"))
-        return (
-            _Named(tag_of(artifact.id.fingerprint), package, for_platform=True),
-            _Named(tag_of(metadata.name), described),
-        )
-
-    def _name_package(self, named: _Named) -> None:
-        """Give an image of a package its tag."""
-        if named.for_platform:
-            self._pusher().name_for_platform(named.image, self.options.platform, named.tag)
-        else:
-            self._pusher().name(named.image, named.tag)
-
     def _push_names(
         self, made: Repository, states: Sequence[State], folder: Path
     ) -> frozenset[str]:
         """Bring up the repository's files and its index; returns the publications in it."""
         pusher, options = self._pusher(), self.options.repository
-        since = claim_at(self.around.clock() - _HORIZON)
+        since = recent_claims(self.around.clock)
         info = push_files(pusher, made.info, options, folder)
         claim = claim_at(self.around.clock(), secrets.token_hex(8))
         earlier = (name for each in states for name in each.publications)
@@ -229,7 +229,7 @@ class _Publication:
 
     def _unseen(self, made: Repository, publications: frozenset[str]) -> list[State]:
         """Find what others have published that is not part of `made`."""
-        since = claim_at(self.around.clock() - _HORIZON)
+        since = recent_claims(self.around.clock)
         tags = self.around.registry.tags(self.target, after=since)
         claims = [name for name in claims_of(tags, since) if name not in publications]
         states = (self._state(claim) for claim in claims)
@@ -244,14 +244,6 @@ class _Publication:
             platform=self.options.platform,
             epoch=self.options.repository.epoch,
         )
-
-
-def _labels(package: PackageId) -> dict[str, str]:
-    """Say in an image what it holds (OCI Image Specification, Annotations)."""
-    return {
-        "org.opencontainers.image.title": package.title,
-        "org.opencontainers.image.version": package.version,
-    }
 
 
 def _listed(index: RepositoryIndex) -> dict[PackageId, ArtifactMetadata]:

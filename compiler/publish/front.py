@@ -1,5 +1,7 @@
 """The front of a docker repository: the files that its index names, and the index itself."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from compiler.publish.push import Pusher
@@ -8,6 +10,7 @@ from compiler.repository import index as texts
 from compiler.repository.disk import RepositoryOptions, snapshot_name
 from compiler.repository.index import RepositoryInfo
 
+_HORIZON = 86_400 * 10**9  # nanoseconds after which no publisher can still be under way
 _SHORT = 12
 """How many digits of its SHA-256 stand before the name of a file."""
 
@@ -15,6 +18,11 @@ _SHORT = 12
 def claim_at(nanoseconds: int, owner: str = "") -> str:
     """Name a claim, so that claims sort by time; without an owner, the earliest of its moment."""
     return f"{CLAIM}{nanoseconds:020d}-{owner or '0' * 16}"
+
+
+def recent_claims(clock: Callable[[], int] = time.time_ns) -> str:
+    """Return the earliest claim that may belong to a publication which is still under way."""
+    return claim_at(clock() - _HORIZON)
 
 
 def push_files(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from compiler.errors import ImageError
-from compiler.oci import INDEX, INDEXES, Descriptor, Platform, Reference
+from compiler.oci import INDEX, INDEXES, Descriptor, Platform, Reference, platforms_of
 from compiler.publish.state import tagged
 from compiler.registry import Registry
 from compiler.repository.oci import (
@@ -16,7 +16,6 @@ from compiler.repository.oci import (
     image_of,
     index_of,
     layer_of_file,
-    platforms_of,
     tag_of,
 )
 

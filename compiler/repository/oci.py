@@ -27,9 +27,6 @@ from compiler.oci import (
     canonical_json,
     descriptor_json,
     digest_of,
-    json_object,
-    parse_descriptor,
-    parse_object,
 )
 
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -111,8 +108,7 @@ def layer_of_file(names: Sequence[str], data: bytes, *, folder: Path, epoch: int
     """Make a layer that holds one file under one or several names, in `folder`."""
     name, *others = names
     entries = [Entry(path=name, kind=Kind.FILE, mode=_FILE_MODE, size=len(data), mtime=epoch)]
-    for other in others:
-        entries.append(Entry(path=other, kind=Kind.HARDLINK, target=name, mtime=epoch))
+    entries += [Entry(path=other, kind=Kind.HARDLINK, target=name, mtime=epoch) for other in others]
     return _layer(folder, lambda sink: write_tar(entries, lambda _entry: data, sink))
 
 
@@ -157,21 +153,6 @@ def image_of(
     if annotations:
         manifest["annotations"] = dict(annotations)
     return ImageParts(layer=layer, config=config_data, manifest=canonical_json(manifest))
-
-
-def platforms_of(index: bytes, what: str) -> dict[Platform, Descriptor]:
-    """Read which image an index has for which platform; raises `ImageError` naming `what`."""
-    entries = parse_object(index, what).get("manifests")
-    found = {}
-    for entry in entries if isinstance(entries, list) else []:
-        wanted = json_object(json_object(entry).get("platform"))
-        platform = Platform(
-            str(wanted.get("os") or ""),
-            str(wanted.get("architecture") or ""),
-            str(wanted.get("variant") or ""),
-        )
-        found[platform] = parse_descriptor(entry)
-    return found
 
 
 def index_of(images: Iterable[tuple[Platform, Descriptor]]) -> bytes:

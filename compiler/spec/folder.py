@@ -34,10 +34,6 @@ class Folder:
         """Give the path of one of its files."""
         return name if self.path == "." else f"{self.path}/{name}"
 
-    def optional(self, name: str) -> Path | None:
-        """Give the path of a file that need not be there."""
-        return Path(self.file(name)) if name in self.files else None
-
 
 @dataclass(frozen=True, slots=True)
 class _Built:
@@ -113,9 +109,9 @@ class FolderReader:
             definition=definition,
             build=built.spec if built else None,
             folder=path,
-            definition_file=Path(writing.path),
-            build_file=folder.optional(BUILD),
-            finalize_file=folder.optional(FINALIZE),
+            definition_file=path / (COLLECTION if writing.part else DEFINITION),
+            build_file=path / BUILD if BUILD in folder.files else None,
+            finalize_file=path / FINALIZE if FINALIZE in folder.files else None,
             collection=bool(writing.part),
             values={key: values[key] for key in values if key not in _KNOWN},
             places=Places(writing, build_writing),

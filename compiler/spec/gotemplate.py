@@ -30,26 +30,40 @@ MAX_INCLUDES = 1000
 """How deep templates may call each other; Helm's limit."""
 
 
-class TemplateFailure(Exception):  # noqa: N818  (becomes a TemplateError once its place is known)
-    """What went wrong, and where in the text that was rendered; line 0 is unknown."""
+_FRONT = "\0front"
+"""The name of a text of definitions; no template can call it."""
 
-    def __init__(self, message: str, line: int, column: int) -> None:
+_KEPT = 64
+"""How many compiled texts are kept: a collection renders one for each of its packages."""
+
+
+class TemplateFailure(Exception):  # noqa: N818  (becomes a TemplateError once its place is known)
+    """What went wrong, and where in the text that was rendered; line 0 is unknown.
+
+    With `in_front`, the line is one of the text of definitions.
+    """
+
+    def __init__(self, message: str, line: int, column: int, *, in_front: bool = False) -> None:
         super().__init__(message)
         self.message = message
         self.line = line
         self.column = column
+        self.in_front = in_front
 
 
-def render(text: str, values: Mapping[str, object]) -> str:
-    """Render `text` with `values` as the root object; raises `TemplateFailure`."""
+def render(text: str, values: Mapping[str, object], *, front: str = "") -> str:
+    """Render `text` with `values` as the root object; raises `TemplateFailure`.
+
+    It may call what `front` defines; nothing that `front` itself writes is in the result.
+    """
     with _failures():
-        return _compiled(text).render(values)
+        return _compiled(text, front).render(values)
 
 
 def check(text: str) -> None:
     """Raise `TemplateFailure` where `text` is no template."""
     with _failures():
-        _compiled(text)
+        _compiled(text, "")
 
 
 @contextmanager
@@ -72,7 +86,8 @@ def _failure(error: Exception) -> TemplateFailure:
     if "maximum recursion depth" in message or "template-depth budget" in message:
         message = "templates call each other without end"
     line, column = getattr(error, "line", None), getattr(error, "column", None)
-    return TemplateFailure(message, line or 0, column or 0)
+    in_front = getattr(error, "source_name", None) == _FRONT
+    return TemplateFailure(message, line or 0, column or 0, in_front=in_front)
 
 
 def _env(name: str) -> str:
@@ -132,7 +147,13 @@ _ENVIRONMENT = Environment(
 )
 
 
-@lru_cache(maxsize=8)
-def _compiled(text: str) -> Template:
-    """Compile once what a collection renders for each of its packages."""
-    return _ENVIRONMENT.from_string(text)
+@lru_cache(maxsize=_KEPT)
+def _compiled(text: str, front: str) -> Template:
+    """Compile a text that may call what `front` defines."""
+    return _defined(front).with_source(text) if front else _ENVIRONMENT.from_string(text)
+
+
+@lru_cache(maxsize=_KEPT)
+def _defined(front: str) -> Template:
+    """Compile a text of definitions, once for all that call them: that takes the most time."""
+    return _ENVIRONMENT.from_string(front, name=_FRONT)

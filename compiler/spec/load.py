@@ -29,8 +29,9 @@ def _read_bytes(path: str) -> bytes:
         # O_NONBLOCK: a named pipe in a tree must not stop the run
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            _check(path, os.fstat(handle))
-            return _read_all(handle)
+            status = os.fstat(handle)
+            _check(path, status)
+            return _read_all(handle, status.st_size)
         finally:
             os.close(handle)
     except (OSError, ValueError) as error:
@@ -38,9 +39,10 @@ def _read_bytes(path: str) -> bytes:
         raise SpecError(f"cannot be read: {reason}", location=Location(path)) from None
 
 
-def _read_all(handle: int) -> bytes:
+def _read_all(handle: int, size: int) -> bytes:
+    """Read a file of `size` bytes; one that says 0 may be larger, as those of /proc are."""
     parts = []
-    left = MAX_BYTES
+    left = size or MAX_BYTES
     while left > 0 and (part := os.read(handle, min(left, 1 << 20))):
         parts.append(part)
         left -= len(part)

@@ -15,18 +15,14 @@ from importlib import import_module
 from typing import Protocol, cast
 
 from compiler.errors import Location, SpecError, TemplateError
+from compiler.spec.definitions import ACTION, definitions, is_quiet, seam
 
 NO_VALUE = "<no value>"
 """What Go prints for a value that is not there."""
 
 _SIMPLE = re.compile(r"(?<!\{)\{\{[ \t]*\.Values((?:\.[A-Za-z_][A-Za-z0-9_]*)+)[ \t]*\}\}")
-_ACTION = re.compile(
-    r"""\{\{-?\s*+(?:/\*.*?\*/|(?:"(?:\\.|[^"\\\n])*+"|`[^`]*+`|'(?:\\.|[^'\\\n])*+'"""
-    r"""|[^"`'{}]|\}(?!\})|\{(?!\{))*+)\s*-?\}\}""",
-    re.DOTALL,
-)
-_WORD = re.compile(r'\{\{-?\s*(\w+)(?:\s+"([^"]*)")?')
 _USES_TEMPLATES = re.compile(r"\b(?:include|template|block|tpl|define)\b")
+_DEFINES = re.compile(r"\b(?:block|define)\b")
 _UNKNOWN = re.compile(r"template '(.+)' is not defined")
 _MARK = re.compile("\ue000([\ue010-\ue019]+)\ue001")
 _DIGITS = {ord(str(digit)): 0xE010 + digit for digit in range(10)}
@@ -38,8 +34,8 @@ class _Engine(Protocol):
 
     TemplateFailure: type["_Failure"]
 
-    def render(self, text: str, values: Mapping[str, object]) -> str:
-        """Render `text` with `values` as the root object."""
+    def render(self, text: str, values: Mapping[str, object], *, front: str = "") -> str:
+        """Render `text` with `values` as the root object, which may call what `front` defines."""
 
     def check(self, text: str) -> None:
         """Fail where `text` is no template."""
@@ -49,6 +45,7 @@ class _Failure(Exception):  # noqa: N818  (only says what gotemplate.TemplateFai
     message: str
     line: int
     column: int
+    in_front: bool
 
 
 @cache
@@ -93,7 +90,10 @@ class Templates:
             _check(file)
         self._files = tuple(_without_repeated(files))
         self._front = "".join(_with_newline(file.text) for file in self._files)
-        self._quiet = _is_quiet(self._front)
+        self._quiet = is_quiet(self._front)
+        end, self._seam = seam(self._front)
+        self._defined = self._front[:end]
+        self._lead: str | None = None
         self._last: tuple[Rendered, list[Location]] | None = None
 
     def render(self, source: Source, values: Mapping[str, object]) -> Rendered:
@@ -103,6 +103,8 @@ class Templates:
             if simple is not None:
                 written = simple.count("\n") == source.text.count("\n")
                 return Rendered(simple, source, None if written else self, values)
+            if not _DEFINES.search(source.text):
+                return Rendered(self._call(source, values), source, self, values)
         return Rendered(self._run(source, values), source, self, values)
 
     def origin(self, rendered: Rendered, line: int, column: int) -> Location:
@@ -127,6 +129,34 @@ class Templates:
             return (source,)
         return (*self._files, source)
 
+    def _call(self, source: Source, values: Mapping[str, object]) -> str:
+        """Render a text that defines nothing, as `_run` does; the files are compiled only once."""
+        engine = _engine()
+        uses = bool(_USES_TEMPLATES.search(source.text))
+        joint, defined = (self._seam, self._defined) if uses else ("", "")
+        try:
+            text = engine.render(joint + source.text, {"Values": values}, front=defined)
+            return self._before(engine) + text if uses else text
+        except engine.TemplateFailure as failure:
+            location = self._failed_call(failure, source, joint.count("\n"))
+            raise TemplateError(failure.message, location=location) from None
+
+    def _before(self, engine: _Engine) -> str:
+        """Give what the files write before any other text: white space."""
+        if self._lead is None:
+            self._lead = engine.render(self._defined, {})
+        return self._lead
+
+    def _failed_call(self, failure: "_Failure", source: Source, skipped: int) -> Location:
+        """Tell where a text that `_call` rendered, or what it calls, was written."""
+        for parts, text in (((source,), source.text), (self._files, self._front)):
+            place = _named_at(failure.message, text)
+            if place:
+                return _written(parts, *place)
+        if failure.in_front:
+            return _written(self._files, failure.line, failure.column)
+        return _written((source,), max(0, failure.line - skipped), failure.column)
+
     def _run(self, source: Source, values: Mapping[str, object], *, marked: bool = False) -> str:
         parts = self._parts(source)
         texts = [_with_newline(part.text) for part in parts[:-1]] + [source.text]
@@ -135,8 +165,8 @@ class Templates:
         try:
             return engine.render(text, {"Values": values})
         except engine.TemplateFailure as failure:
-            line, column = _failed_at(failure, text)
-            location = _written(parts, line, column)
+            place = _named_at(failure.message, text) or (failure.line, failure.column)
+            location = _written(parts, *place)
             raise TemplateError(failure.message, location=location) from None
 
     def _origins(self, rendered: Rendered) -> list[Location]:
@@ -167,12 +197,12 @@ def _check(file: Source) -> None:
         raise TemplateError(failure.message, location=location) from None
 
 
-def _failed_at(failure: "_Failure", text: str) -> tuple[int, int]:
-    """Tell where a template failed; the engine does not know where an unknown name was called."""
-    unknown = _UNKNOWN.fullmatch(failure.message)
+def _named_at(message: str, text: str) -> tuple[int, int] | None:
+    """Find the unknown name of a message; the engine does not know where that was called."""
+    unknown = _UNKNOWN.fullmatch(message)
     index = text.rfind(f'"{unknown[1]}"') if unknown else -1
     if index < 0:
-        return failure.line, failure.column
+        return None
     return text.count("\n", 0, index) + 1, index - text.rfind("\n", 0, index)
 
 
@@ -211,38 +241,13 @@ def _with_newline(text: str) -> str:
     return text if text.endswith("\n") else text + "\n"
 
 
-def _is_quiet(text: str) -> bool:
-    """Whether a text only defines templates and writes nothing itself."""
-    depth = 0
-    end = 0
-    for action in _ACTION.finditer(text):
-        if depth == 0 and text[end : action.start()].strip():
-            return False
-        end = action.end()
-        word = _action_word(action[0])
-        if word == "end":
-            depth -= 1
-        elif word in ("define", "if", "range", "with", "block"):
-            if depth == 0 and word != "define":
-                return False
-            depth += 1
-        elif depth == 0 and not action[0].lstrip("{- \t\n").startswith("/*"):
-            return False
-    return not text[end:].strip()
-
-
-def _action_word(action: str) -> str:
-    found = _WORD.match(action)
-    return found[1] if found else ""
-
-
 def _without_repeated(files: Sequence[Source]) -> list[Source]:
     """Drop a definition that an earlier file has with the same text, keeping the lines."""
     known: dict[str, tuple[str, Location]] = {}
     result = []
     for file in files:
         pieces, end = [], 0
-        for start, stop, name in _definitions(file.text):
+        for start, stop, name in definitions(file.text):
             body = file.text[start:stop]
             place = Location(file.path, file.text.count("\n", 0, start) + 1)
             first, where = known.setdefault(name, (body, place))
@@ -258,25 +263,6 @@ def _without_repeated(files: Sequence[Source]) -> list[Source]:
     return result
 
 
-def _definitions(text: str) -> list[tuple[int, int, str]]:
-    """Find the outermost `define` blocks: start, end, name."""
-    found: list[tuple[int, int, str]] = []
-    depth, start, name = 0, 0, ""
-    for action in _ACTION.finditer(text):
-        word = _action_word(action[0])
-        if word in ("define", "if", "range", "with", "block"):
-            if depth == 0:
-                start, name = action.start(), ""
-                if word == "define":
-                    name = cast("re.Match[str]", _WORD.match(action[0]))[2] or ""
-            depth += 1
-        elif word == "end":
-            depth -= 1
-            if depth == 0 and name:
-                found.append((start, action.end(), name))
-    return found
-
-
 def _marked(text: str) -> str:
     """Put a mark with its line's number before the first printed character of each line."""
     if "\ue000" in text:
@@ -285,7 +271,7 @@ def _marked(text: str) -> str:
     end = 0
     number = 1
     fresh = True
-    for action in [*_ACTION.finditer(text), None]:
+    for action in [*ACTION.finditer(text), None]:
         plain = text[end : action.start()] if action else text[end:]
         marked, fresh = _mark_plain(plain, number, fresh=fresh)
         pieces.append(marked)

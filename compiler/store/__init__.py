@@ -111,3 +111,33 @@ class Store(Protocol):
 
     def collect(self, *, dry_run: bool) -> Sequence[Removed]:
         """Remove what neither an image nor a kept node needs, and say what and why."""
+
+
+class Cache(Protocol):
+    """Where layers and archives are shared with other machines, by key.
+
+    What fetches and pushes raises `RegistryError`.
+    """
+
+    def nodes(self, keys: Iterable[LayerKey]) -> Set[LayerKey]:
+        """Tell which layers can be fetched."""
+
+    def artifacts(self, keys: Iterable[ArtifactKey]) -> Set[ArtifactKey]:
+        """Tell which archives can be fetched."""
+
+    def fetch_node(self, key: LayerKey) -> NodeRecord:
+        """Bring the layers of a node into the store."""
+
+    def fetch_artifact(self, key: ArtifactKey, destination: Path) -> None:
+        """Bring an archive and its metadata into the destination."""
+
+    def push_node(self, record: NodeRecord) -> None:
+        """Give the layers of a node to others."""
+
+    def push_artifact(
+        self, key: ArtifactKey, names: Mapping[str, ArtifactKey], folder: Path
+    ) -> None:
+        """Give an archive and its metadata, files of `folder` by name and key, to others."""
+
+    def refuse(self, key: str) -> None:
+        """Never fetch what this key names again: it was of no use."""

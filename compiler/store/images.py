@@ -12,6 +12,7 @@ from compiler.oci import (
     CONFIG,
     INDEX,
     MANIFEST,
+    SOURCE,
     Descriptor,
     Digest,
     Image,
@@ -209,6 +210,7 @@ class Images:
             user=config.user,
             shell=config.shell,
             platform=config.platform,
+            source=dict(config.labels).get(SOURCE, ""),
         )
 
     def _change(self, name: str, manifest: Descriptor | None, beside: Path) -> bool:

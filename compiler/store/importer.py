@@ -18,14 +18,18 @@ from compiler.archive.tar import CHUNK
 from compiler.archive.unpack import copy_folder, unpack_layer, unpack_tar
 from compiler.errors import ArchiveError, ImageError
 from compiler.oci import (
+    INDEXES,
+    SOURCE,
     Descriptor,
     Digest,
     Image,
     Platform,
     hex_of,
+    image_for,
     parse_descriptor,
     parse_object,
     parse_reference,
+    platforms_of,
 )
 from compiler.store.files import outside
 from compiler.store.images import (
@@ -39,10 +43,6 @@ from compiler.store.local import LocalStore
 _AS_THEY_ARE = Clamp(epoch=0, after=2**62)
 _NAME = "org.opencontainers.image.ref.name"
 _LARGEST_JSON = 16 << 20
-_INDEXES = (
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-)
 _NESTED = 4
 
 
@@ -73,7 +73,8 @@ def import_image(
         config, layers = read(store, name, rest, platform or host_platform())
     except ArchiveError as error:
         raise ImageError(error.message, hint=error.hint) from error
-    added = tuple(sorted({**dict(config.labels), **(labels or {})}.items()))
+    own = {name: text for name, text in config.labels if name != SOURCE}
+    added = tuple(sorted({**own, **(labels or {})}.items()))
     return store.put_image(name, layers, replace(config, labels=added))
 
 
@@ -85,7 +86,7 @@ def _from_tar(
 ) -> tuple[ImageConfig, list[Digest]]:
     """Take a root file system from a tar of any compression."""
     file = _existing(rest)
-    layer = _layer(store, lambda target: unpack_tar(file, target, devices=_devices()))
+    layer = _layer(store, lambda target: unpack_tar(file, target, devices=Devices.allowed()))
     return ImageConfig(platform=platform), [layer]
 
 
@@ -99,7 +100,7 @@ def _from_folder(
     if store.root.resolve().is_relative_to(folder.resolve()):
         raise ImageError(f"{rest}: the store itself lies in this folder")
     with _reading(rest):
-        layer = _layer(store, lambda target: copy_folder(folder, target, devices=_devices()))
+        layer = _layer(store, lambda target: copy_folder(folder, target, devices=Devices.allowed()))
     return ImageConfig(platform=platform), [layer]
 
 
@@ -160,11 +161,6 @@ def _reading(source: str) -> Iterator[None]:
         raise ImageError(f"{source}: {(error.strerror or str(error)).lower()}") from error
 
 
-def _devices() -> Devices:
-    """Device nodes need root; without it, a root file system comes without them."""
-    return Devices.MAKE if os.geteuid() == 0 else Devices.SKIP
-
-
 def _existing(text: str) -> Path:
     """Return a path that is there; raises `ImageError`."""
     path = Path(text)
@@ -191,7 +187,7 @@ def _layer(store: LocalStore, fill: Callable[[Path], None]) -> Digest:
 
 def _unpacked(store: LocalStore, archive: Path) -> Digest:
     """Make a layer of a layer's archive."""
-    return _layer(store, lambda folder: unpack_layer(archive, folder, devices=_devices()))
+    return _layer(store, lambda folder: unpack_layer(archive, folder, devices=Devices.allowed()))
 
 
 def _from_blob(store: LocalStore, blobs: Path, layer: Descriptor) -> Digest:
@@ -254,24 +250,13 @@ def _manifest(blobs: Path, descriptor: Descriptor, platform: Platform) -> dict[s
     for _ in range(_NESTED):
         data = read_blob(blobs, descriptor, "the image's manifest")
         value = parse_object(data, "the image's manifest")
-        if descriptor.media_type not in _INDEXES and "manifests" not in value:
+        if descriptor.media_type not in INDEXES and "manifests" not in value:
             return value
-        descriptor = _for_platform(_list(value, "manifests"), platform)
+        chosen = image_for(platforms_of(data, "the image's index"), platform)
+        if chosen is None:
+            raise ImageError(f"it has no image for {platform}")
+        descriptor = chosen
     raise ImageError("its indexes are nested too deeply")
-
-
-def _for_platform(entries: Sequence[object], platform: Platform) -> Descriptor:
-    """Find the manifest for a platform; a variant decides only if the platform names one."""
-    for entry in entries:
-        wanted = entry.get("platform") if isinstance(entry, dict) else None
-        if (
-            isinstance(wanted, dict)
-            and wanted.get("os") == platform.os
-            and wanted.get("architecture") == platform.architecture
-            and platform.variant in {"", wanted.get("variant", "")}
-        ):
-            return parse_descriptor(entry)
-    raise ImageError(f"it has no image for {platform}")
 
 
 def _saved(folder: Path, name: str) -> Mapping[str, object]:

@@ -29,7 +29,7 @@ from typing import Self
 from compiler.archive import Clamp, Entry
 from compiler.errors import ImageError, StoreError
 from compiler.keys import ArtifactKey, LayerKey
-from compiler.oci import Descriptor, Digest, Image, parse_reference
+from compiler.oci import Descriptor, Digest, Image, hex_of, parse_reference
 from compiler.store import ArtifactRecord, NodeRecord, Removed
 from compiler.store.collect import collect, find_faults
 from compiler.store.files import (
@@ -148,6 +148,15 @@ class LocalStore:
         with outside(self.root):
             there = self._layers.blob(layer)
             return there if there is not None else self._compress(layer).result()
+
+    def blob_path(self, blob: Digest) -> Path:
+        """Where a compressed layer lies."""
+        return self.root / "blobs" / "sha256" / hex_of(blob)
+
+    def has_layer(self, layer: Digest) -> bool:
+        """Tell whether a layer is there and whole."""
+        with outside(self.root):
+            return self._layers.has(layer)
 
     def present(self, keys: Iterable[LayerKey]) -> Set[LayerKey]:
         """Tell which of `keys` have a record whose layers are all there."""

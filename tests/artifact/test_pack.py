@@ -3,7 +3,6 @@
 import hashlib
 import os
 import tarfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,7 +84,7 @@ def test_the_same_files_give_the_same_bytes_everywhere_and_always(
     folders: tuple[Path, Path, Path], tmp_path: Path
 ) -> None:
     members = select(SPEC.build, roots_of(folders)).members
-    of_root = [Member(replace(m.entry, uid=0, gid=0), m.source) for m in members]
+    of_root = [Member(m.entry._replace(uid=0, gid=0), m.source) for m in members]
 
     artifact = pack(
         Selection(tuple(of_root)), folders[2], destination=tmp_path / "out", package=SPEC.id

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compiler.archive import Entry, Kind
+from compiler.artifact.filters import compile_filters
 from compiler.artifact.selection import Selection, Strategy, cut, select, strategy_of
 from compiler.errors import ArchiveError, SpecError
 from compiler.spec.package import BuildSpec
@@ -47,9 +48,9 @@ class MemoryRoots:
 
     def below(self, folder: str) -> Iterable[Entry]:
         base = f"{folder}/" if folder else ""
-        for path, entry in self.root.items():
+        for path, entry in sorted(self.root.items()):
             if path.startswith(base):
-                yield replace(entry, path=path.removeprefix(base))
+                yield entry._replace(path=path.removeprefix(base))
 
 
 def file(path: str, mode: int = 0o644, *, size: int = 0) -> Entry:
@@ -156,7 +157,7 @@ def test_below_a_new_folder_the_builder_is_not_asked() -> None:
 
 
 def test_a_hard_link_to_a_file_that_is_left_out_becomes_the_file() -> None:
-    passwd = replace(BASE[2], size=7, xattrs={"user.a": b"1"})
+    passwd = BASE[2]._replace(size=7, xattrs={"user.a": b"1"})
     builder = [entry for entry in BASE if entry.path != "etc/passwd"] + [passwd]
     layer = [folder("etc"), passwd, link("etc/hard", "etc/passwd"), link("etc/more", "etc/passwd")]
 
@@ -309,6 +310,41 @@ def test_every_selection_can_be_unpacked_from_top_to_bottom(
             assert names.index(member.entry.target) < place
 
 
+@given(drawn=ENTRIES, includes=EXPRESSIONS, excludes=EXPRESSIONS)
+def test_a_filtered_root_holds_what_passes_and_the_folders_above_it(
+    drawn: list[tuple[list[str], bool]], includes: list[str], excludes: list[str]
+) -> None:
+    roots = MemoryRoots((), _layer(sorted(drawn, key=lambda each: "/".join(each[0]))))
+    build = steps(includes=tuple(includes), excludes=tuple(excludes), unpack=True)
+    filters = compile_filters(includes, excludes)
+
+    found = list(select(build, roots).members)
+
+    passing = {path for path in roots.root if filters.keeps(path)}
+    above = {path[:cut] for path in passing for cut in range(len(path)) if path[cut] == "/"}
+    assert [member.entry.path for member in found] == sorted(passing | above)
+    files = {m.entry.path for m in found if m.entry.kind is Kind.FILE}
+    assert all(m.entry.target in files for m in found if m.entry.kind is Kind.HARDLINK)
+
+
+def test_a_filtered_root_is_packed_while_it_is_still_read() -> None:
+    roots = MemoryRoots((), [folder("a"), file("a/b"), folder("c"), file("c/d")])
+    read: list[str] = []
+
+    class Told(MemoryRoots):
+        def below(self, folder: str) -> Iterable[Entry]:
+            for entry in roots.below(folder):
+                read.append(entry.path)
+                yield entry
+
+    selection = select(steps(unpack=True, excludes=("x",)), Told())
+
+    assert next(iter(selection.members)).entry.path == "a"
+    assert read == ["a"]
+    assert selection.files == ("a/b", "c/d")
+    assert read == ["a", "a/b", "c", "c/d"]
+
+
 KINDS = {"dir": Kind.FOLDER, "file": Kind.FILE, "symlink": Kind.SYMLINK}
 
 
@@ -341,7 +377,7 @@ def test_a_delta_is_what_luet_packs_but_for_parents_that_keep_their_mode() -> No
     builder = [folder("etc"), file("etc/issue"), file("etc/debian_version"), folder("tmp", 0o1777),
                folder("root", 0o700), folder("pre"), file("pre/old")]  # fmt: skip
     kept = {"tmp": 0o1777, "root": 0o700}
-    ours = [replace(e, mode=kept.get(e.path, e.mode)) for e in members]
+    ours = [e._replace(mode=kept.get(e.path, e.mode)) for e in members]
     layer = [*ours, folder("etc"), file("etc/issue"), gone("etc/debian_version"), file("pre/old")]
 
     selection = select(steps(), MemoryRoots(builder, layer))

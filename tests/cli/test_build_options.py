@@ -114,13 +114,22 @@ def test_pretend_lists_what_targets_require(cos: Cos) -> None:
 
 
 @pytest.mark.parametrize(
-    "option",
-    ["--push", "--wait", "--generate-final-images", "--push-final-images", "--from-repositories"],
-)
-def test_what_needs_a_registry_is_refused_by_name(cos: Cos, option: str) -> None:
-    assert cos("build", "--all", option) == 2
-    assert option in cos.err
-    assert "registry" in cos.err
+    ("options", "message"),
+    [
+        (("--push",), "--push needs a place (name it with --image-repository)"),
+        (("--pull",), "--pull needs a place (name it with --image-repository)"),
+        (("--wait",), "--wait waits for what --pull fetches (add --pull)"),
+        (("--push-final-images",), "final images need a repository (name it with "
+                                   "--push-final-images-repository)"),
+        (("--generate-final-images",), "final images need a repository (name it with "
+                                       "--push-final-images-repository)"),
+    ],
+)  # fmt: skip
+def test_what_needs_a_repository_says_how_to_name_one(
+    cos: Cos, options: tuple[str, ...], message: str
+) -> None:
+    assert cos("build", "--all", *options) == 2
+    assert cos.err == f"error: {message}\n"
 
 
 def test_lists_may_be_repeated_or_comma_separated(cos: Cos, tmp_path: Path) -> None:

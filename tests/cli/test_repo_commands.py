@@ -85,8 +85,8 @@ def test_source_date_epoch_is_the_time_of_a_repository(place: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--type", "docker", "--push-images"),
-         "docker repositories come with registry support, which is not available yet"),
+        (("--type", "docker", "--output", "host/name:tag"),
+         "--output: 'host/name:tag' is to be a repository, without tag or digest"),
         (("--repo", "main"),
          "--repo needs configured repositories, which are not available yet"),
         (("--from-repositories",),

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -310,11 +310,11 @@ def test_the_lists_of_the_layers_show_what_an_overlay_of_them_shows(built: Built
         assert record is not None
         stack = (*record.root, *record.layers)
         layers = [(store.layer_path(each), store.entries(each)) for each in stack]
-        listed = [replace(each, digest="") for each in LayeredRoot(layers, clamp=clamp).below("")]
+        listed = [each._replace(digest="") for each in LayeredRoot(layers, clamp=clamp).below("")]
         with engine.mounted(stack) as root:
             mounted = entries_of(root, clamp)
 
     assert [each for each in listed if each.kind is not Kind.HARDLINK] == [
-        replace(each, digest="") for each in mounted if each.kind is not Kind.HARDLINK
+        each._replace(digest="") for each in mounted if each.kind is not Kind.HARDLINK
     ]
     assert [each.path for each in listed] == [each.path for each in mounted]

@@ -7,7 +7,13 @@ from compiler.artifact.pack import describe, pack, write_metadata
 from compiler.artifact.roots import MountedRoots
 from compiler.artifact.selection import select
 from compiler.oci import Platform, Reference
-from compiler.publish import Published, PublishOptions, Source, Surroundings, publish
+from compiler.publish import (
+    Published,
+    PublishOptions,
+    Source,
+    Surroundings,
+    publish_repository,
+)
 from compiler.registry import Registry
 from compiler.repository.disk import RepositoryOptions
 from compiler.spec.package import BuildSpec, Definition, PackageSpec
@@ -66,4 +72,4 @@ class Shop:
         chosen = self.packages.values() if names is None else [self.packages[n] for n in names]
         source = Source(packages=tuple(chosen), roots=(self.tree,), artifacts=self.artifacts)
         around = Surroundings(registry=registry, folder=self.scratch, pause=lambda _seconds: None)
-        return publish(source, target, options or self.options(), around)
+        return publish_repository(source, target, options or self.options(), around)

@@ -19,7 +19,6 @@ from compiler.registry import Progress
 from compiler.registry.memory import MemoryRegistry
 from tests.publish.shop import ARM64, NOW, TARGET, Shop
 
-
 Json = dict[str, Any]
 """An object of JSON."""
 
@@ -33,7 +32,8 @@ def shop(tmp_path: Path) -> Shop:
 
 
 def manifest(registry: MemoryRegistry, tag: str) -> Json:
-    return json.loads(registry.manifest(tagged(TARGET, tag)).data)
+    found: Json = json.loads(registry.manifest(tagged(TARGET, tag)).data)
+    return found
 
 
 def members(registry: MemoryRegistry, image: Json) -> dict[str, bytes]:

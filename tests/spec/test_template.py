@@ -122,6 +122,55 @@ def test_plain_text_of_a_templates_folder_becomes_part_of_every_build() -> None:
     assert templates.render(Source("b", "image: x"), {}).text == "env: [A=b]\nimage: x"
 
 
+BODIES = st.sampled_from(
+    ["x", "\n- {{ . }}\n", "  {{- . }} ", '{{ include "c" . }}', "{{ nil.x }}"]
+)
+TRIMS = st.tuples(*(st.sampled_from(["", "-"]) for _ in range(4)))
+SPACES = st.sampled_from(["", " ", "\n", "\n\n  "])
+BLOCKS = st.builds(
+    lambda name, body, trims, space: (
+        f'{{{{{trims[0]} define "{name}" {trims[1]}}}}}{body}{{{{{trims[2]} end {trims[3]}}}}}{space}'
+    ),
+    st.sampled_from("abc"), BODIES, TRIMS, SPACES,
+)  # fmt: skip
+COMMENTS = st.sampled_from(["{{/* c */}}", "{{- /* c */ -}}", "{{- /* c */}}\n", " ", "\n"])
+FRONTS = st.lists(st.one_of(BLOCKS, COMMENTS), max_size=4).map("".join)
+CALLS = st.sampled_from(
+    [
+        '{{ include "a" .Values.v }}', '{{- include "b" .Values.v -}}', '{{ template "a" 1 }}',
+        '{{- if .Values.v }}', "{{ else -}}", "{{- end }}", "{{ tpl .Values.t . }}", "\n", " ", "k: ",
+        "{{ .Values.v }}", "{{ fail .Values.v }}", "{{ range .Values.l }}", '{{ include "d" 1 }}',
+    ]
+)  # fmt: skip
+
+
+@given(front=FRONTS, text=st.lists(CALLS, max_size=6).map("".join))
+def test_files_that_are_compiled_once_give_what_the_joined_text_gives(
+    front: str, text: str
+) -> None:
+    values: dict[str, object] = {"v": "w", "t": '{{ include "a" 2 }}', "l": [1, 2]}
+    source = Source("b", text)
+    written = front if front.endswith("\n") else front + "\n"
+    calls = any(word in text for word in ("include", "template", "tpl"))
+    skipped = written.count("\n") if calls else 0
+    try:
+        templates = Templates([Source("t", front)])
+    except TemplateError:
+        return
+    try:
+        expected = gotemplate.render(written + text if calls else text, {"Values": values})
+    except gotemplate.TemplateFailure as failure:
+        in_text = failure.line > skipped
+        place = Location("b" if in_text else "t", failure.line - skipped * in_text, failure.column)
+        expected = f"{place}: {failure.message}"
+    try:
+        found = templates.render(source, values).text
+    except TemplateError as error:
+        found = str(error)
+
+    assert found == expected or "is not defined" in found
+
+
 WORDS = st.sampled_from(["a", "b", "no", "deep.a", "deep.no.x", "n", "flag", "nil", "f", "list"])
 PIECES = st.one_of(
     WORDS.map(lambda word: f"{{{{ .Values.{word} }}}}"),

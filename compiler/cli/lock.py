@@ -1,0 +1,78 @@
+"""`cos lock`: writes down which image each name of a tree stands for."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from compiler.cli import options
+from compiler.cli.call import SharingOptions
+from compiler.cli.report import reporter
+from compiler.cli.settings import Settings
+from compiler.cli.sharing import RegistrySharing
+from compiler.cli.userns import enter_user_namespace
+from compiler.errors import CompilerError, Faults, ImageError
+from compiler.lock import NAME, Lock, locked, read_lock, write_lock
+from compiler.oci import SCRATCH, Image, image_hint, parse_reference
+from compiler.request import image_names
+from compiler.spec.flavour import load_values
+from compiler.store.local import LocalStore
+from compiler.tree import load_tree
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command("lock")
+def lock(
+    context: typer.Context,
+    *,
+    tree: options.Trees = None,
+    values: options.Values = None,
+    dockerfiles: options.Dockerfiles = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="Ask registries anew for what is locked already.")
+    ] = False,
+) -> None:
+    """Write cos.lock: every image that the packages of a tree name, by digest.
+
+    Images that the store does not have are pulled. What is locked already stays as it is; names
+    that no package uses any more go.
+    """
+    settings: Settings = context.obj
+    trees = options.paths(tree, [options.HERE])
+    overrides = load_values(options.values_files(values, settings))
+    loaded = load_tree(trees, values=overrides, dockerfiles=dockerfiles)
+    names = [each for each in image_names(loaded.packages.values()) if each != SCRATCH]
+    path = options.project_folder(trees) / NAME
+    before = read_lock(path)
+    enter_user_namespace()
+    with options.open_store(settings, trees) as store:
+        found = _find(names, Lock() if update else before, store, settings, update=update)
+        store.flush()
+    write_lock(path, locked(found))
+    typer.echo(f"{path}: {len(found)} images")
+
+
+def _find(
+    names: Sequence[str], before: Lock, store: LocalStore, settings: Settings, *, update: bool
+) -> list[tuple[str, Image]]:
+    """Find the image of every name; raises `Faults` for those that are nowhere."""
+    sharing = RegistrySharing(
+        SharingOptions(), settings, store, report=reporter(settings), lock=before
+    )
+    found: list[tuple[str, Image]] = []
+    faults: list[CompilerError] = []
+    for name in names:
+        image = store.image(name)
+        pinned = before.pins.get(str(parse_reference(name)))
+        stale = image is not None and image.source not in {"", pinned or image.source}
+        if image is None or stale or (update and image.source):
+            image = sharing.puller.bring(name)
+        if image is None:
+            why = sharing.refusals()[name]
+            faults.append(ImageError(f"{name}: {why.message}", hint=image_hint(name)))
+        else:
+            found.append((name, image))
+    if faults:
+        raise Faults.of(faults)
+    return found

@@ -1,0 +1,51 @@
+"""`cos create-repo --type docker`: a repository in a registry."""
+
+from dataclasses import dataclass
+
+import typer
+
+from compiler.cli.registries import open_registry, repository_named, scratch_folder
+from compiler.cli.report import reporter
+from compiler.cli.settings import Settings
+from compiler.publish import PublishOptions, Source, Surroundings, publish_repository
+from compiler.repository.disk import RepositoryOptions
+from compiler.store.images import host_platform
+
+__all__ = ["Publishing", "Source", "publish"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publishing:
+    """The options that only repositories in registries have."""
+
+    push: bool = False
+    force: bool = False
+    prune: bool = False
+
+
+def publish(
+    source: Source,
+    output: str,
+    options: RepositoryOptions,
+    publishing: Publishing,
+    settings: Settings,
+) -> None:
+    """Publish a repository, or without `--push-images` say what that would bring up."""
+    target = repository_named(output, "--output")
+    how = PublishOptions(
+        repository=options,
+        platform=host_platform(),
+        force=publishing.force,
+        prune=publishing.prune,
+        dry_run=not publishing.push,
+    )
+    with open_registry(settings) as registry, scratch_folder() as folder:
+        around = Surroundings(registry=registry, folder=folder, report=reporter(settings))
+        made = publish_repository(source, target, how, around)
+    info, count = made.repository.info, len(made.repository.index.artifacts)
+    told = f"{output}: repository {info.name}, revision {info.revision}, packages: {count}"
+    if publishing.push:
+        sent = f"{made.traffic.sent / 1e6:.1f} MB sent"
+        typer.echo(f"{told}, {len(made.pushed)} of them new or changed, {sent}")
+    else:
+        typer.echo(f"{told}; --push-images would bring up {len(made.pushed)} of them")

@@ -1,0 +1,54 @@
+"""What commands that talk to registries share: the client, names, and what publishing needs."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from compiler.cli.settings import Settings
+from compiler.errors import ImageError, UsageError
+from compiler.oci import Reference, parse_reference
+from compiler.registry.client import RegistryClient
+from compiler.registry.settings import RegistrySettings, settings_from
+
+
+def registry_settings(settings: Settings) -> RegistrySettings:
+    """Make the client's settings from the command line and the environment."""
+    mirrors: dict[str, list[str]] = {}
+    for text in settings.mirrors:
+        host, _, mirror = text.partition("=")
+        if not mirror:
+            raise UsageError(f"--registry-mirror is HOST=MIRROR, not {text!r}")
+        mirrors.setdefault(host, []).append(mirror)
+    return settings_from(
+        os.environ,
+        insecure=settings.insecure,
+        mirrors=mirrors,
+        certificate_folder=settings.certificates,
+    )
+
+
+def open_registry(settings: Settings) -> RegistryClient:
+    """Return the client of all registries."""
+    return RegistryClient(registry_settings(settings))
+
+
+def repository_named(text: str, option: str) -> Reference:
+    """Read the name of a repository in a registry, which has neither tag nor digest."""
+    try:
+        reference = parse_reference(text)
+    except ImageError as error:
+        raise UsageError(f"{option}: {error.message}") from error
+    last = text.rpartition("/")[2]
+    if ":" in last or "@" in last:
+        raise UsageError(f"{option}: {text!r} is to be a repository, without tag or digest")
+    return replace(reference, tag="", digest="")
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Lend a folder for what is being made; `TMPDIR` says where."""
+    with TemporaryDirectory(prefix="cos-") as folder:
+        yield Path(folder)

@@ -1,0 +1,205 @@
+"""What a build shares with others through registries: base images, layers, final images."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+from compiler.archive import DEFAULT_EPOCH, Clamp
+from compiler.archive.place import Devices
+from compiler.archive.unpack import unpack_tar
+from compiler.artifact.metadata import SUFFIX, read_metadata
+from compiler.cli.call import SharingOptions
+from compiler.cli.passwords import key_password
+from compiler.cli.registries import open_registry, repository_named, scratch_folder
+from compiler.cli.settings import Settings
+from compiler.errors import CompilerError
+from compiler.events import Noted, Reporter
+from compiler.lock import Lock
+from compiler.oci import Image, Reference
+from compiler.packed import files_of
+from compiler.plan import Action
+from compiler.publish.packages import Packed, push_packages
+from compiler.publish.push import Pusher, Traffic
+from compiler.registry import Registry
+from compiler.repository.oci import tag_of
+from compiler.request import Planned, Request
+from compiler.signing.files import sign_bytes, verify_bytes
+from compiler.signing.keys import read_private_key, read_public_key
+from compiler.spec.package import PackageId
+from compiler.store.images import ImageConfig, host_platform
+from compiler.store.local import LocalStore
+from compiler.store.pull import ImagePuller
+from compiler.store.remote import Check, RemoteCache, Seal, Sealing
+
+
+class RegistrySharing:
+    """Everything that one build does with registries."""
+
+    def __init__(
+        self,
+        options: SharingOptions,
+        settings: Settings,
+        store: LocalStore,
+        *,
+        report: Reporter,
+        lock: Lock,
+    ) -> None:
+        self._options = options
+        self._settings = settings
+        self._store = store
+        self._report = report
+        self._lock = lock
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The client; made when it is first used."""
+        return open_registry(self._settings)
+
+    @cached_property
+    def puller(self) -> ImagePuller:
+        """Looks base images up, and brings them."""
+        puller = ImagePuller(
+            self.registry,
+            self._store,
+            host_platform(),
+            pins=self._lock.pins,
+            report=self._report,
+        )
+        if self.cache is not None:
+            puller.known = self.cache.image
+        return puller
+
+    @cached_property
+    def cache(self) -> RemoteCache | None:
+        """The layers and archives that others share; None if none are pulled or pushed."""
+        options = self._options
+        if not (options.pull or options.push):
+            return None
+        named = [options.image_repository, *options.pull_repositories]
+        places = [repository_named(text, "--image-repository") for text in named if text]
+        return RemoteCache(
+            self.registry,
+            self._store,
+            sources=places if options.pull else (),
+            target=places[0] if options.push else None,
+            sealing=Sealing(seal=self._seal(), check=self._check()),
+        )
+
+    def lookup(self, name: str) -> Image | None:
+        """Find a base image that the store does not have."""
+        return self.puller.lookup(name)
+
+    def look_again(self) -> None:
+        """Ask anew for what was not there."""
+        if self.cache is not None:
+            self.cache.forget()
+
+    def refusals(self) -> Mapping[str, CompilerError]:
+        """Say which images no registry gave, and why."""
+        return self.puller.refusals if "puller" in self.__dict__ else {}
+
+    def bring_images(self, planned: Planned) -> None:
+        """Bring the layers of those base images here that something is built or packed on."""
+        for name in sorted(_image_names(planned)):
+            image = planned.images.get(name)
+            if image is not None and image.source:
+                self.puller.ensure(name, image)
+
+    def push_rest(self, planned: Planned, request: Request) -> None:
+        """Push what the plan reused and the repository does not have yet, and the base images."""
+        if self.cache is None or not self._options.push:
+            return
+        layers = {each.keys.layer: each for each in planned.nodes}
+        present = self._store.present(layers)
+        for key in sorted(self.cache.lacking(present)):
+            record = self._store.node(layers[key].keys.layer)
+            if record is not None:
+                self.cache.push_node(record)
+        archives = {each.keys.artifact: each for each in planned.nodes if not each.id.variant}
+        for own in self.cache.lacking(archives):
+            names = dict(files_of(archives[own].node.spec, archives[own].keys, request.compression))
+            if all((request.destination / name).exists() for name in names):
+                self.cache.push_artifact(own, names, request.destination)
+        for image in planned.images.values():
+            self.cache.push_image(image)
+
+    def final_images(self, planned: Planned, destination: Path) -> None:
+        """Make the final images of the targets: in the store, or pushed, or both."""
+        options = self._options
+        packed = [_packed(destination, target) for target in planned.targets]
+        place = repository_named(
+            options.final_repository or options.image_repository, "--push-final-images-repository"
+        )
+        if options.final_images:
+            for each in packed:
+                self._keep(each, place)
+        if options.push_final_images:
+            self._push_final(packed, place)
+
+    def _push_final(self, packed: Iterable[Packed], place: Reference) -> None:
+        """Push the final images that the repository does not have, or all of them if asked to."""
+        wanted = [each for each in packed if self._options.force_final_images
+                  or self.registry.head(_tagged(place, each)) is None]  # fmt: skip
+        epoch = self._settings.source_date_epoch
+        platform = host_platform()
+        pusher = Pusher(
+            self.registry,
+            place,
+            Traffic(),
+            platform=platform,
+            epoch=DEFAULT_EPOCH if epoch is None else epoch,
+        )
+        with scratch_folder() as folder:
+            push_packages(wanted, pusher, platform, folder=folder, report=self._report)
+
+    def _keep(self, packed: Packed, place: Reference) -> None:
+        """Keep a final image in the store."""
+        name = str(_tagged(place, packed))
+        with self._store.scratch() as scratch:
+            root = scratch / "root"
+            root.mkdir()
+            unpack_tar(packed.archive, root, devices=Devices.allowed())
+            layer = self._store.add_layer(root, Clamp(epoch=0, after=2**62))
+        self._store.put_image(name, [layer], ImageConfig(platform=host_platform()))
+        self._report(Noted(f"{name} is in the store"))
+
+    def _seal(self) -> Seal | None:
+        """Return what signs records; None without a key."""
+        if self._options.sign_key is None:
+            return None
+        key = read_private_key(self._options.sign_key, key_password)
+        return lambda data: sign_bytes(data, key)
+
+    def _check(self) -> Check | None:
+        """Return what checks the signatures of records; None without a key."""
+        if self._options.verify_key is None:
+            return None
+        key = read_public_key(self._options.verify_key)
+
+        def check(data: bytes, signature: str) -> None:
+            verify_bytes(data, signature, [key])
+
+        return check
+
+
+def _image_names(planned: Planned) -> set[str]:
+    """Name the base images that something is built or packed on."""
+    found: set[str] = set()
+    for each in planned.nodes:
+        if each.action is Action.BUILD or each.packs:
+            found.add(planned.graph.base_image(each.id))
+            found.update(edge.source.image for edge in each.node.copies)
+            found.update(planned.further.get(each.id.package, ()))
+    return found - {""}
+
+
+def _packed(destination: Path, package: PackageId) -> Packed:
+    """Find the artifact of a package."""
+    file = destination / (package.fingerprint + SUFFIX)
+    return Packed(read_metadata(file), file)
+
+
+def _tagged(place: Reference, packed: Packed) -> Reference:
+    """Name the final image of a package."""
+    return replace(place, tag=tag_of(packed.metadata.id.fingerprint))

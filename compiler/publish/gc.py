@@ -1,0 +1,208 @@
+"""Garbage collection of docker repositories: decides what nobody can ask for any more, removes it.
+
+Kept are the current index, the last snapshots, and all that they list; signatures, attestations
+and other referrers live as long as what they are about. A package that no index ever listed may be
+one that is being published right now, so it stays; so does whatever is not of our making.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+from uuid import uuid4
+
+from compiler.artifact.metadata import SUFFIX
+from compiler.errors import RegistryError
+from compiler.oci import INDEXES, Digest, Reference, parse_digest, platforms_of
+from compiler.publish.state import CLAIM, State, read_state, tagged
+from compiler.registry import Registry
+from compiler.repository import index as texts
+from compiler.repository.oci import tag_of
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_AT_ONCE = 16
+_ATTACHED = re.compile(r"sha256-([0-9a-f]{64})(?:\.(?:sig|att|sbom))?")
+_CONTENT_NAMED = re.compile(r"[0-9a-f]{12}-.+")
+_SNAPSHOT = f"-{texts.REPOSITORY}"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What becomes of one tag, and why; `digest` is what it names."""
+
+    tag: str
+    digest: Digest
+    removed: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holdings:
+    """What a repository holds: its tags by digest, its current state, and its snapshots by tag.
+
+    `parts` gives for the digest of an index the images in it.
+    """
+
+    tags: Mapping[str, Digest]
+    current: State
+    snapshots: Mapping[str, State]
+    parts: Mapping[Digest, tuple[Digest, ...]] = field(default_factory=dict)
+
+
+def decide(holdings: Holdings, *, keep: int, since: str) -> tuple[Line, ...]:
+    """Say of every tag whether it stays; of the snapshots the last `keep` do.
+
+    Claims from `since` on stay: their publications may be under way.
+    """
+    newest = sorted(holdings.snapshots, key=lambda tag: _age(holdings.snapshots[tag]), reverse=True)
+    kept = [holdings.current, *(holdings.snapshots[tag] for tag in newest[:keep])]
+    gone = [holdings.snapshots[tag] for tag in newest[keep:]]
+    listed = {tag for state in kept for tag in _listed(state)}
+    once = {tag for state in gone for tag in _listed(state)}
+    live = {texts.REPOSITORY, *newest[:keep], *listed}
+    known = _Sorted(live=live, once=once, dropped=newest[keep:], since=since)
+    lines = {tag: _line(tag, digest, known) for tag, digest in holdings.tags.items()}
+    used = {line.digest for line in lines.values() if not line.removed}
+    used |= {part for digest in used for part in holdings.parts.get(digest, ())}
+    return tuple(_with_attached(lines[tag], used) for tag in sorted(lines))
+
+
+def _age(state: State) -> tuple[int, int]:
+    """Order states by time, and those of one second by revision."""
+    info = state.repository.info
+    return int(info.last_update) if info.last_update.isdecimal() else 0, info.revision
+
+
+def _listed(state: State) -> Iterator[str]:
+    """Name the tags that a state needs: its packages, their metadata, and its files."""
+    for artifact in state.repository.index.artifacts:
+        yield tag_of(artifact.id.fingerprint)
+        yield tag_of(artifact.id.fingerprint + SUFFIX)
+    for file in state.repository.info.repo_files.values():
+        yield tag_of(file.filename)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sorted:
+    """Tags by what is known of them: `once` were listed by snapshots that go."""
+
+    live: Set[str]
+    once: Set[str]
+    dropped: Sequence[str]
+    since: str
+
+
+def _line(tag: str, digest: Digest, sorted_out: _Sorted) -> Line:
+    """Decide about one tag, as if it were no signature."""
+    if tag in sorted_out.live:
+        return Line(tag, digest, removed=False, reason="the index or a snapshot kept names it")
+    why = _reason_to_go(tag, sorted_out)
+    if why:
+        return Line(tag, digest, removed=True, reason=why)
+    is_claim = tag.startswith(CLAIM)
+    may = "may be that of a publication under way" if is_claim else "is not known to be unused"
+    return Line(tag, digest, removed=False, reason=may)
+
+
+def _reason_to_go(tag: str, known: _Sorted) -> str:
+    """Say why a tag that nothing kept names can go; "" if it is not certain that it can."""
+    if tag in known.dropped:
+        return "a snapshot older than those that are kept"
+    if tag.startswith(CLAIM):
+        return "the claim of a publication that ended long ago" if tag < known.since else ""
+    if tag in known.once:
+        return "only snapshots that go list it"
+    for snapshot in known.dropped:
+        if tag.startswith(snapshot.removesuffix(texts.REPOSITORY)):
+            return f"belongs to {snapshot}, which goes"
+    return ""
+
+
+def _with_attached(line: Line, used: set[Digest]) -> Line:
+    """Decide about what is about another image: it stays for as long as that one does."""
+    match = _ATTACHED.fullmatch(line.tag)
+    if match is not None:
+        subject = parse_digest(f"sha256:{match[1]}")
+        if subject in used:
+            return replace(line, removed=False, reason=f"about {subject}, which is kept")
+        return replace(line, removed=True, reason=f"about {subject}, which is not kept")
+    if line.removed and line.digest in used:
+        return replace(line, removed=False, reason="names the same as a tag that is kept")
+    return line
+
+
+def remove(registry: Registry, target: Reference, holdings: Holdings, lines: Iterable[Line]) -> int:
+    """Remove what `decide` said from the repository `target`; returns how many manifests went.
+
+    Raises `RegistryError` if something was published meanwhile, and for a registry that forbids
+    removal.
+    """
+    now = registry.head(tagged(target, texts.REPOSITORY))
+    if now is None or now.digest != holdings.current.index.digest:
+        raise RegistryError(f"{target}: was published to meanwhile", hint="run the command again")
+    doomed = _doomed(lines, holdings)
+    for digest in doomed:
+        place = replace(target, tag="", digest=digest)
+        for referrer in registry.referrers(place):
+            registry.delete(replace(place, digest=referrer.digest))
+        registry.delete(place)
+    return len(doomed)
+
+
+def _doomed(lines: Iterable[Line], holdings: Holdings) -> tuple[Digest, ...]:
+    """List the manifests that go: those that no tag which stays names, directly or in an index."""
+    stays = {line.digest for line in lines if not line.removed}
+    stays |= {part for digest in stays for part in holdings.parts.get(digest, ())}
+    goes: dict[Digest, None] = {}
+    for line in lines:
+        if line.removed:
+            for digest in (line.digest, *holdings.parts.get(line.digest, ())):
+                if digest not in stays:
+                    goes[digest] = None
+    return tuple(goes)
+
+
+def survey(registry: Registry, target: Reference, folder: Path) -> Holdings:
+    """Ask a repository for everything that it holds; `folder` is for what is fetched.
+
+    Raises `RegistryError` for a repository without an index.
+    """
+
+    def state(tag: str) -> State | None:
+        place = folder / uuid4().hex
+        place.mkdir()
+        return read_state(registry, tagged(target, tag), place)
+
+    current = state(texts.REPOSITORY)
+    if current is None:
+        raise RegistryError(f"{target}: has no {texts.REPOSITORY}: it is no repository of packages")
+    tags = registry.tags(target)
+    found = _each(tags, lambda tag: registry.head(tagged(target, tag)))
+    indexes = [each.digest for each in found.values() if each and each.media_type in INDEXES]
+    snapshots = [
+        tag for tag in tags if tag.endswith(_SNAPSHOT) and not _CONTENT_NAMED.fullmatch(tag)
+    ]
+    return Holdings(
+        tags={tag: each.digest for tag, each in found.items() if each is not None},
+        current=current,
+        snapshots={tag: held for tag, held in _each(snapshots, state).items() if held is not None},
+        parts=_each(dict.fromkeys(indexes), lambda digest: _parts(registry, target, digest)),
+    )
+
+
+def _parts(registry: Registry, target: Reference, index: Digest) -> tuple[Digest, ...]:
+    """List the images of an index."""
+    place = replace(target, tag="", digest=index)
+    images = platforms_of(registry.manifest(place).data, str(place))
+    return tuple(image.digest for image in images.values())
+
+
+def _each(items: Iterable[Item], ask: Callable[[Item], Result]) -> dict[Item, Result]:
+    """Ask for many things at the same time."""
+    asked = list(items)
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="gc") as pool:
+        return dict(zip(asked, pool.map(ask, asked), strict=True))

@@ -1,0 +1,94 @@
+"""The images of packages: one with a package's files, and one with its metadata."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from compiler.artifact.metadata import ArtifactMetadata
+from compiler.events import Noted, Reporter
+from compiler.oci import Descriptor, Platform
+from compiler.publish.push import Pusher, each_at_once
+from compiler.repository.oci import ImageParts, image_of, layer_of_archive, tag_of
+from compiler.spec.package import PackageId
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """An artifact on the disk: what its metadata says, and the file that says it."""
+
+    metadata: ArtifactMetadata
+    file: Path
+
+    @property
+    def archive(self) -> Path:
+        """The archive beside it."""
+        return self.file.with_name(self.metadata.archive)
+
+
+@dataclass(frozen=True, slots=True)
+class PushedPackage:
+    """What the tags of a package and of its metadata name now."""
+
+    package: PackageId
+    image: Descriptor
+    metadata: Descriptor
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """Images whose contents are up, and which only lack their tags."""
+
+    package: PackageId
+    image: ImageParts
+    metadata: ImageParts
+    metadata_name: str
+
+
+def push_packages(
+    packages: Iterable[Packed],
+    pusher: Pusher,
+    platform: Platform,
+    *,
+    folder: Path,
+    report: Reporter,
+) -> Sequence[PushedPackage]:
+    """Bring up packages, several at a time: the contents of all of them, then their tags.
+
+    `folder` is for what is being made.
+    """
+
+    def contents(packed: Packed) -> _Ready:
+        ready = _contents(packed, pusher, platform, folder)
+        report(Noted(f"published {packed.metadata.id}"))
+        return ready
+
+    ready = each_at_once(contents, packages)
+    return each_at_once(lambda each: _name(each, pusher, platform), ready)
+
+
+def _contents(packed: Packed, pusher: Pusher, platform: Platform, folder: Path) -> _Ready:
+    """Bring up what the images of a package and of its metadata are made of."""
+    package = packed.metadata.id
+    layer = layer_of_archive(packed.archive, folder=folder)
+    image = image_of(layer, platform, labels=_labels(package))
+    pusher.contents(image)
+    layer.path.unlink()
+    name = packed.file.name
+    beside = pusher.file_image((name,), packed.file.read_bytes(), folder=folder)
+    return _Ready(package, image, beside, name)
+
+
+def _name(ready: _Ready, pusher: Pusher, platform: Platform) -> PushedPackage:
+    """Give the images of a package their tags."""
+    tag = tag_of(ready.package.fingerprint)
+    image = pusher.name_for_platform(ready.image, platform, tag)
+    metadata = pusher.name(ready.metadata, tag_of(ready.metadata_name))
+    return PushedPackage(ready.package, image, metadata)
+
+
+def _labels(package: PackageId) -> dict[str, str]:
+    """Say in an image what it holds (OCI Image Specification, Annotations)."""
+    return {
+        "org.opencontainers.image.title": package.title,
+        "org.opencontainers.image.version": package.version,
+    }

@@ -1,0 +1,388 @@
+"""A cache of layers and archives in a registry: what one machine built, the others fetch.
+
+Every node is an image of its own under the tag that is its layer key, every archive under its
+artifact key. The config of such an image is the *record*: which digests belong to the key. With a
+key configured, records are signed and nothing else is trusted; what a record names is compared with
+its digest before it is used, so it does not matter who holds the contents.
+"""
+
+import base64
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from compiler.archive import Clamp
+from compiler.archive.place import Devices
+from compiler.archive.unpack import unpack_layer
+from compiler.errors import ArchiveError, ImageError, NotFoundError, RegistryError, TrustError
+from compiler.keys import ArtifactKey, LayerKey
+from compiler.oci import (
+    LAYER_ZSTD,
+    MANIFEST,
+    Descriptor,
+    Digest,
+    Image,
+    Platform,
+    Reference,
+    canonical_json,
+    descriptor_json,
+    digest_of,
+    hex_of,
+    json_object,
+    parse_descriptor,
+    parse_digest,
+    parse_object,
+    parse_reference,
+)
+from compiler.registry import Registry
+from compiler.store import ArtifactRecord, NodeRecord
+from compiler.store.local import LocalStore
+from compiler.store.records import node_from_json, node_to_json, texts
+
+NODE = "application/vnd.cos-toolkit.node.v1+json"
+"""The media type of the record of a node."""
+
+ARTIFACT = "application/vnd.cos-toolkit.artifact.v1+json"
+"""The media type of the record of an archive and the files that belong to it."""
+
+IMAGE = "application/vnd.cos-toolkit.image.v1+json"
+"""The media type of the record of a base image: what its layers are once they are unpacked."""
+
+ARCHIVE = "application/vnd.cos-toolkit.file.v1"
+"""The media type of such a file."""
+
+SIGNATURE = "io.cos-toolkit.signature"
+"""The annotation that holds the signature of the record."""
+
+_AT_ONCE = 16
+_AS_THEY_ARE = Clamp(epoch=0, after=2**62)
+_LARGEST_RECORD = 8 << 20
+_EMBEDDED = 64 << 10
+_NAME = 255
+
+Key = TypeVar("Key", bound=str)
+
+Seal = Callable[[bytes], str]
+"""Signs a record."""
+
+Check = Callable[[bytes, str], None]
+"""Checks the signature of a record; raises `TrustError`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sealing:
+    """How records are signed, and how their signatures are checked; None: not at all."""
+
+    seal: Seal | None = None
+    check: Check | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A record that was found, and where its contents are."""
+
+    repository: Reference
+    record: Mapping[str, object]
+    blobs: tuple[Descriptor, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _PackedFile:
+    """One file of an artifact: its name in the destination, and what the store keeps of it."""
+
+    name: str
+    record: ArtifactRecord
+
+
+class RemoteCache:
+    """Layers and archives by key, in one or several repositories; any thread may use it."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        store: LocalStore,
+        *,
+        sources: Sequence[Reference],
+        target: Reference | None = None,
+        sealing: Sealing | None = None,
+    ) -> None:
+        self._registry = registry
+        self._store = store
+        self._sources = tuple(sources)
+        self._sealing = sealing or Sealing()
+        self._found: dict[str, _Found | None] = {}
+        self._refused: set[str] = set()
+        self._guard = threading.Lock()
+        self.target = target
+
+    def nodes(self, keys: Iterable[LayerKey]) -> Set[LayerKey]:
+        """Tell which nodes can be fetched; all are asked for at the same time."""
+        return frozenset(LayerKey(key) for key in self._known(keys, NODE))
+
+    def artifacts(self, keys: Iterable[ArtifactKey]) -> Set[ArtifactKey]:
+        """Tell which archives can be fetched."""
+        return frozenset(ArtifactKey(key) for key in self._known(keys, ARTIFACT))
+
+    def lacking(self, keys: Iterable[Key]) -> Sequence[Key]:
+        """Tell which keys the repository that is pushed to does not have."""
+        asked = tuple(keys)
+        places = [replace(self._target(), tag=key, digest="") for key in asked]
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="cache") as pool:
+            heads = list(pool.map(self._registry.head, places))
+        return [key for key, head in zip(asked, heads, strict=True) if head is None]
+
+    def refuse(self, key: str) -> None:
+        """Treat a key as if it were not there: what was found for it is of no use."""
+        with self._guard:
+            self._refused.add(key)
+
+    def forget(self) -> None:
+        """Ask again for what was not there."""
+        with self._guard:
+            self._found = {key: found for key, found in self._found.items() if found is not None}
+
+    def fetch_node(self, key: LayerKey) -> NodeRecord:
+        """Bring the layers of a node into the store, and its record.
+
+        Raises `RegistryError` for layers that are not what the record says.
+        """
+        found = self._of(key)
+        record = _node(found.record, key)
+        digests = [blob.digest for blob in found.blobs]
+        if digests != found.record.get("blobs") or len(digests) != len(record.layers):
+            raise RegistryError(f"{found.repository}: its layers are not those of its record")
+        for layer, blob in zip(record.layers, found.blobs, strict=True):
+            if not self._store.has_layer(layer):
+                self._fetch_layer(found.repository, layer, blob)
+        self._store.put_node(record)
+        return record
+
+    def fetch_artifact(self, key: ArtifactKey, destination: Path) -> None:
+        """Bring an archive and what belongs to it into the destination; metadata comes last."""
+        found = self._of(key)
+        files = _files(found.record, key)
+        if len(files) != len(found.blobs):
+            raise RegistryError(f"{found.repository}: its files are not those of its record")
+        destination.mkdir(parents=True, exist_ok=True)
+        pairs = sorted(zip(files, found.blobs, strict=True), key=_archives_first)
+        for file, blob in pairs:
+            if hex_of(blob.digest) != file.record.sha256 or blob.size != file.record.size:
+                raise RegistryError(f"{found.repository}: {file.name} is not what its record says")
+            self._registry.fetch_blob(found.repository, blob, destination / file.name)
+        for file, _ in pairs:
+            self._store.put_artifact(file.record)
+
+    def image(self, source: Digest, name: str) -> Image | None:
+        """Return a base image by its manifest's digest, so that its layers need not be here yet."""
+        key = _image_key(source)
+        if not self._known((key,), IMAGE):
+            return None
+        try:
+            return _image(self._of(key).record, source, name)
+        except (TypeError, ValueError, ImageError):
+            return None
+
+    def push_image(self, image: Image) -> None:
+        """Tell others what a base image from a registry is made of, unless somebody has already."""
+        key = _image_key(Digest(image.source))
+        if image.source and self.lacking((key,)):
+            value = {
+                "source": image.source,
+                "layers": list(image.layers),
+                "env": [list(pair) for pair in image.env],
+                "user": image.user,
+                "shell": list(image.shell),
+                "platform": [
+                    image.platform.os,
+                    image.platform.architecture,
+                    image.platform.variant,
+                ],
+            }
+            self._put(key, IMAGE, value, ())
+
+    def push_node(self, record: NodeRecord) -> None:
+        """Bring a node's layers up, then its record under its key."""
+        target = self._target()
+        blobs = []
+        for layer in record.layers:
+            blob = self._store.blob(layer)
+            self._registry.put_blob(target, self._store.blob_path(blob.digest), blob)
+            blobs.append(blob)
+        value = {**node_to_json(replace(record, log="")), "blobs": [each.digest for each in blobs]}
+        self._put(record.key, NODE, value, [replace(each, media_type=LAYER_ZSTD) for each in blobs])
+
+    def push_artifact(
+        self, key: ArtifactKey, names: Mapping[str, ArtifactKey], folder: Path
+    ) -> None:
+        """Bring the files of an artifact up, those of `folder` with these names and keys."""
+        blobs, rows = [], []
+        for name, own in names.items():
+            record = self._store.artifact(own)
+            if record is None:
+                raise RegistryError(f"{name}: the store does not know it")
+            blob = Descriptor(ARCHIVE, Digest(f"sha256:{record.sha256}"), record.size)
+            self._registry.put_blob(self._target(), folder / name, blob)
+            blobs.append(blob)
+            rows.append({"name": name, "key": own, "sha256": record.sha256, "size": record.size})
+        self._put(key, ARTIFACT, {"key": key, "files": rows}, blobs)
+
+    def _target(self) -> Reference:
+        """Return the repository that is pushed to."""
+        if self.target is None:
+            raise RegistryError("there is no repository to push layers to")
+        return self.target
+
+    def _put(self, key: str, media_type: str, value: object, blobs: Sequence[Descriptor]) -> None:
+        """Write a record, once what it names is there."""
+        data = canonical_json(value)
+        config = Descriptor(media_type, digest_of(data), len(data))
+        self._registry.put_blob(self._target(), data, config)
+        described = descriptor_json(config)
+        if len(data) <= _EMBEDDED:
+            described["data"] = base64.b64encode(data).decode()
+        manifest: dict[str, object] = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "artifactType": media_type,
+            "config": described,
+            "layers": [descriptor_json(blob) for blob in blobs],
+        }
+        if self._sealing.seal is not None:
+            manifest["annotations"] = {SIGNATURE: self._sealing.seal(data)}
+        place = replace(self._target(), tag=key, digest="")
+        self._registry.put_manifest(place, canonical_json(manifest), MANIFEST)
+
+    def _known(self, keys: Iterable[str], media_type: str) -> list[str]:
+        """Look up keys, those that were not looked up before, many at the same time."""
+        asked = tuple(dict.fromkeys(keys))
+        new = [key for key in asked if key not in self._found]
+        if new and self._sources:
+            with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="cache") as pool:
+                answers = pool.map(lambda key: self._look_up(key, media_type), new)
+                found = dict(zip(new, answers, strict=True))
+            with self._guard:
+                self._found.update(found)
+        return [key for key in asked if self._found.get(key) and key not in self._refused]
+
+    def _of(self, key: str) -> _Found:
+        """Return what was found for a key."""
+        found = self._found.get(key)
+        if found is None:
+            raise RegistryError(f"nothing was found for the key {key}")
+        return found
+
+    def _look_up(self, key: str, media_type: str) -> _Found | None:
+        """Find the record of a key in the first repository that has a good one."""
+        for repository in self._sources:
+            place = replace(repository, tag=key, digest="")
+            try:
+                manifest = self._registry.manifest(place)
+                return self._read(place, manifest.data, media_type)
+            except (NotFoundError, ImageError, TrustError):
+                continue
+        return None
+
+    def _read(self, place: Reference, manifest: bytes, media_type: str) -> _Found:
+        """Read a record and check it; raises `ImageError` or `TrustError`."""
+        value = parse_object(manifest, str(place))
+        config = parse_descriptor(value.get("config"))
+        if config.media_type != media_type or config.size > _LARGEST_RECORD:
+            raise ImageError(f"{place}: is no record of the kind that its key asks for")
+        data = _embedded(value.get("config"), config)
+        if data is None:
+            data = self._registry.read_blob(place, config)
+        if self._sealing.check is not None:
+            signature = json_object(value.get("annotations")).get(SIGNATURE)
+            self._sealing.check(data, str(signature or ""))
+        layers = value.get("layers")
+        blobs = tuple(map(parse_descriptor, layers if isinstance(layers, list) else ()))
+        return _Found(place, parse_object(data, str(place)), blobs)
+
+    def _fetch_layer(self, repository: Reference, layer: Digest, blob: Descriptor) -> None:
+        """Bring one layer into the store; raises `RegistryError` if it is not that one."""
+        with self._store.scratch() as scratch:
+            packed, folder = scratch / "blob", scratch / "layer"
+            folder.mkdir()
+            self._registry.fetch_blob(repository, blob, packed)
+            try:
+                unpack_layer(packed, folder, devices=Devices.allowed())
+            except ArchiveError as error:
+                raise RegistryError(f"{repository}: a layer of it is damaged: {error}") from error
+            if self._store.add_layer(folder, _AS_THEY_ARE) != layer:
+                raise RegistryError(f"{repository}: a layer of it is not what its record says")
+
+
+def _archives_first(pair: tuple[_PackedFile, Descriptor]) -> tuple[bool, str]:
+    """Order files so that metadata, which says that an archive is there, comes after it."""
+    return pair[0].name.endswith(".yaml"), pair[0].name
+
+
+def _embedded(entry: object, config: Descriptor) -> bytes | None:
+    """Read a content that its descriptor holds (OCI Image Specification, Embedded Content)."""
+    text = json_object(entry).get("data")
+    if not isinstance(text, str):
+        return None
+    try:
+        data = base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise ImageError("a descriptor's data is not base64") from error
+    if digest_of(data) != config.digest:
+        raise ImageError("a descriptor's data is not what its digest says")
+    return data
+
+
+def _node(value: Mapping[str, object], key: LayerKey) -> NodeRecord:
+    """Read the record of a node; raises `RegistryError` for one of another key."""
+    try:
+        record = node_from_json(value)
+    except (TypeError, ValueError, ImageError) as error:
+        raise RegistryError(f"the record of {key} cannot be read") from error
+    if record.key != key:
+        raise RegistryError(f"the record of {key} is that of {record.key}")
+    return record
+
+
+def _image_key(source: Digest) -> str:
+    """Name the record of a base image."""
+    return f"image-{hex_of(source)}"
+
+
+def _image(value: Mapping[str, object], source: Digest, name: str) -> Image | None:
+    """Read the record of a base image; None for that of another. May raise `TypeError`."""
+    if value.get("source") != source:
+        return None
+    env = value.get("env")
+    pairs = env if isinstance(env, list) else []
+    return Image(
+        name=str(parse_reference(name)),
+        digest=source,
+        layers=tuple(map(parse_digest, texts(value, "layers"))),
+        env=tuple((str(key), str(text)) for key, text in pairs),
+        user=str(value.get("user") or ""),
+        shell=texts(value, "shell"),
+        platform=Platform(*texts(value, "platform")),
+        source=source,
+    )
+
+
+def _files(value: Mapping[str, object], key: ArtifactKey) -> tuple[_PackedFile, ...]:
+    """Read the record of an artifact; raises `RegistryError` for one of another key."""
+    rows = value.get("files")
+    if value.get("key") != key or not isinstance(rows, list):
+        raise RegistryError(f"the record of {key} is that of another artifact")
+    return tuple(_file(json_object(row)) for row in rows)
+
+
+def _file(row: Mapping[str, object]) -> _PackedFile:
+    """Read one file of an artifact's record; its name must be that of a plain file."""
+    name, size, sha256 = str(row.get("name")), row.get("size"), str(row.get("sha256"))
+    if "/" in name or "\0" in name or name in {"", ".", ".."} or len(name) > _NAME:
+        raise RegistryError(f"{name[:80]!r} cannot be the name of an artifact's file")
+    if not isinstance(size, int) or size < 0:
+        raise RegistryError(f"{name}: has no size in its record")
+    parse_digest(f"sha256:{sha256}")
+    record = ArtifactRecord(key=ArtifactKey(str(row.get("key"))), sha256=sha256, size=size)
+    return _PackedFile(name=name, record=record)

@@ -1,0 +1,181 @@
+"""Everything that a transaction does to the disk goes through one small protocol.
+
+So a test can stop a transaction after each effect, or forget what was not yet synced, as a power
+failure does. Paths are relative to the root, hold no links, and "" is the root itself.
+"""
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from compiler.archive import Entry
+from compiler.archive.place import Devices, Placer
+from compiler.archive.tar import Source
+from compiler.store.files import remove_tree
+from compiler.system.folders import Folders, split
+from compiler.system.kernel import rename_to_free_name, sync_file_system
+
+STAGING = ".cos-staging"
+"""The folder, at the top of every file system that a transaction works on, for what is not yet or
+no longer in its place."""
+
+_PRIVATE = 0o700
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Mode and owner of a folder."""
+
+    mode: int
+    uid: int
+    gid: int
+
+
+class Disk(Protocol):
+    """The effects of a transaction, each of them whole or not at all."""
+
+    def make_staging(self, top: str) -> None:
+        """Make an empty staging folder at the top of a file system, with `new` and `old` in it."""
+
+    def stage(self, top: str, entry: Entry, content: Source | None) -> None:
+        """Make an entry below `new` of a staging folder."""
+
+    def finish_staging(self, top: str) -> None:
+        """Give the staged folders their modes, owners and times."""
+
+    def link(self, source: str, target: str) -> None:
+        """Give what is at `source` a second name."""
+
+    def rename(self, source: str, target: str, *, replace: bool) -> None:
+        """Move something on one file system; in place of another file only with `replace`."""
+
+    def describe(self, path: str, look: Look) -> None:
+        """Set mode and owner of a folder."""
+
+    def remove(self, path: str) -> None:
+        """Remove what is no folder; what is missing, or is a folder, stays as it is."""
+
+    def remove_folder(self, path: str) -> None:
+        """Remove a folder if it is empty, and no mount point."""
+
+    def remove_staging(self, top: str) -> None:
+        """Remove a staging folder with all in it."""
+
+    def sync(self, top: str) -> None:
+        """Bring a whole file system to the disk."""
+
+    def commit(self, write: Callable[[], None]) -> None:
+        """Make a change of the database that is on the disk when this returns."""
+
+
+class RootDisk:
+    """The `Disk` of a real root."""
+
+    def __init__(self, root: Path, devices: Devices = Devices.REFUSE) -> None:
+        self._root = root
+        self._devices = devices
+        self._sources = Folders(root)
+        self._targets = Folders(root)
+        self._placers: dict[str, Placer] = {}
+
+    def close(self) -> None:
+        """Let go of the root."""
+        self._close_placers()
+        self._sources.close()
+        self._targets.close()
+
+    def make_staging(self, top: str) -> None:
+        """Make the folders, open to nobody else: set-uid files lie in them for a while."""
+        handle = self._targets.open(top)
+        os.mkdir(STAGING, _PRIVATE, dir_fd=handle)
+        handle = self._targets.open(_below(top, STAGING))
+        os.mkdir("new", _PRIVATE, dir_fd=handle)
+        os.mkdir("old", _PRIVATE, dir_fd=handle)
+
+    def stage(self, top: str, entry: Entry, content: Source | None) -> None:
+        """Place an entry by open folders, as every archive is unpacked."""
+        if top not in self._placers:
+            handle = self._targets.open(_below(top, f"{STAGING}/new"))
+            self._placers[top] = Placer(Path(f"/proc/self/fd/{handle}"), self._devices)
+        self._placers[top].place(entry, content)
+
+    def finish_staging(self, top: str) -> None:
+        """Set what making files in the folders would have changed."""
+        if top in self._placers:
+            self._placers[top].finish()
+            self._placers.pop(top).close()
+
+    def link(self, source: str, target: str) -> None:
+        """Make a hard link, to a link itself if `source` is one."""
+        (above, name), (folder, new) = split(source), split(target)
+        handles = self._sources.open(above), self._targets.open(folder)
+        os.link(name, new, src_dir_fd=handles[0], dst_dir_fd=handles[1], follow_symlinks=False)
+
+    def rename(self, source: str, target: str, *, replace: bool) -> None:
+        """Rename by open folders."""
+        (above, name), (folder, new) = split(source), split(target)
+        handles = self._sources.open(above), self._targets.open(folder)
+        if replace:
+            os.rename(name, new, src_dir_fd=handles[0], dst_dir_fd=handles[1])
+        else:
+            rename_to_free_name(name, new, source_folder=handles[0], folder=handles[1])
+
+    def describe(self, path: str, look: Look) -> None:
+        """Set the owner first: that takes set-id bits away."""
+        handle = self._targets.open(path)
+        if os.geteuid() == 0:
+            os.fchown(handle, look.uid, look.gid)
+        os.fchmod(handle, look.mode)
+
+    def remove(self, path: str) -> None:
+        """Remove a name."""
+        folder, name = split(path)
+        with _may_be(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP):
+            os.unlink(name, dir_fd=self._targets.open(folder))
+
+    def remove_folder(self, path: str) -> None:
+        """Let the kernel decide whether it is empty."""
+        folder, name = split(path)
+        with _may_be(
+            errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY
+        ):
+            os.rmdir(name, dir_fd=self._targets.open(folder))
+
+    def remove_staging(self, top: str) -> None:
+        """Remove the folder, if it is there."""
+        self._close_placers()
+        self._sources.forget()
+        self._targets.forget()
+        handle = self._targets.open(top)
+        remove_tree(Path(f"/proc/self/fd/{handle}/{STAGING}"))
+
+    def sync(self, top: str) -> None:
+        """Sync the file system that the folder is on."""
+        sync_file_system(self._targets.open(top))
+
+    def commit(self, write: Callable[[], None]) -> None:
+        """Let SQLite do it."""
+        write()
+
+    def _close_placers(self) -> None:
+        while self._placers:
+            self._placers.popitem()[1].close()
+
+
+@contextmanager
+def _may_be(*numbers: int) -> Iterator[None]:
+    """Pass over an error that only says that there is nothing to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in numbers:
+            raise
+
+
+def _below(top: str, path: str) -> str:
+    """Join a path to a top, which may be the root."""
+    return f"{top}/{path}" if top else path

@@ -1,0 +1,37 @@
+"""System calls of Linux that Python does not offer (see their man pages)."""
+
+import ctypes
+import errno
+import os
+
+_RENAME_NOREPLACE = 1
+_UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def sync_file_system(handle: int) -> None:
+    """Bring everything of the file system that an open file is on to the disk (syncfs(2))."""
+    if _libc.syncfs(handle) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def rename_to_free_name(source: str, target: str, *, source_folder: int, folder: int) -> None:
+    """Rename unless the new name is taken, which is a `FileExistsError` (renameat2(2)).
+
+    A file system that cannot do that in one step is asked first.
+    """
+    names = os.fsencode(source), os.fsencode(target)
+    arguments = (source_folder, names[0], folder, names[1], _RENAME_NOREPLACE)
+    if _libc.renameat2(*arguments) == 0:
+        return
+    number = ctypes.get_errno()
+    if number not in _UNSUPPORTED:
+        raise OSError(number, os.strerror(number), source, None, target)
+    try:
+        os.lstat(target, dir_fd=folder)
+    except FileNotFoundError:
+        os.rename(source, target, src_dir_fd=source_folder, dst_dir_fd=folder)
+    else:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)

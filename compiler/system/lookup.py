@@ -1,0 +1,153 @@
+"""Looks at a root without ever leaving it: what is at a place, and where a path leads.
+
+A *place* is a path relative to the root that holds no links; "" is the root.
+"""
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from compiler.errors import ArchiveError
+from compiler.system.folders import Folders, split
+
+_MOST_LINKS = 40
+_ESCAPED = re.compile(rb"\\([0-7]{3})")
+"""How mountinfo writes blanks and the like: `\\040`."""
+
+
+def follow(path: str, link_at: Callable[[str], str | None]) -> str:
+    """Return where `path` leads when the root is `/`, all links followed; it need not exist.
+
+    `link_at` gives the text of the link at a place, None for anything else. Raises `ArchiveError`
+    when links go round in a ring.
+    """
+    todo = _reversed(path)
+    done: list[str] = []
+    links = 0
+    while todo:
+        part = todo.pop()
+        if part == "..":
+            del done[-1:]
+            continue
+        target = link_at("/".join((*done, part)))
+        if target is None:
+            done.append(part)
+            continue
+        links += 1
+        if links > _MOST_LINKS:
+            raise ArchiveError(f"too many links on the way to {path[:100]!r}")
+        if target.startswith("/"):
+            done.clear()
+        todo += _reversed(target)
+    return "/".join(done)
+
+
+class Lookup:
+    """Reads a root by open folders; close it when done."""
+
+    def __init__(self, root: Path) -> None:
+        self._folders = Folders(root)
+
+    def close(self) -> None:
+        """Let go of the root."""
+        self._folders.close()
+
+    def forget(self) -> None:
+        """Look at everything anew."""
+        self._folders.forget()
+
+    def status(self, place: str) -> os.stat_result | None:
+        """Return what is at a place itself, None for nothing."""
+        folder, name = split(place)
+        try:
+            handle = self._folders.open(folder)
+            return os.fstat(handle) if not place else os.lstat(name, dir_fd=handle)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def link(self, place: str) -> str | None:
+        """Return the text of the link at a place, None for anything else."""
+        status = self.status(place)
+        if status is None or not stat.S_ISLNK(status.st_mode):
+            return None
+        folder, name = split(place)
+        return os.readlink(name, dir_fd=self._folders.open(folder))
+
+    def settle(self, path: str) -> str:
+        """Return the place that a path leads to, links followed, also one at its end."""
+        return follow(path, self.link)
+
+    def settle_parent(self, path: str) -> str:
+        """Return the place of a path whose last name may itself be a link."""
+        folder, name = split(path.strip("/"))
+        above = self.settle(folder)
+        return f"{above}/{name}" if above else name
+
+    def is_folder(self, place: str) -> bool:
+        """Whether a folder itself is at a place."""
+        status = self.status(place)
+        return status is not None and stat.S_ISDIR(status.st_mode)
+
+    def names(self, folder: str) -> list[str]:
+        """List the names in a folder."""
+        return os.listdir(self._folders.open(folder))  # noqa: PTH208  (a handle, not a path)
+
+    def below(self, folder: str) -> Iterator[str]:
+        """Go through everything below a folder, following nothing."""
+        todo = [folder]
+        while todo:
+            folder = todo.pop()
+            for name in self.names(folder):
+                place = f"{folder}/{name}" if folder else name
+                yield place
+                if self.is_folder(place):
+                    todo.append(place)
+
+    def digest(self, place: str) -> bytes:
+        """Return the SHA-256 of a regular file, b"" for anything else."""
+        status = self.status(place)
+        if status is None or not stat.S_ISREG(status.st_mode):
+            return b""
+        folder, name = split(place)
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        handle = os.open(name, flags, dir_fd=self._folders.open(folder))
+        with open(handle, "rb") as file:  # noqa: PTH123  (a handle, not a path)
+            return hashlib.file_digest(file, "sha256").digest()
+
+    def folds_case(self, place: str) -> bool:
+        """Whether the folder of what is at `place` takes names that differ in case for one."""
+        folder, name = split(place)
+        other = name.swapcase()
+        if other == name:
+            return False
+        one, two = self.status(place), self.status(f"{folder}/{other}" if folder else other)
+        if one is None or two is None or (one.st_dev, one.st_ino) != (two.st_dev, two.st_ino):
+            return False
+        return len({name, other} & set(self.names(folder))) == 1
+
+
+def mount_points(root: Path) -> frozenset[str]:
+    """List the places below `root` on which something is mounted (proc(5), mountinfo)."""
+    top = os.path.realpath(os.fsencode(root)).rstrip(b"/") + b"/"
+    found = set()
+    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
+        point = _ESCAPED.sub(lambda match: bytes([int(match[1], 8)]), line.split(b" ")[4])
+        if point.startswith(top) and point != top:
+            found.add(os.fsdecode(point[len(top) :]))
+    return frozenset(found)
+
+
+def top_of(place: str, mounts: frozenset[str]) -> str:
+    """Return the top of the file system that a place is on: a mount point, or "" for the root's."""
+    while mounts and place:
+        if place in mounts:
+            return place
+        place = split(place)[0]
+    return ""
+
+
+def _reversed(path: str) -> list[str]:
+    return [part for part in reversed(path.split("/")) if part not in {"", "."}]

@@ -1,0 +1,256 @@
+"""Decides how what is staged gets into the root, and what goes: the result is a `Journal`."""
+
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from compiler.archive import Kind
+from compiler.errors import ArchiveError, CompilerError, ConflictError
+from compiler.spec.package import PackageId
+from compiler.system.change import Change, Options
+from compiler.system.conflicts import Conflict, conflict_error, find_conflicts
+from compiler.system.database import Database, Installed, OwnedPath
+from compiler.system.disk import STAGING, Look
+from compiler.system.folders import split
+from compiler.system.journal import Journal, Move, Redescribed, State
+from compiler.system.lookup import Lookup, top_of
+from compiler.system.protect import Protection, copy_name
+from compiler.system.staging import Stage, Staged
+
+_FOLDER = Kind.FOLDER
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """A package that goes, with its paths."""
+
+    package: Installed
+    paths: tuple[OwnedPath, ...]
+
+
+@dataclass(slots=True)
+class Plan:
+    """A journal while it is made, and what the user is told."""
+
+    moves: list[Move] = field(default_factory=list)
+    redescribed: list[Redescribed] = field(default_factory=list)
+    unlinks: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    away: list[str] = field(default_factory=list)
+    """Folders that give way to something else, with a slash at the end."""
+
+
+def leaving_packages(change: Change, database: Database) -> tuple[Leaving, ...]:
+    """Find what goes; raises `CompilerError` for a change that cannot be."""
+    found = []
+    for package in change.remove:
+        there = database.find(package.name, package.category)
+        if there is None or there.id != package:
+            raise CompilerError(f"{package} is not installed")
+        found.append(Leaving(there, database.paths(package)))
+    titles: set[str] = set()
+    for incoming in change.install:
+        there = database.find(incoming.id.name, incoming.id.category)
+        if there is not None and there.id not in change.remove:
+            raise CompilerError(f"{there.id} is installed, and {incoming.id} cannot be beside it")
+        if incoming.id.title in titles:
+            raise CompilerError(f"{incoming.id.title} cannot be installed twice")
+        titles.add(incoming.id.title)
+    return tuple(found)
+
+
+class Planner:
+    """Looks at what is staged and at the root, and decides."""
+
+    def __init__(
+        self, stage: Stage, lookup: Lookup, database: Database, *, options: Options, change: Change
+    ) -> None:
+        self._stage, self._lookup, self._database = stage, lookup, database
+        self._options, self._change = options, change
+        self._leaving = frozenset(change.remove)
+        self._owners: Mapping[str, tuple[PackageId, ...]] = {}
+        self._removable: frozenset[str] = frozenset()
+        self._settled: dict[str, str] = {}
+        self._plan = Plan()
+
+    def plan(self, leaving: Sequence[Leaving], mounts: frozenset[str]) -> tuple[Journal, list[str]]:
+        """Return the journal and notes for the user; raises `ConflictError`."""
+        old = [(each, owned, self._now(owned.place)) for each in leaving for owned in each.paths]
+        self._removable = frozenset(place for _, _, place in old)
+        self._owners = self._database.owners({*self._stage.places, *self._removable})
+        self._conflicts()
+        for place in self._uncovered():
+            self._arrive(place, self._stage.places[place])
+        for each, owned, place in old:
+            self._leave(each, owned, place)
+        return self._journal(mounts), self._plan.notes
+
+    def _conflicts(self) -> None:
+        """Raise, or with `force` tell, which files two packages want."""
+        wanted = [
+            (incoming.id, [each.place for each in owned if not each.is_folder])
+            for incoming, owned in zip(self._change.install, self._stage.owned, strict=True)
+        ]
+        found = find_conflicts(wanted, self._owners, self._leaving)
+        if found and not self._options.force:
+            raise conflict_error(found)
+        self._plan.notes += [self._overwritten(each) for each in found]
+
+    def _overwritten(self, conflict: Conflict) -> str:
+        return f"/{conflict.path}: {conflict.package} overwrites the file of {conflict.owner}"
+
+    def _uncovered(self) -> Iterator[str]:
+        """Give the staged places in order, without those below a folder that comes as a whole."""
+        covered = "\0"
+        for place in sorted(self._stage.places, key=_by_folder):
+            if place.startswith(covered):
+                continue
+            staged = self._stage.places[place]
+            if staged.kind is _FOLDER and staged.made:
+                covered = f"{place}/"
+            yield place
+
+    def _arrive(self, place: str, staged: Staged) -> None:
+        """Decide how one staged path gets to its place."""
+        status = self._lookup.status(place)
+        if staged.kind is _FOLDER and not staged.made:
+            self._redescribe(place, staged, status)
+        elif status is None:
+            self._plan.moves.append(Move(self._stage.staged_path(place), place))
+        elif staged.kind is _FOLDER or stat.S_ISDIR(status.st_mode):
+            self._swap(place, staged, status)
+        else:
+            self._replace(place, staged, status)
+
+    def _redescribe(self, place: str, staged: Staged, status: os.stat_result | None) -> None:
+        """Give a folder the archive's mode and owner if it is this package's alone.
+
+        Archives hold folders that other packages, or nobody of us, made: /tmp, /root. Those that
+        luet packed even invent them as 0755.
+        """
+        owners = self._owners.get(place, ())
+        if staged.implied or staged.entry is None or status is None or not owners:
+            return
+        if not self._leaving.issuperset(owners):
+            return
+        old = Look(stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
+        new = Look(staged.entry.mode, staged.entry.uid, staged.entry.gid)
+        if os.geteuid() != 0:
+            new = Look(new.mode, old.uid, old.gid)
+        if new != old:
+            self._plan.redescribed.append(Redescribed(place, new, old))
+
+    def _swap(self, place: str, staged: Staged, status: os.stat_result) -> None:
+        """Put a folder in place of a file, or the other way round, if nothing else is lost."""
+        if stat.S_ISDIR(status.st_mode):
+            if staged.kind is _FOLDER:
+                raise ConflictError(f"/{place}: was made by somebody else just now")
+            for below in self._lookup.below(place):
+                if below not in self._removable or not self._is_free(below):
+                    raise ConflictError(f"/{place}: is a folder that still holds /{below}")
+                if below in self._stage.places:
+                    raise ConflictError(f"/{place}: another package of this change needs it")
+            self._plan.away.append(f"{place}/")
+        source = self._stage.staged_path(place)
+        self._plan.moves.append(Move(source, place, self._backup(place), away=True))
+
+    def _replace(self, place: str, staged: Staged, status: os.stat_result) -> None:
+        """Put a file in place of another one, or beside it if that is protected."""
+        if place not in self._owners and self._lookup.folds_case(place):
+            self._check_name(place)
+        source = self._stage.staged_path(place)
+        if not self._is_protected(place, staged) or not stat.S_ISREG(status.st_mode):
+            self._plan.moves.append(Move(source, place, self._backup(place)))
+            return
+        if self._lookup.digest(place) == staged.digest:
+            return
+        folder, name = split(place)
+        copy, newest = copy_name(name, self._lookup.names(folder))
+        if newest and self._lookup.digest(_join(folder, newest)) == staged.digest:
+            return
+        self._plan.moves.append(Move(source, _join(folder, copy)))
+        self._plan.notes.append(f"/{place}: was kept, the new one is /{_join(folder, copy)}")
+
+    def _check_name(self, place: str) -> None:
+        """Refuse a name that only looks like one that is there."""
+        folder, name = split(place)
+        if name not in self._lookup.names(folder):
+            raise ArchiveError(f"/{place}: another file has this name in another case")
+
+    def _is_protected(self, place: str, staged: Staged) -> bool:
+        if staged.kind is not Kind.FILE:
+            return False
+        package = self._change.install[staged.owner].metadata.runtime
+        return self._protection(package.annotations).covers(place)
+
+    def _protection(self, annotations: Mapping[str, str]) -> Protection:
+        return self._options.protection.extended(annotations)
+
+    def _leave(self, leaving: Leaving, owned: OwnedPath, place: str) -> None:
+        """Decide whether a path of a package that goes is removed."""
+        if place in self._stage.places or not self._is_free(place):
+            return
+        if place.startswith(tuple(self._plan.away)):
+            return
+        if owned.is_folder:
+            if owned.made and place:
+                self._plan.folders.append(place)
+        elif self._is_kept(leaving, owned, place):
+            self._plan.notes.append(f"/{place}: was kept, since it was modified")
+        else:
+            self._plan.unlinks.append(place)
+
+    def _is_kept(self, leaving: Leaving, owned: OwnedPath, place: str) -> bool:
+        if not self._options.keep_protected or owned.kind is not Kind.FILE:
+            return False
+        if not self._protection(leaving.package.definition.annotations).covers(place):
+            return False
+        return self._lookup.digest(place) not in {owned.digest, b""}
+
+    def _is_free(self, place: str) -> bool:
+        """Whether no package that stays has this place."""
+        return self._leaving.issuperset(self._owners.get(place, ()))
+
+    def _now(self, place: str) -> str:
+        """Return where a path of the database is today: folders may have become links."""
+        folder, name = split(place)
+        settled = self._settled.get(folder)
+        if settled is None:
+            settled = self._settled[folder] = self._lookup.settle(folder)
+        return _join(settled, name)
+
+    def _backup(self, place: str) -> str:
+        top = self._stage.top_of(place)
+        return _join(top, f"{STAGING}/old/{len(self._plan.moves)}")
+
+    def _journal(self, mounts: frozenset[str]) -> Journal:
+        plan = self._plan
+        moved = [move.target for move in plan.moves] + [each.place for each in plan.redescribed]
+        gone = [*plan.unlinks, *plan.folders]
+        return Journal(
+            state=State.READY,
+            staging=tuple(self._stage.tops),
+            tops=_tops(moved, mounts),
+            cleaned=_tops(gone, mounts),
+            moves=tuple(plan.moves),
+            redescribed=tuple(plan.redescribed),
+            unlinks=tuple(plan.unlinks),
+            folders=tuple(sorted(set(plan.folders), key=_by_folder, reverse=True)),
+            came=tuple(each.id for each in self._change.install),
+            left=tuple(self._change.remove),
+        )
+
+
+def _tops(places: Sequence[str], mounts: frozenset[str]) -> tuple[str, ...]:
+    return tuple(sorted({top_of(split(place)[0], mounts) for place in places}))
+
+
+def _by_folder(place: str) -> str:
+    """Sort what is in a folder right after the folder."""
+    return place.replace("/", "\0")
+
+
+def _join(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name

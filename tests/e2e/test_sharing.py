@@ -1,0 +1,124 @@
+"""Two machines that share layers, archives and base images through a registry."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from compiler.oci import Reference
+from tests.e2e.lab import Lab, on, on_base
+from tests.servers.registry import RegistryServer
+
+pytestmark = [pytest.mark.container, pytest.mark.registry]
+
+TREE = {
+    "base": on_base("echo base > /base"),
+    "middle": on("base", "cat /base > /middle"),
+    "top": on("middle", "cat /middle > /top"),
+}
+
+
+@pytest.fixture
+def cache(registry_server: RegistryServer) -> Reference:
+    """A repository for layers that nobody else has."""
+    return registry_server.repository("cache")
+
+
+@pytest.fixture
+def labs(tmp_path: Path, little_base: Path) -> tuple[Lab, Lab, Lab]:
+    """Machines with the same tree, each with a store of its own."""
+    made = []
+    for name in ("one", "two", "three"):
+        place = tmp_path / name
+        place.mkdir()
+        lab = Lab(place, little_base)
+        lab.tree(TREE)
+        made.append(lab)
+    return made[0], made[1], made[2]
+
+
+def events(lab: Lab, *arguments: str) -> list[tuple[str, str]]:
+    """Build, and tell which node was started for what."""
+    done = lab.build(*arguments, "--log-format", "json")
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    return [(each["node"], each["action"]) for each in lines if each["event"] == "NodeStarted"]
+
+
+def shared(cache: Reference, *options: str) -> tuple[str, ...]:
+    return ("--image-repository", str(cache), *options)
+
+
+def test_what_one_machine_built_the_other_only_downloads(
+    labs: tuple[Lab, Lab, Lab], cache: Reference
+) -> None:
+    one, two, _ = labs
+    events(one, "--all", *shared(cache, "--push"))
+
+    assert events(two, "t/top", "--only-target-package", *shared(cache, "--pull")) == [
+        ("t/top-1", "fetch")
+    ]
+    assert two.built() == {name: hash_ for name, hash_ in one.built().items() if "top" in name}
+    assert not any((two.store / "nodes").iterdir())
+
+
+def test_only_what_is_built_upon_is_fetched(labs: tuple[Lab, Lab, Lab], cache: Reference) -> None:
+    one, two, _ = labs
+    events(one, "--all", *shared(cache, "--push"))
+    two.tree({"top": on("middle", "cat /middle /base > /top")})
+
+    started = events(two, "t/top", "--only-target-package", *shared(cache, "--pull"))
+
+    assert sorted(started) == [
+        ("t/base-1", "fetch"),
+        ("t/middle-1", "fetch"),
+        ("t/top-1", "build"),
+    ]
+
+
+def test_layers_that_are_there_already_are_pushed_when_asked_for(
+    labs: tuple[Lab, Lab, Lab], cache: Reference
+) -> None:
+    one, two, _ = labs
+    events(one, "--all")
+
+    assert events(one, "--all", *shared(cache, "--push")) == []
+    started = events(two, "--all", *shared(cache, "--pull"))
+
+    assert {action for _, action in started} == {"fetch"}
+    assert two.built() == one.built()
+
+
+def test_only_what_the_owner_of_the_key_signed_is_fetched(
+    labs: tuple[Lab, Lab, Lab], cache: Reference, tmp_path: Path
+) -> None:
+    one, two, three = labs
+    one.env["COSIGN_PASSWORD"] = "x"  # noqa: S105  (of keys that only this test has)
+    for name in ("good", "other"):
+        made = one.cos("key", "generate", "--output", tmp_path / name)
+        assert made.returncode == 0, made.stderr
+    secret, public = tmp_path / "good.key", tmp_path / "good.pub"
+    events(one, "--all", *shared(cache, "--push", "--sign-key", str(secret)))
+
+    trusted = shared(cache, "--pull", "--verify-key", str(public))
+    doubted = shared(cache, "--pull", "--verify-key", str(tmp_path / "other.pub"))
+
+    assert {action for _, action in events(two, "--all", *doubted)} == {"build"}
+    assert {action for _, action in events(three, "--all", *trusted)} == {"fetch"}
+
+
+def test_a_base_image_is_pulled_by_its_name(
+    labs: tuple[Lab, Lab, Lab], registry_server: RegistryServer
+) -> None:
+    one, two, _ = labs
+    place = registry_server.repository("final")
+    done = one.build("t/base", "--push-final-images-repository", str(place))
+    assert done.returncode == 0, done.stderr
+    image = f"{place}:base-t-1"
+    two.tree({"child": f"image: {image}\npackage_dir: /\n"})
+
+    done = two.build("t/child")
+
+    assert done.returncode == 0, done.stderr
+    listed = two.cos("image", "list").stdout
+    assert image in listed

@@ -1,0 +1,354 @@
+"""Transactions that are stopped anywhere: the old state, or the new one, and nothing between."""
+
+import random
+import resource
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from multiprocessing import get_context
+from multiprocessing.context import ForkProcess
+from pathlib import Path
+
+import pytest
+
+from compiler.errors import CompilerError, OutsideError
+from compiler.system.change import Change, Incoming, Options
+from compiler.system.protect import prefixes_of
+from compiler.system.transaction import System, apply, recover
+from tests.system.crash import (
+    Choice,
+    Effect,
+    Full,
+    RecordingDisk,
+    Stopped,
+    after_power_failure,
+    choices,
+    without,
+)
+from tests.system.lab import DATABASE, Lab, id_of, snapshot
+
+OPTIONS = Options(protection=prefixes_of(["/etc"]))
+State = tuple[dict[str, tuple[object, ...]], list[tuple[str, str]]]
+
+
+def state_of(root: Path) -> State:
+    """What is in a root, and what its database says of it."""
+    with System(root, f"/{DATABASE}") as system:
+        assert system.database.journal() is None
+        packages = [
+            (str(each.id), path.place)
+            for each in system.database.installed()
+            for path in system.database.paths(each.id)
+        ]
+    return snapshot(root), packages
+
+
+class Case:
+    """A system with packages, and a change that does everything which a change can do."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        lab = self.lab = Lab(place, options=OPTIONS)
+        lab.write({"tmp/": "1777", "bin": "-> usr/bin", "usr/": "755"})
+        old = {
+            "usr/bin/": "755",
+            "usr/bin/a": "old",
+            "usr/lib/a/only-old": "old",
+            "own/": "755",
+            "own/f": "same",
+            "turns": "file",
+            "gone/": "755",
+            "gone/f": "folder",
+            "etc/a.conf": "old",
+        }
+        lab.apply(lab.package("a-1", old), lab.package("c-1", {"opt/c/f": "c", "tmp/c": "c"}))
+        (lab.root / "etc/a.conf").write_text("mine")
+        new = {
+            "usr/bin/a": "new",
+            "bin/b": "= usr/bin/a",
+            "own/": "700",
+            "own/f": "same",
+            "turns/": "755",
+            "turns/into": "folder",
+            "gone": "-> own",
+            "etc/a.conf": "new",
+            "usr/share/a/x": "x",
+            "usr/share/a/y": "y",
+        }
+        install = (lab.package("a-2", new), lab.package("b", {"var/b": "b", "usr/bin/z": "z"}))
+        self.change = Change(install=install, remove=(id_of("a-1"), id_of("c-1")))
+        self.before = place / "before"
+        shutil.copytree(lab.root, self.before, symlinks=True)
+        self.old = state_of(self.before)
+        self.count = 0
+
+    def fresh(self) -> Path:
+        """Copy the old system."""
+        return self.named(lambda root: shutil.copytree(self.before, root, symlinks=True))
+
+    def named(self, make: Callable[[Path], object]) -> Path:
+        """Have one more root made."""
+        self.count += 1
+        root = self.place / f"root{self.count}"
+        make(root)
+        return root
+
+    def failed(self, log: list[Effect], end: int, choice: Choice) -> Path:
+        """Make a root that had a power failure."""
+        before = self.before
+        return self.named(
+            lambda root: after_power_failure(log, end, choice, before=before, root=root)
+        )
+
+    def run(self, root: Path, stop: int | None = None, full: Full | None = None) -> RecordingDisk:
+        """Make the change on a disk that may stop or be full."""
+        disk = RecordingDisk(root, self.place / f"{root.name}-copies", stop=stop, full=full)
+        with System(root, f"/{DATABASE}") as system:
+            with suppress(Stopped), closing(disk):
+                apply(self.change, system, OPTIONS, disk=disk)
+        return disk
+
+    def recovered(self, root: Path) -> State:
+        """Recover a root, and say what it is then."""
+        with System(root, f"/{DATABASE}") as system:
+            recover(system)
+            assert recover(system) is None
+        found = state_of(root)
+        shutil.rmtree(root)
+        return found
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Case:
+    """A change, and the system that it is for."""
+    return Case(tmp_path)
+
+
+@pytest.fixture
+def new(case: Case) -> State:
+    """The state after the change."""
+    root = case.fresh()
+    case.run(root)
+    return state_of(root)
+
+
+def test_the_change_of_these_tests_does_everything(case: Case, new: State) -> None:
+    files, packages = new
+
+    assert files != case.old[0]
+    assert {name for name, _ in packages} == {"t/a-2", "t/b-1"}
+    assert (files["etc/a.conf"][3], files["etc/._cfg0001_a.conf"][3]) == (b"mine", b"new")
+    assert (files["usr/bin/a"][3], files["usr/bin/a"][4]) == (b"new", 2)
+    assert files["gone"][3] == "own"
+    assert [name for name in ("usr/lib", "opt", "tmp/c") if name in files] == []
+
+
+def test_a_kill_at_any_effect_leaves_the_old_or_the_new_state(case: Case, new: State) -> None:
+    total = case.run(case.fresh()).count
+    found = []
+
+    for stop in range(total):
+        root = case.fresh()
+        case.run(root, stop=stop)
+        found.append(case.recovered(root))
+
+    assert [state in (case.old, new) for state in found] == [True] * total
+    kinds = [state == new for state in found]
+    assert kinds == sorted(kinds)
+    assert set(kinds) == {False, True}
+
+
+def test_a_second_kill_while_recovering_changes_nothing_about_that(case: Case, new: State) -> None:
+    total = case.run(case.fresh()).count
+
+    for stop in range(0, total, 3):
+        for again in range(0, 12, 2):
+            root = case.fresh()
+            case.run(root, stop=stop)
+            disk = RecordingDisk(root, case.place / f"{root.name}-again", stop=again)
+            with System(root, f"/{DATABASE}") as system:
+                with suppress(Stopped), closing(disk):
+                    recover(system, disk=disk)
+            assert case.recovered(root) in (case.old, new)
+
+
+@pytest.mark.parametrize("many", [1, 1_000_000])
+def test_a_full_disk_at_any_effect_leaves_the_old_or_the_new_state(
+    case: Case, new: State, many: int
+) -> None:
+    total = case.run(case.fresh()).count
+    undone = 0
+
+    for first in range(total):
+        root = case.fresh()
+        try:
+            case.run(root, full=Full(first, many))
+        except CompilerError as error:
+            assert isinstance(error, OutsideError)
+            assert "no space left" in str(error).lower()
+            with System(root, f"/{DATABASE}") as system:
+                undone += system.database.journal() is None
+        assert case.recovered(root) in (case.old, new)
+
+    assert undone > 10
+
+
+def failures(case: Case, log: list[Effect], good: list[State]) -> Iterator[tuple[int, State]]:
+    """Look at what power failures leave behind; gives what is neither old nor new."""
+    chance = random.Random(5)  # noqa: S311  (choices, not secrets)
+    for end in range(len(log) + 1):
+        for choice in choices(log, end, chance):
+            root = case.failed(log, end, choice)
+            try:
+                found = case.recovered(root)
+            except (CompilerError, OSError):
+                found = ({}, [])
+            if found not in good:
+                yield end, found
+
+
+def test_a_power_failure_at_any_effect_leaves_the_old_or_the_new_state(
+    case: Case, new: State
+) -> None:
+    log = case.run(case.fresh()).log
+
+    assert list(failures(case, log, [case.old, new])) == []
+
+
+def test_what_was_reported_as_done_survives_a_power_failure(case: Case, new: State) -> None:
+    log = case.run(case.fresh()).log
+
+    chance = random.Random(6)  # noqa: S311  (choices, not secrets)
+
+    for choice in choices(log, len(log), chance):
+        root = case.failed(log, len(log), choice)
+        assert case.recovered(root) == new
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_without_any_one_of_its_syncs_a_power_failure_would_be_noticed(
+    case: Case, new: State, which: int
+) -> None:
+    log = case.run(case.fresh()).log
+    syncs = [number for number, effect in enumerate(log) if effect.name == "sync"]
+    assert len(syncs) == 3
+
+    broken = without(log, syncs[which])
+
+    assert next(failures(case, broken, [case.old, new]), None) is not None
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_a_commit_that_does_not_reach_the_disk_would_be_noticed(
+    case: Case, new: State, which: int
+) -> None:
+    log = case.run(case.fresh()).log
+    commits = [number for number, effect in enumerate(log) if effect.name == "commit"]
+    assert len(commits) == 4  # the last one only takes the journal away: it may happen again
+
+    broken = without(log, commits[which])
+
+    assert next(failures(case, broken, [case.old, new]), None) is not None
+
+
+def big(lab: Lab, title: str) -> Incoming:
+    """A package of thirty files, some of which the next version has as well."""
+    name, _, version = title.partition("-")
+    same = {f"usr/lib/{name}/{number}": f"{title} {number}" for number in range(20)}
+    own = {f"usr/share/{name}-{version}/{number}": "x" for number in range(10)}
+    return lab.package(title, {**same, **own})
+
+
+def start(root: Path, change: Change) -> ForkProcess:
+    """Make a change in a process of its own."""
+
+    def work() -> None:
+        with System(root, f"/{DATABASE}") as system:
+            apply(change, system)
+
+    process = get_context("fork").Process(target=work)
+    process.start()
+    return process
+
+
+def test_a_real_kill_at_random_moments_leaves_the_old_or_the_new_state(lab: Lab) -> None:
+    names = [f"p{number}" for number in range(20)]
+    lab.apply(*(big(lab, f"{name}-1") for name in names))
+    install = tuple(big(lab, f"{name}-2") for name in names)
+    change = Change(install=install, remove=tuple(id_of(f"{name}-1") for name in names))
+    shutil.copytree(lab.root, lab.place / "kept", symlinks=True)
+    before = state_of(lab.root)
+    began = time.monotonic()
+    start(lab.root, change).join()
+    seconds = time.monotonic() - began
+    after = state_of(lab.root)
+    moments = random.Random(11)  # noqa: S311  (moments, not secrets)
+
+    for _ in range(20):
+        shutil.rmtree(lab.root)
+        shutil.copytree(lab.place / "kept", lab.root, symlinks=True)
+        process = start(lab.root, change)
+        time.sleep(moments.uniform(0, 1) * seconds)
+        process.kill()
+        process.join()
+        with lab.system() as system:
+            recover(system)
+        assert state_of(lab.root) in (before, after)
+
+
+def test_a_limit_on_the_size_of_files_is_a_full_disk(lab: Lab) -> None:
+    lab.apply(lab.package("a-1", {"f": "old"}))
+    before = state_of(lab.root)
+    large = lab.package("a-2", {"f": "new", "large": "x" * 3_000_000})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
+    try:
+        with pytest.raises(OutsideError, match="no space left on the disk"):
+            lab.apply(large, remove=["a-1"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert state_of(lab.root) == before
+
+
+def test_a_stopped_change_is_ended_before_the_next_one(case: Case, new: State) -> None:
+    root = case.fresh()
+    total = case.run(case.fresh()).count
+    case.run(root, stop=total - 1)
+    events: list[object] = []
+
+    with System(root, f"/{DATABASE}") as system:
+        apply(Change(remove=(id_of("b"),)), system, OPTIONS, events.append)
+
+        assert [str(each.id) for each in system.database.installed()] == ["t/a-2"]
+    assert "finished what had been stopped: installing t/a-2" in str(events[0])
+
+
+def test_a_stopped_change_waits_for_a_file_system_that_is_not_mounted(
+    case: Case, new: State
+) -> None:
+    root = case.fresh()
+    log = case.run(case.fresh()).log
+    ready = [number for number, effect in enumerate(log) if effect.name == "commit"][1]
+    case.run(root, stop=ready + 2)
+    (root / ".cos-staging").rename(root / "elsewhere")
+
+    with System(root, f"/{DATABASE}") as system:
+        with pytest.raises(OutsideError, match="is not there, but needed"):
+            recover(system)
+    (root / "elsewhere").rename(root / ".cos-staging")
+
+    assert case.recovered(root) == new
+
+
+def test_a_reader_sees_the_old_packages_until_the_new_ones_count(case: Case) -> None:
+    root = case.fresh()
+    log = case.run(case.fresh()).log
+    done = [number for number, effect in enumerate(log) if effect.name == "commit"][2]
+    case.run(root, stop=done)
+
+    with System(root, f"/{DATABASE}") as system:
+        assert [str(each.id) for each in system.database.installed()] == ["t/a-1", "t/c-1"]
+        assert (root / ".cos-staging").exists()
