@@ -4,7 +4,10 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
+
 from compiler.spec.package import PackageId
+from compiler.spec.template import Source, Templates
 
 BASE_IMAGE = "debian:trixie"
 """What the packages stand on that are built."""
@@ -27,6 +30,69 @@ def write_package(tree: Path, package: PackageId, build: Sequence[str]) -> None:
 def requirement(package: PackageId) -> str:
     """Write `package` as an entry of `requires`."""
     return f'- {{category: {package.category}, name: {package.name}, version: ">=0"}}'
+
+
+HELPERS = """\
+{{- define "fetch" }}
+- mkdir -p /src && cd /src && curl -fsSLO {{ .mirror }}/{{ .name }}-{{ .version }}.tar.gz
+- cd /src && tar xf {{ .name }}-{{ .version }}.tar.gz
+{{- end }}
+{{- define "configure" }}
+- cd /src/{{ .name }} && ./configure --prefix=/usr{{ range .flags }} {{ . }}{{ end }}
+{{- end }}
+{{- define "make" }}
+- cd /src/{{ .name }} && make -j{{ .jobs | default 2 }} && make install
+{{- end }}
+{{- define "strip" }}
+{{- if .strip }}
+- find /usr -type f -name '*.so*' -exec strip {} +
+{{- end }}
+{{- end }}
+"""
+"""What a `templates` folder defines, as real trees have it."""
+
+TEMPLATED = """\
+steps:
+{{- include "fetch" .Values }}
+{{- if .Values.patches }}
+{{- range .Values.patches }}
+- cd /src && patch -p1 < {{ . }}
+{{- end }}
+{{- end }}
+{{- include "configure" .Values }}
+{{- include "make" .Values }}
+{{- include "strip" .Values }}
+"""
+
+
+def write_templated(tree: Path, count: int) -> None:
+    """Write a tree of `count` packages as `write_planned` does, whose `build.yaml` use templates.
+
+    No two of these have the same text.
+    """
+    write_planned(tree, count)
+    (tree / "templates").mkdir(exist_ok=True)
+    (tree / "templates" / "helpers.yaml").write_text(HELPERS, encoding="utf-8")
+    for number, path in enumerate(sorted(tree.glob("*/*/build.yaml"))):
+        start = path.read_text(encoding="utf-8").partition("steps:")[0]
+        path.write_text(f"{start}{TEMPLATED}- echo {number}\n", encoding="utf-8")
+        values = f"mirror: https://example.org/{number}\nflags: [--with-a, --without-b]\n"
+        values += "strip: true\n" + ("patches: [a.patch]\n" if number % 3 else "")
+        with path.with_name("definition.yaml").open("a", encoding="utf-8") as definition:
+            definition.write(values)
+
+
+def write_rendered(tree: Path, target: Path) -> None:
+    """Write the definitions of a templated tree, and its `build.yaml` as templates make them."""
+    templates = Templates([Source("helpers.yaml", HELPERS)])
+    for path in sorted(tree.glob("*/*/build.yaml")):
+        folder = target / path.parent.relative_to(tree)
+        folder.mkdir(parents=True)
+        definition = path.with_name("definition.yaml").read_text(encoding="utf-8")
+        source = Source(str(path), path.read_text(encoding="utf-8"))
+        rendered = templates.render(source, yaml.safe_load(definition)).text
+        (folder / "definition.yaml").write_text(definition, encoding="utf-8")
+        (folder / "build.yaml").write_text(rendered, encoding="utf-8")
 
 
 def write_planned(tree: Path, count: int) -> None:

@@ -1,5 +1,6 @@
 import io
 import os
+import resource
 import tarfile
 from pathlib import Path
 
@@ -268,6 +269,28 @@ def test_a_file_that_could_not_be_finished_leaves_nothing(tmp_path: Path) -> Non
         write_and_stop()
 
     assert [each.read_text() for each in tmp_path.iterdir()] == ["before"]
+
+
+@pytest.mark.parametrize("size", [1_200_000, 9_000_000])
+def test_a_disk_that_is_full_is_an_error_of_whoever_writes_and_leaves_nothing(
+    tmp_path: Path, size: int
+) -> None:
+    data = os.urandom(size)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def write_all() -> None:
+        with compressed_file(tmp_path / "file", Compression.ZSTD) as sink:
+            for start in range(0, size, 100_000):
+                sink.write(data[start : start + 100_000])
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_all()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_only_unfinished_files_that_nobody_writes_are_removed(tmp_path: Path) -> None:

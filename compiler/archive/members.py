@@ -13,6 +13,7 @@ from zlib import error as ZlibError  # noqa: N812  (a class in all but its name)
 from zstandard import ZstdError
 
 from compiler.archive.compress import decompressed
+from compiler.archive.header import plain_header
 from compiler.archive.tar import Source
 from compiler.errors import ArchiveError
 
@@ -73,6 +74,7 @@ class _Forward:
     def __init__(self, stream: BinaryIO, packed: BinaryIO, limits: Limits) -> None:
         self._stream, self._packed, self._limits = stream, packed, limits
         self._position = 0
+        self._back = b""
 
     def tell(self) -> int:
         """Return the place in the unpacked archive, in bytes."""
@@ -89,13 +91,27 @@ class _Forward:
         """Return `size` bytes, fewer only at the end."""
         if not 0 <= size <= _LARGEST_HEADER:
             raise ArchiveError("a header is larger than 8 MiB")
-        parts = []
-        while size and (data := self._stream.read(size)):
-            parts.append(data)
-            size -= len(data)
-            self._position += len(data)
+        data = b"" if self._back else self._stream.read(size)
+        if len(data) < size:
+            data = self._gather(data, size)
+        self._position += len(data)
         self._check()
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return data
+
+    def give_back(self, data: bytes) -> None:
+        """Let what was read last be read once more."""
+        self._back = data
+        self._position -= len(data)
+
+    def _gather(self, data: bytes, size: int) -> bytes:
+        """Read on until there are `size` bytes, or no more."""
+        parts = [data, self._back[:size]]
+        size -= len(data) + len(parts[1])
+        self._back = self._back[len(parts[1]) :]
+        while size and (more := self._stream.read(size)):
+            parts.append(more)
+            size -= len(more)
+        return b"".join(parts)
 
     def _check(self) -> None:
         """Stop an archive that unpacks to more than it may."""
@@ -160,7 +176,8 @@ def _members(stream: _Forward, largest: int) -> Iterator[Member]:
         errors="surrogateescape",
     )
     count = 0
-    while (info := archive.next()) is not None:
+    info = archive.next()  # the library has parsed it when it was opened
+    while info is not None:
         archive.members.clear()  # type: ignore[attr-defined]  # not in the stubs, see CPython's docs
         count += 1
         if count > largest:
@@ -168,8 +185,30 @@ def _members(stream: _Forward, largest: int) -> Iterator[Member]:
         if info.size < 0:
             raise ArchiveError(f"{short(info.name)}: its size is negative")
         yield Member(info, _content(archive, stream, info))
+        info = _next(archive, stream)
     while stream.read(_PIECE):
         pass  # only at the end of its data does a decompressor compare the checksum
+
+
+def _next(archive: tarfile.TarFile, stream: _Forward) -> tarfile.TarInfo | None:
+    """Parse the next header: a plain one by ourselves, all others by the library.
+
+    So it also goes once a header for all members has been seen, which the library applies.
+    """
+    if archive.pax_headers:
+        return archive.next()
+    stream.seek(archive.offset)
+    if stream.tell() < archive.offset:
+        raise ArchiveError(_TOO_SHORT)
+    block = stream.read(tarfile.BLOCKSIZE)
+    info = plain_header(block)
+    if info is None:
+        stream.give_back(block)
+        return archive.next()
+    archive.offset = stream.tell()
+    if info.type == tarfile.REGTYPE:
+        archive.offset += -(-info.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+    return info
 
 
 def _content(archive: tarfile.TarFile, stream: _Forward, info: tarfile.TarInfo) -> Source | None:

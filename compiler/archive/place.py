@@ -56,7 +56,7 @@ def safe_parts(path: str) -> tuple[str, ...]:
         raise ArchiveError("the path leads out with '..'")
     if "\0" in path:
         raise ArchiveError("the path has a NUL byte")
-    if len(os.fsencode(path)) > _LONGEST:
+    if len(path) > _LONGEST // 4 and len(os.fsencode(path)) > _LONGEST:
         raise ArchiveError(f"the path is longer than {_LONGEST} bytes")
     return parts
 
@@ -114,7 +114,7 @@ class Placer:
         self, parent: int, parts: tuple[str, ...], entry: Entry, content: Source | None
     ) -> None:
         """Make an entry in an open folder, in place of what has its name."""
-        if entry.kind in {Kind.CHARACTER, Kind.BLOCK} and not self._wants_device():
+        if entry.kind in (Kind.CHARACTER, Kind.BLOCK) and not self._wants_device():
             return
         if entry.kind is Kind.FOLDER:
             self._make_folder(parent, parts, entry)
@@ -122,11 +122,12 @@ class Placer:
         if entry.kind is Kind.WHITEOUT and _status(parent, parts[-1]) is not None:
             self._hide_below(parent, parts[-1])
             return
-        self._clear(parent, parts)
         name = parts[-1]
         if entry.kind is Kind.FILE:
-            self._make_file(parent, name, entry, content)
-        elif entry.kind is Kind.HARDLINK:
+            self._make_file(parent, parts, entry, content)
+            return
+        self._clear(parent, parts)
+        if entry.kind is Kind.HARDLINK:
             self._make_link(parent, name, entry)
         else:
             self._make_special(parent, name, entry)
@@ -154,9 +155,15 @@ class Placer:
             path = f"/proc/self/fd/{parent}/{name}"
             os.setxattr(path, f"{self._overlay}opaque", b"y", follow_symlinks=False)
 
-    def _make_file(self, parent: int, name: str, entry: Entry, content: Source | None) -> None:
-        """Make a regular file."""
-        handle = os.open(name, _FILE_FLAGS, 0o600, dir_fd=parent)
+    def _make_file(
+        self, parent: int, parts: tuple[str, ...], entry: Entry, content: Source | None
+    ) -> None:
+        """Make a regular file; only if its name is taken, it is looked what has it."""
+        try:
+            handle = os.open(parts[-1], _FILE_FLAGS, 0o600, dir_fd=parent)
+        except FileExistsError:
+            self._clear(parent, parts)
+            handle = os.open(parts[-1], _FILE_FLAGS, 0o600, dir_fd=parent)
         try:
             if content is not None and entry.size:
                 _fill(handle, content)

@@ -16,6 +16,7 @@ _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 _RESERVED = ".wh..wh."
 _AS_THEY_ARE = Clamp(epoch=0, after=2**62)
+_LINKS = (Kind.SYMLINK, Kind.HARDLINK)
 _KINDS = {
     tarfile.REGTYPE: Kind.FILE,
     tarfile.AREGTYPE: Kind.FILE,
@@ -126,7 +127,7 @@ def entry_of(member: Member) -> Entry:
         gid=info.gid,
         size=info.size,
         mtime=max(0, int(info.mtime)),
-        target=info.linkname if kind in {Kind.SYMLINK, Kind.HARDLINK} else "",
+        target=info.linkname if kind in _LINKS else "",
         device=(info.devmajor, info.devminor),
         xattrs=member.xattrs,
     )

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
+from typing import Self, overload
 
 import yaml
 
@@ -20,10 +21,60 @@ MOST_BYTES = 256 << 20
 # sight; YAML 1.1 of Go takes `y` and `on` for truth, and `1e3` or `1_0` for numbers.
 _SAFE = re.compile(r"[A-Za-z/_][A-Za-z0-9/_.+@-]*(?: [A-Za-z0-9/_.+@-]+)*")
 _WORDS = frozenset(["true", "false", "yes", "no", "on", "off", "y", "n", "null", "nan", "inf"])
+# The lines of a list of texts as `dump` writes them, and JSON reads those in quotes.
+_LINES = re.compile(
+    rf"(?:- (?:(?!(?i:{'|'.join(sorted(_WORDS))})\n)[A-Za-z/_][A-Za-z0-9/_.+@-]*+(?: [A-Za-z0-9/_.+@-]++)*+"
+    r'|"(?:[^"\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]'
+    r'|\\["\\bfnrt]|\\u(?!d[89a-f])[0-9a-f]{4})*+")\n)++'
+)
 _DEEPEST = 100
 _MANY = 2000
 _DEEP_LINE = re.compile(rf"^[ ?:-]{{{_DEEPEST}}}", re.MULTILINE)
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+
+
+class Texts(Sequence[str]):
+    """A long list of texts, kept as the lines of YAML that it was read from.
+
+    A repository's index repeats the file lists of all artifacts, and mostly nobody looks at them.
+    """
+
+    __slots__ = ("_lines",)
+
+    def __init__(self, lines: str) -> None:
+        self._lines = lines
+
+    @classmethod
+    def read(cls, lines: str) -> Self | None:
+        """Take the lines of a list, however indented; None if they need a YAML parser."""
+        indent = lines[: lines.find("-")]
+        if indent:
+            lines = lines.removeprefix(indent).replace(f"\n{indent}- ", "\n- ")
+        return cls(lines) if _LINES.fullmatch(lines) else None
+
+    def written(self, indent: str) -> str:
+        """Give the lines as they stand in a list that is indented."""
+        return f"{indent}{self._lines[:-1].replace(chr(10), chr(10) + indent)}\n"
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._lines.splitlines():
+            yield json.loads(line[2:]) if line[2] == '"' else line[2:]
+
+    def __len__(self) -> int:
+        return self._lines.count("\n")
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        return tuple(self)[index]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
 
 
 def dump(value: Mapping[str, object]) -> str:
@@ -81,6 +132,8 @@ def _value(item: object, indent: str) -> Iterator[str]:
     if isinstance(item, Mapping) and item:
         yield "\n"
         yield from _mapping(item, indent + "  ")
+    elif isinstance(item, Texts):
+        yield f"\n{item.written(indent)}"
     elif isinstance(item, (list, tuple)) and item:
         yield "\n"
         yield from _sequence(item, indent)

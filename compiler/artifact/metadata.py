@@ -6,7 +6,7 @@ JSON names into the index of a repository. Both spellings are read, both can be 
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,8 +19,7 @@ from compiler.spec.package import BuildSpec, Definition, PackageId, PackageSpec,
 SUFFIX = ".metadata.yaml"
 """What follows the fingerprint in the name of a metadata file."""
 
-_FILES = re.compile(r"^files:\n((?: *- [^\n]*\n)+)", re.MULTILINE)
-_ITEM = re.compile(r" *- ([A-Za-z_][A-Za-z0-9_.+@-]*/[A-Za-z0-9/_.+@-]*)")
+_FILES = re.compile(r"^files:\n((?: *+- [^\n]*+\n)++)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +36,7 @@ class ArtifactMetadata:
     archive: str
     sha256: str
     compression: str
-    files: tuple[str, ...] = ()
+    files: Sequence[str] = ()
     timestamp: str = ""
     seed: str = ""
     values: tuple[Mapping[str, object], ...] = ()
@@ -99,10 +98,8 @@ def read_metadata(path: Path) -> ArtifactMetadata:
 def parse_metadata(text: str, source: str) -> ArtifactMetadata:
     """Read the text of a metadata file; raises `CompilerError` naming `source`."""
     rest, files = _without_files(text)
-    value = goyaml.load(rest, source)
-    if files:
-        value["files"] = files
-    return from_mapping(value, source)
+    metadata = from_mapping(goyaml.load(rest, source), source)
+    return metadata if files is None else replace(metadata, files=files)
 
 
 def from_mapping(value: Mapping[str, object], source: str) -> ArtifactMetadata:
@@ -139,16 +136,13 @@ def _from_record(record: records.ArtifactRecord) -> ArtifactMetadata:
     )
 
 
-def _without_files(text: str) -> tuple[str, list[str]]:
+def _without_files(text: str) -> tuple[str, goyaml.Texts | None]:
     """Split off a file list that needs no YAML parser: it is most of the text, and plain."""
     match = _FILES.search(text)
-    if match is None:
-        return text, []
-    lines = match[1].splitlines()
-    items = [item[1] for item in map(_ITEM.fullmatch, lines) if item is not None]
-    if len(items) != len(lines):
-        return text, []
-    return f"{text[: match.start()]}{text[match.end() :]}", items
+    files = goyaml.Texts.read(match[1]) if match is not None else None
+    if match is None or files is None:
+        return text, None
+    return f"{text[: match.start()]}{text[match.end() :]}", files
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +195,7 @@ def _structure(metadata: ArtifactMetadata, names: _Names) -> dict[str, object]:
         names.spec: _spec(metadata, names),
         "checksums": {"sha256": metadata.sha256},
         "compressiontype": metadata.compression,
-        "files": list(metadata.files),
+        "files": metadata.files,
         names.cache_image: "",
         "runtime": _package(metadata.runtime, names),
         **names.internal,

@@ -1,14 +1,20 @@
 """`cos create-repo --type docker`: a repository in a registry."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import typer
 
+from compiler.cli.passwords import key_password
 from compiler.cli.registries import open_registry, repository_named, scratch_folder
 from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
 from compiler.publish import PublishOptions, Source, Surroundings, publish_repository
+from compiler.publish.endorse import CosignEndorsement, Endorsement
+from compiler.registry import Registry
 from compiler.repository.disk import RepositoryOptions
+from compiler.signing.keys import read_private_key
 from compiler.store.images import host_platform
 
 __all__ = ["Publishing", "Source", "publish"]
@@ -21,6 +27,8 @@ class Publishing:
     push: bool = False
     force: bool = False
     prune: bool = False
+    sign: Path | None = None
+    """The private key that images are signed with."""
 
 
 def publish(
@@ -40,7 +48,12 @@ def publish(
         dry_run=not publishing.push,
     )
     with open_registry(settings) as registry, scratch_folder() as folder:
-        around = Surroundings(registry=registry, folder=folder, report=reporter(settings))
+        around = Surroundings(
+            registry=registry,
+            folder=folder,
+            report=reporter(settings),
+            endorsements=tuple(_endorsements(publishing, registry)),
+        )
         made = publish_repository(source, target, how, around)
     info, count = made.repository.info, len(made.repository.index.artifacts)
     told = f"{output}: repository {info.name}, revision {info.revision}, packages: {count}"
@@ -49,3 +62,9 @@ def publish(
         typer.echo(f"{told}, {len(made.pushed)} of them new or changed, {sent}")
     else:
         typer.echo(f"{told}; --push-images would bring up {len(made.pushed)} of them")
+
+
+def _endorsements(publishing: Publishing, registry: Registry) -> Iterator[Endorsement]:
+    """Put together what is said of the images that go up."""
+    if publishing.sign is not None:
+        yield CosignEndorsement(registry, read_private_key(publishing.sign, key_password))

@@ -20,6 +20,9 @@ from compiler.repository.disk import (
 from compiler.repository.http import RepositoryServer, make_server
 from compiler.tree import load_tree
 
+_GRACE = 5.0
+"""Seconds that answers which are on their way get when the server is stopped."""
+
 app = typer.Typer(help="Repositories of artifacts.", no_args_is_help=True)
 
 _Trees = Annotated[
@@ -45,6 +48,9 @@ _Dockerfiles = Annotated[bool, typer.Option("--dockerfiles", help="Dockerfiles a
 _Push = Annotated[bool, typer.Option("--push-images", help="For type docker: bring it up.")]
 _ForcePush = Annotated[
     bool, typer.Option("--force-push", help="For type docker: packages that did not change too.")
+]
+_Sign = Annotated[
+    Path | None, typer.Option("--sign", help="The private key that signs all that goes up.")
 ]
 _Prune = Annotated[
     bool, typer.Option("--prune", help="For type docker: drop packages that are not published.")
@@ -79,6 +85,7 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
     push_images: _Push = False,
     force_push: _ForcePush = False,
     prune: _Prune = False,
+    sign: _Sign = None,
     backend: _Backend = "docker",
     repo: _Repo = "",
     from_repositories: _Repositories = False,
@@ -112,7 +119,7 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
             publishing.Source(packages=specs, roots=roots, artifacts=packages),
             output,
             options,
-            publishing.Publishing(push=push_images, force=force_push, prune=prune),
+            publishing.Publishing(push=push_images, force=force_push, prune=prune, sign=sign),
             settings,
         )
         return
@@ -136,14 +143,18 @@ def serve_repo(
 
 
 def _serve(server: RepositoryServer) -> None:
-    """Serve until a signal comes; in a thread, since the library's loop swallows its exception."""
-    thread = threading.Thread(target=server.serve_forever, name="serve-repo")
-    thread.start()
+    """Serve until a signal comes; in a thread, since the library's loop swallows its exception.
+
+    The signal may come before the loop has begun, when asking it to end would wait for ever: so
+    the asking is left to a thread of its own, and neither thread keeps the process alive.
+    """
+    serving = threading.Thread(target=server.serve_forever, name="serve-repo", daemon=True)
     try:
-        thread.join()
+        serving.start()
+        serving.join()
     except (KeyboardInterrupt, Interrupted):
-        server.shutdown()
-        thread.join()
+        threading.Thread(target=server.shutdown, name="stop", daemon=True).start()
+        serving.join(_GRACE)
 
 
 def _times(settings: Settings) -> dict[str, int]:

@@ -15,16 +15,24 @@ _SHOWN = 200
 """How many letters of a step a message repeats; the log has all of it."""
 
 
-def failure(run: Run, finished: Finished, *, messages: Path, log: Path) -> EngineError:
+def failure(
+    run: Run, finished: Finished, *, messages: Path | None = None, log: Path
+) -> EngineError:
     """Explain why a step did not succeed; `messages` is where crun wrote its own, if it had any."""
     first, tail = first_line(run.text), finished.tail
-    said = _runtime_message(messages, finished.tail)
+    said = _runtime_message(messages, finished.tail) if messages is not None else ""
     if said:
-        message, hint = f"step could not start: {said}: {first}", _start_hint(run, said)
         tail = tuple(line for line in tail if said not in {line, _error_text(line)})
-    else:
-        message = f"step failed with exit code {finished.code}: {first}"
-        hint = _exit_hint(finished.code)
+        return not_started(run, said, tail=tail, log=log)
+    message = f"step failed with exit code {finished.code}: {first}"
+    hint = _exit_hint(finished.code)
+    return EngineError(message, step=run.text, log=str(log), output=tail, hint=hint)
+
+
+def not_started(run: Run, said: str, *, tail: Sequence[str] = (), log: Path) -> EngineError:
+    """Explain why a step did not even start; `said` are the words of the container runtime."""
+    message = f"step could not start: {said}: {first_line(run.text)}"
+    hint = _start_hint(run, said)
     return EngineError(message, step=run.text, log=str(log), output=tail, hint=hint)
 
 
@@ -59,7 +67,7 @@ def _error_text(line: str) -> str:
 
 def _start_hint(run: Run, said: str) -> str | None:
     program = run.argv[0]
-    if "not found" in said or "No such file" in said:
+    if "not found" in said or "no such file" in said.lower():
         return (
             f"the root has no {program}, or not the loader that it names;"
             " does the package require an image with a shell?"

@@ -21,11 +21,12 @@ from uuid import uuid4
 from compiler.artifact.metadata import ArtifactMetadata, index_entry
 from compiler.errors import RegistryError
 from compiler.events import Reporter, silent
-from compiler.oci import Platform, Reference
+from compiler.oci import Descriptor, Platform, Reference
+from compiler.publish.endorse import Endorsement
 from compiler.publish.front import (
     claim_at,
+    push_claim,
     push_files,
-    push_index,
     push_snapshot,
     recent_claims,
 )
@@ -76,6 +77,7 @@ class Surroundings:
     registry: Registry
     folder: Path
     report: Reporter = silent
+    endorsements: Sequence[Endorsement] = ()
     clock: Callable[[], int] = time.time_ns
     pause: Callable[[float], None] = time.sleep
 
@@ -195,14 +197,21 @@ class _Publication:
     def _push_packages(self, packages: Sequence[ArtifactMetadata], folder: Path) -> None:
         """Bring up the images of packages, and of their metadata."""
         files = metadata_files(self.source.artifacts)
-        push_packages(
+        pushed = push_packages(
             [Packed(artifact, files[artifact.file_name]) for artifact in packages],
             self._pusher(),
             self.options.platform,
             folder=folder,
             report=self.around.report,
         )
+        self._endorse(image for each in pushed for image in (each.image, each.metadata))
         self.pushed.update(artifact.id for artifact in packages)
+
+    def _endorse(self, images: Iterable[Descriptor]) -> None:
+        """Have what is said of images said."""
+        listed = tuple(images)
+        for each in self.around.endorsements:
+            each.images(self.target, listed)
 
     def _is_changed(
         self, artifact: ArtifactMetadata, known: Iterable[ArtifactMetadata | None]
@@ -224,7 +233,9 @@ class _Publication:
         earlier = (name for each in states for name in each.publications)
         publications = frozenset({claim, *claims_of(earlier, since)})
         push_snapshot(pusher, info, options, folder)
-        push_index(pusher, info, claim, publications, folder)
+        index = push_claim(pusher, info, claim, publications, folder)
+        self._endorse([index.descriptor])
+        pusher.name(index, texts.REPOSITORY)
         return publications
 
     def _unseen(self, made: Repository, publications: frozenset[str]) -> list[State]:

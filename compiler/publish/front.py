@@ -9,6 +9,7 @@ from compiler.publish.state import CLAIM, PUBLICATIONS
 from compiler.repository import index as texts
 from compiler.repository.disk import RepositoryOptions, snapshot_name
 from compiler.repository.index import RepositoryInfo
+from compiler.repository.oci import ImageParts
 
 _HORIZON = 86_400 * 10**9  # nanoseconds after which no publisher can still be under way
 _SHORT = 12
@@ -51,12 +52,12 @@ def push_snapshot(
     pusher.file((name,), texts.repository_text(info).encode(), folder=folder)
 
 
-def push_index(
+def push_claim(
     pusher: Pusher, info: RepositoryInfo, claim: str, publications: frozenset[str], folder: Path
-) -> None:
-    """Bring up `repository.yaml` as the claim, and then under the name that clients ask for."""
+) -> ImageParts:
+    """Bring up the index, `repository.yaml`, under the name of the claim alone so far."""
     text = texts.repository_text(info).encode()
     annotations = {PUBLICATIONS: ",".join(sorted(publications))}
     image = pusher.file_image((texts.REPOSITORY,), text, folder=folder, annotations=annotations)
-    for tag in (claim, texts.REPOSITORY):
-        pusher.name(image, tag)
+    pusher.name(image, claim)
+    return image

@@ -17,7 +17,7 @@ from compiler.registry.manifests import read_links
 from compiler.registry.named import by_digest, head, load, remove, store
 from compiler.registry.referrers import Referrers
 from compiler.registry.settings import RegistrySettings
-from compiler.registry.site import Site, Tools
+from compiler.registry.site import Answer, Site, Tools
 from compiler.registry.transport import Clock, Transport
 from compiler.registry.upload import Upload, has_blob, mount
 
@@ -175,10 +175,10 @@ class RegistryClient:
 
 def _read_blob(site: Site, repository: Reference, blob: Descriptor) -> bytes:
     """Fetch a blob into memory, and check it."""
-    call = blob_call(repository, blob)
-    retries = site.retries(call)
-    while True:
-        data = site.ask(call).data
-        if len(data) == blob.size and digest_of(data) == blob.digest:
-            return data
-        retries.again(Doubtful("what came has another digest or length"))
+
+    def check(answer: Answer) -> bytes:
+        if len(answer.data) != blob.size or digest_of(answer.data) != blob.digest:
+            raise Doubtful("what came has another digest or length")
+        return answer.data
+
+    return site.read(blob_call(repository, blob), check)

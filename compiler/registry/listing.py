@@ -1,8 +1,9 @@
 """Lists of a registry: tags, and what refers to a manifest; both page by page, and bounded."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import TypeVar
 from urllib.parse import quote, urljoin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -11,8 +12,11 @@ from requests.utils import parse_header_links
 from compiler.errors import ImageError, RegistryError
 from compiler.oci import INDEX, Descriptor, Reference
 from compiler.registry import LARGEST_MANIFEST
+from compiler.registry.failure import Doubtful
 from compiler.registry.manifests import Referrer, read_referrers
 from compiler.registry.site import Answer, Call, Site
+
+_T = TypeVar("_T")
 
 _PAGE = 1000
 _MOST_PAGES = 10_000
@@ -41,11 +45,7 @@ def list_tags(site: Site, repository: Reference, *, after: str = "") -> Sequence
         wanted=_FOUND | _NOT_THERE,
         limit=LARGEST_MANIFEST,
     )
-    found: set[str] = set()
-    for answer in _pages(site, call):
-        if answer.status in _NOT_THERE:
-            break
-        found.update(_read_tags(call, answer.data))
+    found = {tag for page in _pages(site, call, _read_tags) for tag in page}
     return sorted(tag for tag in found if tag > after)
 
 
@@ -64,14 +64,10 @@ def list_referrers(site: Site, subject: Reference, artifact_type: str) -> Sequen
         limit=LARGEST_MANIFEST,
     )
     found: dict[Descriptor, Referrer] = {}
-    for answer in _pages(site, call):
-        kind = answer.headers.get("Content-Type", "").partition(";")[0].strip()
-        if answer.status in _NO_SUCH_API or kind != INDEX:
+    for page in _pages(site, call, _read_page):
+        if page is None:
             return None
-        try:
-            found |= {each.descriptor: each for each in read_referrers(answer.data)}
-        except ImageError as error:
-            raise RegistryError(f"{call.subject}: {error.message}") from error
+        found |= {each.descriptor: each for each in page}
     return chosen(tuple(found.values()), artifact_type)
 
 
@@ -80,14 +76,14 @@ def chosen(referrers: Sequence[Referrer], artifact_type: str) -> Sequence[Referr
     return [each for each in referrers if artifact_type in ("", each.artifact_type)]
 
 
-def _pages(site: Site, call: Call) -> Iterator[Answer]:
+def _pages(site: Site, call: Call, read: Callable[[Answer], _T]) -> Iterator[_T]:
     """Follow the links from page to page, as far as they stay on the registry and end."""
     size = 0
     seen: set[str] = set()
     for _ in range(_MOST_PAGES):
-        answer = site.ask(call)
+        page, answer = site.read(call, lambda answer: (read(answer), answer))
         size += len(answer.data)
-        yield answer
+        yield page
         following = _next_link(answer)
         if not following:
             return
@@ -106,13 +102,26 @@ def _next_link(answer: Answer) -> str:
     return ""
 
 
-def _read_tags(call: Call, data: bytes) -> Sequence[str]:
-    """Read one page."""
+def _read_tags(answer: Answer) -> Sequence[str]:
+    """Read one page of tags."""
+    if answer.status in _NOT_THERE:
+        return ()
     try:
-        tags = _Tags.model_validate_json(data).tags or []
+        tags = _Tags.model_validate_json(answer.data).tags or []
     except ValidationError as error:
-        raise RegistryError(f"{call.subject}: the registry sent no list of tags") from error
+        raise Doubtful("what came is no list of tags") from error
     for tag in tags:
         if not _TAG.fullmatch(tag):
-            raise RegistryError(f"{call.subject}: the registry lists {tag[:80]!r}, which is no tag")
+            raise Doubtful(f"the registry lists {tag[:80]!r}, which is no tag")
     return tags
+
+
+def _read_page(answer: Answer) -> Sequence[Referrer] | None:
+    """Read one page of referrers; None where the registry does not know what was asked."""
+    kind = answer.headers.get("Content-Type", "").partition(";")[0].strip()
+    if answer.status in _NO_SUCH_API or kind != INDEX:
+        return None
+    try:
+        return read_referrers(answer.data)
+    except ImageError as error:
+        raise Doubtful(f"what came is {error.message}") from error

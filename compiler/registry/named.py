@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from compiler.errors import ImageError, RegistryError
 from compiler.oci import INDEX, MANIFEST, Descriptor, Digest, Reference, digest_of, parse_digest
 from compiler.registry import LARGEST_MANIFEST, Manifest
-from compiler.registry.failure import Doubtful, Passing
+from compiler.registry.failure import Doubtful
 from compiler.registry.manifests import read_links
 from compiler.registry.site import Answer, Call, Site, tag_path
 from compiler.registry.transport import Slice
@@ -36,13 +36,7 @@ def head(site: Site, reference: Reference) -> Descriptor | None:
 def load(site: Site, reference: Reference) -> Manifest:
     """Fetch a manifest, and compare it with the digest that it has to have."""
     call = _manifest_call(reference, "GET", _FOUND)
-    retries = site.retries(call)
-    while True:
-        answer = site.ask(call)
-        try:
-            return _checked(reference, answer)
-        except Passing as fault:
-            retries.again(fault)
+    return site.read(call, lambda answer: _checked(reference, answer))
 
 
 def store(

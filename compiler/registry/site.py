@@ -1,9 +1,10 @@
 """One registry host: where it listens, what opens it, and requests that follow redirects."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
 from compiler.errors import DeniedError, NotFoundError, RegistryError
@@ -20,12 +21,14 @@ from compiler.registry.tokens import (
 )
 from compiler.registry.transport import Body, Clock, Slice, Stream, Transport
 
+_T = TypeVar("_T")
+
 _MOST_REDIRECTS = 5
 _LARGEST_ERROR = 1 << 16
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEEPS_METHOD = frozenset({307, 308})
 _OK, _BAD, _UNAUTHORISED, _NOT_FOUND = 200, 400, 401, 404
-_SPEAKS = frozenset({200, 401, 403, 429})
+_SPEAKS = frozenset({200, 401, 403})
 _API_HEADER = "Docker-Distribution-Api-Version"
 
 
@@ -98,12 +101,16 @@ class Site:
 
     def ask(self, call: Call) -> Answer:
         """Make a request as often as it takes, and read all of the answer."""
+        return self.read(call, lambda answer: answer)
+
+    def read(self, call: Call, check: Callable[[Answer], _T]) -> _T:
+        """Make a request, and something of its answer; `check` may refuse it as `Doubtful`."""
         retries = self.retries(call)
         while True:
             try:
                 with self.once(call) as stream:
                     data = b"" if call.method == "HEAD" else stream.read(call.limit)
-                    return Answer(stream.status, stream.headers, data, stream.url)
+                    return check(Answer(stream.status, stream.headers, data, stream.url))
             except Passing as fault:
                 retries.again(fault)
 
@@ -217,6 +224,11 @@ class Site:
         with self._tools.transport.send("GET", f"{self.base()}/v2/", {}) as stream:
             status = stream.status
             kind = stream.headers.get("Content-Type", "")
+            if status not in _SPEAKS:
+                said = stream.skim(_LARGEST_ERROR)
+                fault = refused(call.subject, status, stream.headers, said)
+                if isinstance(fault, Passing):
+                    raise fault
         if status not in _SPEAKS or (status == _OK and "html" in kind):
             message = f"{call.subject}: {self.host} is not an OCI registry"
             hint = f"it answers GET /v2/ with {status} {kind}".rstrip()

@@ -133,7 +133,7 @@ class Stream:
 class _Adapter(HTTPAdapter):
     """Connects with our own certificates, and uploads in large blocks."""
 
-    def __init__(self, context: ssl.SSLContext) -> None:
+    def __init__(self, context: ssl.SSLContext | None) -> None:
         self._context = context
         super().__init__(pool_connections=_CONNECTIONS, pool_maxsize=_CONNECTIONS)
 
@@ -188,7 +188,7 @@ class Transport:
 
     def _send(self, request: requests.Request, body: Body | None) -> requests.Response:
         """Hand a request to the adapter of its host."""
-        session = self._session(urlsplit(request.url).netloc)
+        session = self._session(request.url)
         proxy = self._settings.proxy_for(request.url)
         with closing(body() if body is not None else Slice(b"", 0, 0)) as data:
             request.data = data if len(data) else b""
@@ -200,17 +200,18 @@ class Transport:
                 proxies={"http": proxy, "https": proxy} if proxy else None,
             )
 
-    def _session(self, host: str) -> requests.Session:
+    def _session(self, url: str) -> requests.Session:
         """Return the session for a host, which has its certificates."""
+        parts = urlsplit(url)
+        key = f"{parts.scheme}://{parts.netloc}"
         with self._lock:
-            if host not in self._sessions:
-                session: requests.Session = oras.provider.Registry(host).session
+            if key not in self._sessions:
+                session: requests.Session = oras.provider.Registry(parts.netloc).session
                 session.trust_env = False
-                adapter = _Adapter(make_context(self._settings, host))
-                session.mount("https://", adapter)
-                session.mount("http://", adapter)
-                self._sessions[host] = session
-            return self._sessions[host]
+                tls = make_context(self._settings, parts.netloc) if parts.scheme != "http" else None
+                session.mount(f"{parts.scheme}://", _Adapter(tls))
+                self._sessions[key] = session
+            return self._sessions[key]
 
 
 def make_context(settings: RegistrySettings, host: str) -> ssl.SSLContext:

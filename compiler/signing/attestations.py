@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from compiler.errors import TrustError
-from compiler.oci import Digest, Reference, digest_of, hex_of
+from compiler.oci import Digest, Reference, hex_of
 from compiler.registry import Registry
 from compiler.signing.attachments import (
     ATTESTATION,
@@ -75,7 +75,7 @@ def attest_image(
     The image must be among the statement's subjects. The same statement is attached once.
     """
     manifest = registry.manifest(reference)
-    digest = digest_of(manifest.data)
+    digest = manifest.descriptor.digest
     image = pinned(reference, digest)
     try:
         predicate_type = _read_statement(statement, digest)

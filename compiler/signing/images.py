@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from compiler.errors import NotFoundError, TrustError
-from compiler.oci import Digest, Reference, digest_of, parse_digest
+from compiler.oci import Digest, Reference, parse_digest
 from compiler.registry import Registry
 from compiler.signing.attachments import (
     SIGNATURE,
@@ -68,10 +68,10 @@ def sign_image(
 ) -> Signed:
     """Sign the manifest or index that `reference` names now; signing it again adds nothing.
 
-    What is signed is the digest of the bytes that the registry gives, not what it says of them.
+    It is fetched, so that what is signed is the digest of bytes, not what a registry says of them.
     """
     manifest = registry.manifest(reference)
-    digest = digest_of(manifest.data)
+    digest = manifest.descriptor.digest
     image = pinned(reference, digest)
     payload = write_payload(claim_of(image, digest, annotations))
     attachment = Attachment(SIGNATURE, payload, {SIGNATURE_ANNOTATION: sign_bytes(payload, key)})

@@ -160,7 +160,7 @@ def write_key_pair(key: PrivateKey, prefix: Path, *, password: bytes, force: boo
         serialization.NoEncryption(),
     )
     for path in (secret, public):
-        if path.exists() and not force:
+        if not force and (path.exists() or path.is_symlink()):
             raise _in_the_way(path)
     _write(secret, encrypt(der, password), mode=_PRIVATE, force=force)
     _write(public, key.public.pem, mode=_PUBLIC, force=force)

@@ -11,6 +11,10 @@ ACTION = re.compile(
 _WORD = re.compile(r'\{\{-?\s*(\w+)(?:\s+"([^"]*)")?')
 
 
+_COMPUTED = re.compile(r"""\b(?:tpl\b|(?:include|template)\s*(?!"[^"\\\n]*"|`[^`]*`|\s))""")
+"""A call whose name the text does not show."""
+
+
 def is_quiet(text: str) -> bool:
     """Whether a text only defines templates and writes nothing itself."""
     depth = 0
@@ -65,3 +69,43 @@ def seam(front: str) -> tuple[int, str]:
     for action in ACTION.finditer(front):
         end, trims = action.end(), action[0].endswith("-}}")
     return end, ("{{/* */ -}}" if trims else "") + front[end:]
+
+
+class Library:
+    """The definitions of a text; each other text gets those that it can reach."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._found = {name: (start, stop) for start, stop, name in definitions(text)}
+        self._bodies = {name: text[start:stop] for name, (start, stop) in self._found.items()}
+        self._always = self._only(frozenset())
+        self._texts: dict[frozenset[str], str] = {}
+
+    def reached_from(self, text: str) -> str:
+        """Give the text of the definitions without those that `text` cannot call, directly or not.
+
+        Linking takes time for each that is there. Lines and columns stay as they are.
+        """
+        reached: set[str] = set()
+        pending = [text, self._always]
+        while pending:
+            caller = pending.pop()
+            if _COMPUTED.search(caller):
+                return self._text
+            new = {name for name in self._found if name not in reached and name in caller}
+            reached |= new
+            pending += [self._bodies[name] for name in new]
+        names = frozenset(reached)
+        if names not in self._texts:
+            self._texts[names] = self._only(names)
+        return self._texts[names]
+
+    def _only(self, names: frozenset[str]) -> str:
+        """Blank out all definitions but those of `names`."""
+        pieces, end = [], 0
+        for name, (start, stop) in self._found.items():
+            if name not in names:
+                blank = re.sub(r"[^\n]", " ", self._bodies[name])
+                pieces += [self._text[end:start], blank]
+                end = stop
+        return "".join((*pieces, self._text[end:]))

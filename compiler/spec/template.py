@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Protocol, cast
 
 from compiler.errors import Location, SpecError, TemplateError
-from compiler.spec.definitions import ACTION, definitions, is_quiet, seam
+from compiler.spec.definitions import ACTION, Library, definitions, is_quiet, seam
 
 NO_VALUE = "<no value>"
 """What Go prints for a value that is not there."""
@@ -93,6 +93,7 @@ class Templates:
         self._quiet = is_quiet(self._front)
         end, self._seam = seam(self._front)
         self._defined = self._front[:end]
+        self._library = Library(self._defined)
         self._lead: str | None = None
         self._last: tuple[Rendered, list[Location]] | None = None
 
@@ -133,7 +134,8 @@ class Templates:
         """Render a text that defines nothing, as `_run` does; the files are compiled only once."""
         engine = _engine()
         uses = bool(_USES_TEMPLATES.search(source.text))
-        joint, defined = (self._seam, self._defined) if uses else ("", "")
+        joint = self._seam if uses else ""
+        defined = self._library.reached_from(source.text) if uses else ""
         try:
             text = engine.render(joint + source.text, {"Values": values}, front=defined)
             return self._before(engine) + text if uses else text

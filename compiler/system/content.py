@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from compiler.archive import Entry, Kind
-from compiler.archive.members import Limits, Member, members_of, naming, short
+from compiler.archive.members import Limits, Member, members_of, short
 from compiler.archive.place import safe_parts
 from compiler.archive.unpack import entry_of
 from compiler.errors import ArchiveError
@@ -46,12 +46,14 @@ def _plain(archive: Path, limits: Limits | None) -> Iterator[tuple[Entry, Member
     """Give the members of one archive; its root, which belongs to nobody, is left out."""
     with members_of(archive, limits) as members:
         for member in members:
-            with naming(short(member.info.name)):
+            try:
                 path = "/".join(safe_parts(member.info.name))
-                if not path:
-                    continue
                 entry = entry_of(member)
-            yield entry_at(entry, path), member
+            except ArchiveError as error:
+                name = short(member.info.name)
+                raise ArchiveError(f"{name}: {error.message}", hint=error.hint) from error
+            if path:
+                yield entry_at(entry, path), member
 
 
 def entry_at(entry: Entry, path: str) -> Entry:

@@ -44,7 +44,7 @@ _INSTALLED = (
 _OWNERS = (
     "SELECT place, category, name, version"  # noqa: S608  (only question marks)
     " FROM files f JOIN installed i ON f.package = i.id"
-    f" WHERE place IN ({','.join('?' * _MANY)}) ORDER BY f.rowid"
+    f" WHERE place IN ({','.join('?' * _MANY)}) ORDER BY package, number"
 )
 
 
@@ -95,7 +95,7 @@ class Database:
         """List all paths of a package, in the order of its archive."""
         query = (
             "SELECT path, place, kind, digest, made FROM installed i JOIN files f ON"
-            " f.package = i.id WHERE name = ? AND category = ? AND version = ? ORDER BY f.rowid"
+            " f.package = i.id WHERE name = ? AND category = ? AND version = ? ORDER BY package, number"
         )
         with self._reading() as read:
             rows = read.execute(query, (package.name, package.category, package.version))

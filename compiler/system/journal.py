@@ -123,17 +123,27 @@ def take_back(journal: Journal, disk: Disk, lookup: Lookup) -> None:
         disk.sync(top)
 
 
-def clean_up(journal: Journal, disk: Disk) -> None:
-    """Remove what is old, then the staging folders, and sync that."""
+def clean_up(journal: Journal, disk: Disk) -> list[str]:
+    """Remove what is old, then the staging folders, and sync that.
+
+    Returns the places that must not be removed (read-only attribute, foreign folder): they stay,
+    since the change counts already, and nobody would gain from trying again and again.
+    """
+    stayed = []
     if journal.state is State.DONE:
         for place in journal.unlinks:
-            disk.remove(place)
+            try:
+                disk.remove(place)
+            except PermissionError:
+                stayed.append(place)
         for place in journal.folders:
-            disk.remove_folder(place)
+            with suppress(PermissionError):
+                disk.remove_folder(place)
     for top in journal.staging:
         disk.remove_staging(top)
     for top in sorted({*journal.cleaned, *journal.staging}):
         disk.sync(top)
+    return stayed
 
 
 def missing_staging(journal: Journal, lookup: Lookup) -> Sequence[str]:

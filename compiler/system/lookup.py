@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 
 from compiler.errors import ArchiveError
@@ -127,6 +127,31 @@ class Lookup:
         if one is None or two is None or (one.st_dev, one.st_ino) != (two.st_dev, two.st_ino):
             return False
         return len({name, other} & set(self.names(folder))) == 1
+
+
+class Settled:
+    """Finds the places of many paths, each folder once; `gone` are links not to be followed."""
+
+    def __init__(self, lookup: Lookup, gone: Set[str] = frozenset()) -> None:
+        self._lookup, self._gone = lookup, gone
+        self._folders: dict[str, str] = {}
+
+    def place(self, path: str) -> str:
+        """Return where a path is in the root, the last name itself not followed."""
+        folder, name = split(path)
+        place = self._folders.get(folder)
+        if place is None:
+            place = self._folders[folder] = self._settle(folder)
+        return f"{place}/{name}" if place else name
+
+    def _settle(self, folder: str) -> str:
+        try:
+            return follow(folder, self._link)
+        except ArchiveError:
+            return folder  # where links go round in a ring, nothing is
+
+    def _link(self, place: str) -> str | None:
+        return None if place in self._gone else self._lookup.link(place)
 
 
 def mount_points(root: Path) -> frozenset[str]:

@@ -14,7 +14,7 @@ from compiler.system.database import Database, Installed, OwnedPath
 from compiler.system.disk import STAGING, Look
 from compiler.system.folders import split
 from compiler.system.journal import Journal, Move, Redescribed, State
-from compiler.system.lookup import Lookup, top_of
+from compiler.system.lookup import Lookup, Settled, top_of
 from compiler.system.protect import Protection, copy_name
 from compiler.system.staging import Stage, Staged
 
@@ -72,12 +72,12 @@ class Planner:
         self._leaving = frozenset(change.remove)
         self._owners: Mapping[str, tuple[PackageId, ...]] = {}
         self._removable: frozenset[str] = frozenset()
-        self._settled: dict[str, str] = {}
         self._plan = Plan()
 
     def plan(self, leaving: Sequence[Leaving], mounts: frozenset[str]) -> tuple[Journal, list[str]]:
         """Return the journal and notes for the user; raises `ConflictError`."""
-        old = [(each, owned, self._now(owned.place)) for each in leaving for owned in each.paths]
+        now = Settled(self._lookup)  # folders may have become links
+        old = [(each, owned, now.place(owned.place)) for each in leaving for owned in each.paths]
         self._removable = frozenset(place for _, _, place in old)
         self._owners = self._database.owners({*self._stage.places, *self._removable})
         self._conflicts()
@@ -147,6 +147,8 @@ class Planner:
         if stat.S_ISDIR(status.st_mode):
             if staged.kind is _FOLDER:
                 raise ConflictError(f"/{place}: was made by somebody else just now")
+            if place not in self._removable:
+                raise ConflictError(f"/{place}: is a folder in the system, and no longer would be")
             for below in self._lookup.below(place):
                 if below not in self._removable or not self._is_free(below):
                     raise ConflictError(f"/{place}: is a folder that still holds /{below}")
@@ -212,14 +214,6 @@ class Planner:
     def _is_free(self, place: str) -> bool:
         """Whether no package that stays has this place."""
         return self._leaving.issuperset(self._owners.get(place, ()))
-
-    def _now(self, place: str) -> str:
-        """Return where a path of the database is today: folders may have become links."""
-        folder, name = split(place)
-        settled = self._settled.get(folder)
-        if settled is None:
-            settled = self._settled[folder] = self._lookup.settle(folder)
-        return _join(settled, name)
 
     def _backup(self, place: str) -> str:
         top = self._stage.top_of(place)

@@ -8,7 +8,7 @@ Nothing is visible in the root before all of it is staged.
 import hashlib
 import stat
 from collections.abc import Set
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from compiler.archive import Entry, Kind
 from compiler.archive.members import naming, short
@@ -29,8 +29,7 @@ _DEVICES = (Kind.CHARACTER, Kind.BLOCK)
 _FOLDER_MODE = 0o755
 
 
-@dataclass(frozen=True, slots=True)
-class Staged:
+class Staged(NamedTuple):
     """What will be at a place: whose it is (its number in the change), and what.
 
     `made` is a folder that is not in the root yet; `implied` one that no archive has, although it
@@ -99,12 +98,16 @@ class Stage:
         self._folders.clear()
         self._own_folders.clear()
         self._package = str(incoming.id)
-        for entry, member in entries_in(incoming, self._options.limits):
-            with naming(f"{incoming.id}: {short(member.info.name)}"):
-                if entry.kind is _FOLDER:
-                    self._add_folder(entry)
-                else:
-                    self._add_other(entry, member.content)
+        with naming(self._package):
+            for entry, member in entries_in(incoming, self._options.limits):
+                try:
+                    if entry.kind is _FOLDER:
+                        self._add_folder(entry)
+                    else:
+                        self._add_other(entry, member.content)
+                except ArchiveError as error:
+                    name = short(member.info.name)
+                    raise ArchiveError(f"{name}: {error.message}", hint=error.hint) from error
 
     def finish(self) -> None:
         """Give the staged folders their modes and owners."""
@@ -140,7 +143,7 @@ class Stage:
         elif there.kind is not _FOLDER:
             raise self._clash(place)
         elif there.implied or there.owner == self._number:
-            self._restage(place, replace(there, owner=self._number, implied=False, entry=entry))
+            self._restage(place, there._replace(owner=self._number, implied=False, entry=entry))
         self._own_folder(entry.path, place)
 
     def _new_folder(self, place: str, entry: Entry, *, implied: bool = False) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from compiler.archive import Kind
 from compiler.archive.compress import sync_folder
@@ -26,10 +27,10 @@ CREATE TABLE packages (
 CREATE INDEX package_names ON packages (name, category);
 CREATE TABLE active (package INTEGER PRIMARY KEY, finalized INTEGER NOT NULL);
 CREATE TABLE files (
-    package INTEGER NOT NULL, path BLOB NOT NULL, place BLOB NOT NULL, kind TEXT NOT NULL,
-    digest BLOB NOT NULL, made INTEGER NOT NULL);
+    package INTEGER NOT NULL, number INTEGER NOT NULL, path BLOB NOT NULL, place BLOB NOT NULL,
+    kind TEXT NOT NULL, digest BLOB NOT NULL, made INTEGER NOT NULL,
+    PRIMARY KEY (package, number)) WITHOUT ROWID;
 CREATE VIEW installed AS SELECT p.*, a.finalized FROM packages p JOIN active a ON a.package = p.id;
-CREATE INDEX file_packages ON files (package);
 CREATE INDEX file_places ON files (place);
 CREATE TABLE journal (id INTEGER PRIMARY KEY CHECK (id = 1), text TEXT NOT NULL);
 """
@@ -58,12 +59,12 @@ class Installed:
         return self.definition.id
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnedPath:
+class OwnedPath(NamedTuple):
     """A path of an installed package.
 
     `path` is what its archive says, `place` where that is in the root, links followed. `digest` is
     the SHA-256 of a regular file as it was shipped. `made` is a folder that was not there before.
+    A tuple, since systems have many.
     """
 
     path: str
@@ -167,19 +168,17 @@ def __insert_one(write: sqlite3.Connection, entered: Entered) -> int:
         ),
     )
     number = cursor.lastrowid or 0
-    rows = (
-        (
-            number,
-            os.fsencode(each.path),
-            os.fsencode(each.place),
-            each.kind.value,
-            each.digest,
-            each.made,
-        )
-        for each in entered.paths
-    )
-    write.executemany("INSERT INTO files VALUES (?, ?, ?, ?, ?, ?)", rows)
+    rows = ((number, index, *_row(each)) for index, each in enumerate(entered.paths))
+    write.executemany("INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
     return number
+
+
+def _row(owned: OwnedPath) -> tuple[bytes, bytes, str, bytes, bool]:
+    """Lay a path out."""
+    path = owned.path.encode("utf-8", "surrogateescape")
+    same = owned.place == owned.path
+    place = path if same else owned.place.encode("utf-8", "surrogateescape")
+    return path, place, owned.kind.value, owned.digest, owned.made
 
 
 def activate(write: sqlite3.Connection, numbers: Iterable[int]) -> None:

@@ -17,7 +17,6 @@ from compiler.system.conflicts import Conflict, find_conflicts
 from compiler.system.content import paths_in
 from compiler.system.database import Entered, Installed
 from compiler.system.disk import Disk, RootDisk
-from compiler.system.folders import split
 from compiler.system.journal import (
     Journal,
     Move,
@@ -28,7 +27,7 @@ from compiler.system.journal import (
     parse_journal,
     take_back,
 )
-from compiler.system.lookup import Lookup, mount_points
+from compiler.system.lookup import Lookup, Settled, mount_points
 from compiler.system.plan import Leaving, Planner, leaving_packages
 from compiler.system.root import System
 from compiler.system.staging import Stage
@@ -71,9 +70,9 @@ def check(change: Change, system: System, options: Options | None = None) -> tup
     It goes by the lists of the metadata; `apply` looks once more at what is really unpacked.
     """
     limits = (options or Options()).limits
-    leaving_packages(change, system.database)
+    leaving = leaving_packages(change, system.database)
     with _looking(system) as lookup, _words(system):
-        settled = _Settled(lookup)
+        settled = Settled(lookup, _vanishing(change, leaving, options))
         wanted = [
             (each.id, [settled.place(path) for path in paths_in(each, limits)])
             for each in change.install
@@ -146,29 +145,13 @@ class _Work:
         self.disk.commit(write)
 
 
-class _Settled:
-    """Finds places of paths, each folder once."""
-
-    def __init__(self, lookup: Lookup) -> None:
-        self._lookup = lookup
-        self._folders: dict[str, str] = {}
-
-    def place(self, path: str) -> str:
-        """Return where a path is in the root."""
-        folder, name = split(path)
-        place = self._folders.get(folder)
-        if place is None:
-            place = self._folders[folder] = self._lookup.settle(folder)
-        return f"{place}/{name}" if place else name
-
-
 def _prepare(change: Change, work: _Work) -> Journal:
     """Stage everything, decide, sync, and commit the journal."""
     database = work.system.database
     leaving = leaving_packages(change, database)
     mounts = mount_points(work.system.root)
     stage = Stage(work.system, work.disk, work.lookup, options=work.options, mounts=mounts)
-    stage.vanishing = _vanishing(change, leaving, work)
+    stage.vanishing = _vanishing(change, leaving, work.options)
     with collector_paused():
         for incoming in change.install:
             work.reporter(Noted(f"unpacking {incoming.id}"))
@@ -186,15 +169,20 @@ def _prepare(change: Change, work: _Work) -> Journal:
     return journal
 
 
-def _vanishing(change: Change, leaving: Sequence[Leaving], work: _Work) -> frozenset[str]:
+def _vanishing(
+    change: Change, leaving: Sequence[Leaving], options: Options | None
+) -> frozenset[str]:
     """Find what the packages that go have, no folders, and those that come do not list."""
     if not leaving:
         return frozenset()
-    settled = _Settled(work.lookup)
-    limits = work.options.limits
-    listed = {settled.place(path) for each in change.install for path in paths_in(each, limits)}
-    old = {owned.place for each in leaving for owned in each.paths if not owned.is_folder}
-    return frozenset(old - listed)
+    limits = (options or Options()).limits
+    listed = {path for each in change.install for path in paths_in(each, limits)}
+    return frozenset(
+        owned.place
+        for each in leaving
+        for owned in each.paths
+        if not owned.is_folder and not listed & {owned.path, owned.place}
+    )
 
 
 def _backed_up(move: Move, disk: Disk) -> Move:
@@ -240,7 +228,8 @@ def _finish(journal: Journal, work: _Work) -> None:
 
 def _clean(journal: Journal, work: _Work) -> None:
     """Remove what is old; what fails here is done by the next command."""
-    clean_up(replace(journal, state=State.DONE), work.disk)
+    for place in clean_up(replace(journal, state=State.DONE), work.disk):
+        work.reporter(Noted(f"/{place}: may not be removed, and stays", warning=True))
     work.commit(work.system.database.settle)
 
 

@@ -1,5 +1,6 @@
 """Metadata files, in both of luet's spellings."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -356,3 +357,47 @@ VALUES = st.recursive(
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), VALUES, min_size=1))
 def test_a_yaml_parser_reads_back_what_was_dumped(value: dict[str, object]) -> None:
     assert yaml.safe_load(goyaml.dump(value)) == value
+
+
+WORDS = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=6),
+    st.sampled_from(
+        ["usr/bin/[", "yes", "a b", "Null", "y/n", "1e3", "_1", "-", "a: b", "\\", "é"]
+    ),
+)
+
+
+@given(st.lists(WORDS, min_size=1), st.sampled_from(["", "  ", "    "]))
+def test_a_list_that_is_kept_as_lines_is_the_list_and_is_written_as_it_was(
+    words: list[str], indent: str
+) -> None:
+    lines = goyaml.dump({"files": words}).removeprefix("files:\n")
+    indented = "".join(f"{indent}{line}" for line in lines.splitlines(keepends=True))
+
+    kept = goyaml.Texts.read(indented)
+
+    assert kept is not None
+    assert kept == words
+    assert (len(kept), kept[0], kept[1:]) == (len(words), words[0], tuple(words[1:]))
+    for place in ({"files": kept}, {"index": [{"files": kept}]}):
+        assert goyaml.dump(place) == goyaml.dump(yaml.safe_load(goyaml.dump(place)))
+
+
+@pytest.mark.parametrize(
+    "lines",
+    ["- yes\n", "- 1\n", "- &a x\n", "- a: b\n", "- !!binary Y2Fm6Q==\n", "- 'a'\n", "- a #b\n",
+     '- "\\xe9"\n', '- "\\ud83d"\n', "- - a\n", "-  a\n", "- a \n", "- a\n  b\n",
+     "- a\n - b\n", "-\n"],
+)  # fmt: skip
+def test_lines_that_only_a_yaml_parser_understands_are_left_to_it(lines: str) -> None:
+    assert goyaml.Texts.read(lines) is None
+
+
+def test_a_long_list_of_files_in_luets_own_layout_is_read_as_it_is() -> None:
+    text = metadata_text(METADATA)
+    plain = replace(METADATA, files=("bin", "usr/bin/p", "usr/bin/["))
+    luets = metadata_text(plain).replace("\n- ", "\n    - ")
+
+    assert parse_metadata(luets, "p.metadata.yaml") == plain
+    assert metadata_text(parse_metadata(luets, "p.metadata.yaml")) == metadata_text(plain)
+    assert metadata_text(parse_metadata(text, "p.metadata.yaml")) == text

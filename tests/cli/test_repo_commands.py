@@ -140,12 +140,15 @@ def test_serve_repo_serves_until_it_is_stopped(place: Path, number: signal.Signa
         stderr=subprocess.PIPE,
         text=True,
     ) as server:
-        assert server.stderr is not None
-        line = server.stderr.readline()
-        url = line.removeprefix("serving build at ").strip()
-        text = fetch(f"{url}/one-t-1.metadata.yaml")
-        server.send_signal(number)
-        _, rest = server.communicate(timeout=10)
+        try:
+            assert server.stderr is not None
+            line = server.stderr.readline()
+            url = line.removeprefix("serving build at ").strip()
+            text = fetch(f"{url}/one-t-1.metadata.yaml")
+            server.send_signal(number)
+            _, rest = server.communicate(timeout=30)
+        finally:
+            server.kill()
 
     assert text == (place / "build/one-t-1.metadata.yaml").read_bytes()
     assert (server.returncode, rest) == (0, "stopped\n")

@@ -3,6 +3,9 @@
 import json
 import os
 import stat
+import subprocess
+import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +27,7 @@ PASSWORD = {"COSIGN_PASSWORD": "pw"}
 @pytest.fixture
 def keys(tmp_path: Path) -> Path:
     """A folder with a key pair, `mine.key` and `mine.pub`."""
-    assert cos("key", "generate", "--output", tmp_path / "mine", **PASSWORD).returncode == 0
+    assert cos("key", "generate", "--output", "mine", cwd=tmp_path, **PASSWORD).returncode == 0
     return tmp_path
 
 
@@ -73,12 +76,54 @@ def test_without_a_terminal_the_password_must_be_in_the_environment(tmp_path: Pa
     assert not list(tmp_path.iterdir())
 
 
+def typed(folder: Path, *lines: str) -> tuple[int, str]:
+    """Make a key pair on a terminal, where somebody answers each question with one of `lines`."""
+    ours, theirs = os.openpty()
+    with (
+        os.fdopen(ours, "r+b", buffering=0) as screen,
+        subprocess.Popen(
+            [sys.executable, "-m", "compiler", "key", "generate"],
+            cwd=folder,
+            env={name: value for name, value in os.environ.items() if name not in PASSWORD},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        ) as process,
+    ):
+        os.close(theirs)
+        answers = list(lines)
+        said = ""
+        with suppress(OSError):  # which is how a terminal ends
+            while letter := screen.read(1).decode():
+                said += letter
+                if answers and said.endswith(("none): ", "again: ")):
+                    screen.write(f"{answers.pop(0)}\n".encode())
+        return process.wait(timeout=60), said
+
+
+def test_on_a_terminal_the_password_is_asked_for_twice(tmp_path: Path) -> None:
+    code, said = typed(tmp_path, "open sesame", "open sesame")
+
+    assert code == 0, said
+    assert "Password for the private key (empty: none): " in said
+    assert read_private_key(tmp_path / "cosign.key", lambda: b"open sesame").public
+
+
+def test_two_passwords_that_differ_make_no_key(tmp_path: Path) -> None:
+    code, said = typed(tmp_path, "open sesame", "open simsim")
+
+    assert code == 2
+    assert "error: the two passwords differ, no key was made" in said
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_public_half_is_printed_from_a_file_or_a_variable(keys: Path) -> None:
     expected = (keys / "mine.pub").read_text()
     secret = (keys / "mine.key").read_text()
 
     from_file = cos("key", "public", "--key", "mine.key", cwd=keys, **PASSWORD)
-    from_variable = cos("key", "public", "--key", "env://KEY", KEY=secret, **PASSWORD)
+    from_variable = cos("key", "public", "--key", "env://KEY", cwd=keys, KEY=secret, **PASSWORD)
 
     assert from_file.stdout == from_variable.stdout == expected
 

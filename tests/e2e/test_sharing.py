@@ -122,3 +122,47 @@ def test_a_base_image_is_pulled_by_its_name(
     assert done.returncode == 0, done.stderr
     listed = two.cos("image", "list").stdout
     assert image in listed
+
+
+def test_a_lock_pins_the_image_that_was_pulled_and_locked_builds_refuse_another(
+    labs: tuple[Lab, Lab, Lab], registry_server: RegistryServer
+) -> None:
+    one, two, three = labs
+    place = registry_server.repository("final")
+    final = ("t/base", "--push-final-images-repository", str(place))
+    one.tree({"base": on_base("echo base > /base") + "unpack: true\n"})
+    events(one, *final)
+    tree = {"child": f"image: {place}:base-t-1\nsteps: ['cp /base /child']\n"}
+    for lab in (two, three):
+        lab.tree(tree)
+    assert two.cos("lock", "--tree", "tree").returncode == 0
+    text = (two.place / "cos.lock").read_text()
+    one.tree({"base": on_base("echo other > /base") + "unpack: true\n"})
+    events(one, *final, "--push-final-images-force")
+
+    (three.place / "cos.lock").write_text(text)
+    locked = three.build("t/child", "--locked")
+
+    assert locked.returncode == 0, locked.stderr
+    assert two.build("t/child", "--locked").returncode == 0
+    assert three.built() == two.built()
+    assert three.cos("lock", "--tree", "tree", "--update").returncode == 0
+    assert (three.place / "cos.lock").read_text() != text
+    two.cos("image", "rm", f"{place}:base-t-1")
+    (two.place / "cos.lock").unlink()
+    refused = two.build("t/child", "--locked")
+    assert refused.returncode == 1
+    assert f"the image '{place}:base-t-1' is not locked (`cos lock` takes it in)" in refused.stderr
+
+
+def test_without_a_registry_the_error_says_what_was_tried(
+    labs: tuple[Lab, Lab, Lab], registry_server: RegistryServer
+) -> None:
+    lab = labs[0]
+    lab.tree({"child": f"image: {registry_server.host}/nothing/here:1\nsteps: ['true']\n"})
+
+    done = lab.build("t/child")
+
+    assert done.returncode == 1
+    assert f"'{registry_server.host}/nothing/here:1'" in done.stderr
+    assert "is not in the store, and cannot be pulled" in done.stderr

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from compiler.engine import CacheMount, CopyFiles, Engine, LayerRequest, Network, Run
+from compiler.engine.docker import DockerEngine
 from compiler.engine.memory import MemoryEngine
 from compiler.engine.overlay import OverlayEngine
 from compiler.events import Event
@@ -63,6 +64,12 @@ class Lab:
         self.base = (self.add(base),)
         caches = self.folder / "caches"
         self.engine = OverlayEngine(self.find, self.scratch, caches, environ=self.environ)
+
+    def use_docker(self, base: Path, environ: Mapping[str, str]) -> None:
+        """Work with containers of the Docker engine that `environ` leads to."""
+        self.base = (self.add(base),)
+        environ = {**self.environ, **environ}
+        self.engine = DockerEngine(self.find, self.scratch, self.folder / "caches", environ=environ)
 
     def use_memory(self) -> None:
         """Work with the engine for tests, in an empty root."""

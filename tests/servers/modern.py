@@ -46,6 +46,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     server: ModernRegistry
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     timeout = 20.0
 
     def do_GET(self) -> None:

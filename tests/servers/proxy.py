@@ -209,6 +209,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     server: FaultyProxy
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     timeout = _TIMEOUT
 
     def do_GET(self) -> None:

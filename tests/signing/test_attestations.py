@@ -94,7 +94,6 @@ def test_a_statement_about_another_image_is_neither_made_nor_believed() -> None:
     [
         b"{}",
         b"not JSON",
-        b'{"_type": "https://in-toto.io/Statement/v9", "predicateType": "x", "subject": []}',
     ],
 )
 def test_what_is_no_statement_is_not_attested(text: bytes) -> None:
@@ -105,6 +104,18 @@ def test_what_is_no_statement_is_not_attested(text: bytes) -> None:
         attest_image(registry, PLACE, text, key())
 
     assert not registry.tags(PLACE, after="sha256")
+
+
+def test_a_statement_of_a_version_that_nobody_knows_is_neither_made_nor_believed() -> None:
+    registry = MemoryRegistry()
+    digest = image(registry)
+    text = statement(digest).replace(b"Statement/v1", b"Statement/v9")
+
+    with pytest.raises(TrustError, match="a version that is not known here"):
+        attest_image(registry, PLACE, text, key())
+    put_envelope(registry, digest, seal(text, key()))
+
+    assert "a version that is not known here" in refusal(registry)
 
 
 def test_another_key_or_a_changed_statement_does_not_count() -> None:

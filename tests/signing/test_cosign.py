@@ -27,6 +27,7 @@ from compiler.signing.keys import (
     write_key_pair,
 )
 from tests.servers.cosign import LOCAL, OFFLINE, Cosign
+from tests.servers.modern import ModernRegistry
 from tests.signing.lab import by_digest, image, signature_tag, statement
 
 pytestmark = pytest.mark.registry
@@ -120,6 +121,23 @@ def test_cosign_verifies_what_we_attached_as_a_referrer(
 
     assert len(found) == 1
     assert cosign.run("verify", *LOCAL, "--key", "ours.pub", target.name).returncode != 0
+
+
+def test_cosign_finds_our_referrers_where_a_registry_lists_them(
+    cosign: Cosign, ours: PrivateKey, modern_registry: ModernRegistry
+) -> None:
+    place = Reference(modern_registry.host, "os/cos", "1")
+    with RegistryClient(RegistrySettings()) as client:
+        digest = image(client, place)
+        sign_image(client, place, ours)
+        tag = client.head(signature_tag(digest, place))
+        assert tag is not None
+        client.delete(by_digest(tag.digest, place))
+    name = str(by_digest(digest, place))
+
+    said = cosign.do("verify", *LOCAL, "--experimental-oci11", "--key", "ours.pub", name)
+
+    assert len(claims(said)) == 1
 
 
 def test_cosign_refuses_what_another_key_signed_and_what_is_not_signed(

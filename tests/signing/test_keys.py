@@ -116,6 +116,16 @@ def test_a_key_that_is_there_is_replaced_only_by_force(tmp_path: Path, there: st
     assert read_public_key(tmp_path / "mine.pub") == key().public
 
 
+def test_a_name_that_is_taken_by_a_link_to_nowhere_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "mine.pub").symlink_to("nowhere")
+
+    with pytest.raises(TrustError, match=r"mine\.pub is there already"):
+        write_key_pair(key(), tmp_path / "mine", password=b"pw")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.pub"]
+    assert (tmp_path / "mine.pub").is_symlink()
+
+
 def test_a_wrong_password_is_said_to_be_wrong() -> None:
     with pytest.raises(TrustError) as caught:
         read_private_key(DATA / "cosign.key", lambda: b"guessed")

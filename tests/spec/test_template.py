@@ -127,21 +127,22 @@ BODIES = st.sampled_from(
 )
 TRIMS = st.tuples(*(st.sampled_from(["", "-"]) for _ in range(4)))
 SPACES = st.sampled_from(["", " ", "\n", "\n\n  "])
-BLOCKS = st.builds(
-    lambda name, body, trims, space: (
-        f'{{{{{trims[0]} define "{name}" {trims[1]}}}}}{body}{{{{{trims[2]} end {trims[3]}}}}}{space}'
-    ),
-    st.sampled_from("abc"), BODIES, TRIMS, SPACES,
-)  # fmt: skip
+
+
+def block(name: str, body: str, trims: tuple[str, ...], after: str) -> str:
+    """Write a definition, trimmed in any way."""
+    start = f'{{{{{trims[0]} define "{name}" {trims[1]}}}}}'
+    return f"{start}{body}{{{{{trims[2]} end {trims[3]}}}}}{after}"
+
+
+BLOCKS = st.builds(block, st.sampled_from("abc"), BODIES, TRIMS, SPACES)
 COMMENTS = st.sampled_from(["{{/* c */}}", "{{- /* c */ -}}", "{{- /* c */}}\n", " ", "\n"])
 FRONTS = st.lists(st.one_of(BLOCKS, COMMENTS), max_size=4).map("".join)
-CALLS = st.sampled_from(
-    [
-        '{{ include "a" .Values.v }}', '{{- include "b" .Values.v -}}', '{{ template "a" 1 }}',
-        '{{- if .Values.v }}', "{{ else -}}", "{{- end }}", "{{ tpl .Values.t . }}", "\n", " ", "k: ",
-        "{{ .Values.v }}", "{{ fail .Values.v }}", "{{ range .Values.l }}", '{{ include "d" 1 }}',
-    ]
-)  # fmt: skip
+CALLS = st.sampled_from([
+    '{{ include "a" .Values.v }}', '{{- include "b" .Values.v -}}', '{{ template "a" 1 }}',
+    "{{- if .Values.v }}", "{{ else -}}", "{{- end }}", "{{ tpl .Values.t . }}", "{{ .Values.v }}",
+    "{{ fail .Values.v }}", "{{ range .Values.l }}", '{{ include "d" 1 }}', "\n", " ", "k: ",
+])  # fmt: skip
 
 
 @given(front=FRONTS, text=st.lists(CALLS, max_size=6).map("".join))

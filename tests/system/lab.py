@@ -90,8 +90,16 @@ class Lab:
         """Open the system."""
         return System(self.root, f"/{DATABASE}")
 
-    def package(self, title: str, content: Content | Iterable[bytes], **given: object) -> Incoming:
-        """Make a package `name-version`; `listed` False leaves its file list out."""
+    def package(
+        self,
+        title: str,
+        content: Content | Iterable[bytes],
+        *,
+        listed: bool = True,
+        annotations: Mapping[str, str] | None = None,
+        **given: object,
+    ) -> Incoming:
+        """Make a package `name-version`; without `listed`, its metadata has no list of files."""
         name, _, version = title.partition("-")
         members = (
             [member_of(*each) for each in content.items()]
@@ -100,12 +108,12 @@ class Lab:
         )
         self.count += 1
         archive = tar(self.place / f"{self.count}-{title}.tar", members)
-        files = tuple(_files(archive)) if given.pop("listed", True) else ()
+        files = tuple(_files(archive)) if listed else ()
         definition = Definition(
             name=name,
             category="t",
             version=version or "1",
-            annotations=given.pop("annotations", {}),
+            annotations=annotations or {},
         )
         metadata = ArtifactMetadata(
             runtime=definition,

@@ -4,6 +4,7 @@ import os
 import re
 import stat
 import tarfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from compiler.archive.place import Devices
 from compiler.errors import ArchiveError, CompilerError, ConflictError, OutsideError
 from compiler.system.change import Change, Incoming
+from compiler.system.disk import RootDisk
 from compiler.system.transaction import System, apply, check, recover
 from tests.system.lab import DATABASE, Lab, id_of, member, snapshot, tar
 
@@ -410,3 +412,23 @@ def test_no_package_may_bring_the_database(lab: Lab) -> None:
             lab.apply(lab.package("a", {path: "x"}))
 
     assert names(lab) == []
+
+
+class _Stubborn(RootDisk):
+    """A disk with a file that may not be removed."""
+
+    def remove(self, path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+
+def test_a_file_that_may_not_be_removed_stays_and_is_told(lab: Lab) -> None:
+    lab.apply(lab.package("a", {"f": "x"}))
+    disk = _Stubborn(lab.root)
+
+    with lab.system() as system, closing(disk):
+        change = Change(remove=(id_of("a"),))
+        apply(change, system, reporter=lab.events.append, disk=disk)
+
+    assert lab.warnings() == ["/f: may not be removed, and stays"]
+    assert lab.installed() == []
+    assert names(lab) == ["f"]

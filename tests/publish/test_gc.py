@@ -1,0 +1,204 @@
+"""Garbage collection of repositories in registries: what goes, and what must never go."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from compiler.errors import RegistryError
+from compiler.oci import (
+    CONFIG,
+    MANIFEST,
+    Descriptor,
+    Reference,
+    canonical_json,
+    descriptor_json,
+    digest_of,
+    hex_of,
+)
+from compiler.publish.front import claim_at
+from compiler.publish.gc import Line, decide, remove, survey
+from compiler.publish.state import CLAIM, tagged
+from compiler.registry.memory import MemoryRegistry
+from tests.publish.shop import NOW, TARGET, Shop
+
+FAR = claim_at(2**63)
+"""Later than any claim: all of them are old."""
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    made = Shop(tmp_path / "shop")
+    made.build("a")
+    return made
+
+
+@pytest.fixture
+def registry(shop: Shop) -> MemoryRegistry:
+    """A registry to which version 1 of a package was published, and then version 2 instead."""
+    registry = MemoryRegistry()
+    shop.publish(registry)
+    shop.build("a", "two", version="2")
+    options = replace(shop.options(now=NOW + 60), prune=True)
+    shop.publish(registry, options, names=["a-2"])
+    return registry
+
+
+def attach(registry: MemoryRegistry, subject: str, suffix: str = ".sig") -> str:
+    """Put something under the tag that cosign uses for what is about an image."""
+    config = b"{}"
+    described = Descriptor(CONFIG, digest_of(config), len(config))
+    registry.put_blob(TARGET, config, described)
+    manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": descriptor_json(described),
+                "layers": [], "annotations": {"about": subject}}  # fmt: skip
+    tag = f"sha256-{subject.removeprefix('sha256:')}{suffix}"
+    registry.put_manifest(tagged(TARGET, tag), canonical_json(manifest), MANIFEST)
+    return tag
+
+
+def digest(registry: MemoryRegistry, tag: str) -> str:
+    found = registry.head(tagged(TARGET, tag))
+    assert found is not None
+    return found.digest
+
+
+def collected(
+    registry: MemoryRegistry, folder: Path, *, keep: int, since: str = FAR
+) -> dict[str, Line]:
+    folder.mkdir()
+    holdings = survey(registry, TARGET, folder)
+    lines = decide(holdings, keep=keep, since=since)
+    remove(registry, TARGET, holdings, lines)
+    return {line.tag: line for line in lines}
+
+
+def packages(registry: MemoryRegistry) -> list[str]:
+    return [tag for tag in registry.tags(TARGET) if tag.startswith("a-t-")]
+
+
+def test_packages_that_only_old_snapshots_list_go_with_them(
+    registry: MemoryRegistry, tmp_path: Path
+) -> None:
+    lines = collected(registry, tmp_path / "gc", keep=1)
+
+    assert packages(registry) == ["a-t-2", "a-t-2.metadata.yaml"]
+    assert lines["a-t-1"].reason == "only snapshots that go list it"
+    assert lines["20261122232209-repository.yaml"].reason == (
+        "a snapshot older than those that are kept"
+    )
+    assert not [tag for tag in registry.tags(TARGET) if tag.startswith("20261122232209")]
+
+
+def test_packages_that_a_kept_snapshot_lists_stay(registry: MemoryRegistry, tmp_path: Path) -> None:
+    lines = collected(registry, tmp_path / "gc", keep=2)
+
+    assert len(packages(registry)) == 4
+    assert lines["a-t-1"].reason == "the index or a snapshot kept names it"
+
+
+def test_without_snapshots_the_current_index_still_has_all_that_it_lists(
+    registry: MemoryRegistry, shop: Shop, tmp_path: Path
+) -> None:
+    collected(registry, tmp_path / "gc", keep=0)
+
+    assert packages(registry) == ["a-t-2", "a-t-2.metadata.yaml"]
+    again = shop.publish(registry, shop.options(now=NOW + 120), names=["a-2"])
+    assert again.pushed == ()
+
+
+def test_a_package_that_no_index_ever_listed_may_be_on_its_way(
+    registry: MemoryRegistry, tmp_path: Path
+) -> None:
+    data = registry.manifest(tagged(TARGET, "a-t-2")).data
+    changed = data.replace(b'"schemaVersion":2', b'"schemaVersion":2,"x":"y"')
+    registry.put_manifest(tagged(TARGET, "new-t-1"), changed, MANIFEST)
+
+    lines = collected(registry, tmp_path / "gc", keep=1)
+
+    assert not lines["new-t-1"].removed
+    assert registry.head(tagged(TARGET, "new-t-1")) is not None
+
+
+def test_signatures_live_as_long_as_what_they_are_about(
+    registry: MemoryRegistry, tmp_path: Path
+) -> None:
+    old = attach(registry, digest(registry, "a-t-1"))
+    new = attach(registry, digest(registry, "a-t-2"))
+    attested = attach(registry, digest(registry, "a-t-2"), ".att")
+
+    collected(registry, tmp_path / "gc", keep=1)
+
+    left = [tag for tag in registry.tags(TARGET) if tag.startswith("sha256-")]
+    assert sorted(left) == sorted([new, attested])
+    assert old not in left
+
+
+def test_a_signature_of_an_image_for_one_platform_stays_with_its_index(
+    registry: MemoryRegistry, tmp_path: Path
+) -> None:
+    folder = tmp_path / "look"
+    folder.mkdir()
+    holdings = survey(registry, TARGET, folder)
+    (part,) = holdings.parts[holdings.tags["a-t-2"]]
+    tag = attach(registry, part)
+
+    collected(registry, tmp_path / "gc", keep=1)
+
+    assert registry.head(tagged(TARGET, tag)) is not None
+    assert registry.head(replace(TARGET, digest=part)) is not None
+
+
+def test_referrers_go_with_their_subject(registry: MemoryRegistry, tmp_path: Path) -> None:
+    place = replace(TARGET, digest=digest(registry, "a-t-1"))
+    subject = registry.manifest(place).descriptor
+    config = Descriptor(CONFIG, digest_of(b"{}"), 2)
+    registry.put_blob(TARGET, b"{}", config)
+    manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": descriptor_json(config),
+                "layers": [], "subject": descriptor_json(subject)}  # fmt: skip
+    referrer = registry.put_referrer(place, canonical_json(manifest), MANIFEST)
+
+    collected(registry, tmp_path / "gc", keep=1)
+
+    assert registry.head(replace(TARGET, digest=referrer.digest)) is None
+
+
+def test_claims_of_publications_under_way_stay(registry: MemoryRegistry, tmp_path: Path) -> None:
+    claims = [tag for tag in registry.tags(TARGET) if tag.startswith(CLAIM)]
+
+    kept = collected(registry, tmp_path / "kept", keep=1, since=claim_at(0))
+    assert [kept[claim].removed for claim in claims] == [False, False]
+
+    gone = collected(registry, tmp_path / "gone", keep=1)
+    assert gone[claims[0]].removed
+    # the current index is the same image, so the name of its claim stays with it
+    assert not gone[claims[1]].removed
+
+
+def test_nothing_is_removed_when_somebody_published_meanwhile(
+    registry: MemoryRegistry, shop: Shop, tmp_path: Path
+) -> None:
+    folder = tmp_path / "gc"
+    folder.mkdir()
+    holdings = survey(registry, TARGET, folder)
+    lines = decide(holdings, keep=0, since=FAR)
+    shop.publish(registry, shop.options(now=NOW + 120), names=["a-1"])
+
+    with pytest.raises(RegistryError, match="was published to meanwhile"):
+        remove(registry, TARGET, holdings, lines)
+
+    assert len(packages(registry)) == 4
+
+
+def test_what_is_no_repository_is_left_alone(tmp_path: Path) -> None:
+    with pytest.raises(RegistryError) as caught:
+        survey(MemoryRegistry(), Reference("registry.test", "other"), tmp_path)
+
+    assert str(caught.value) == (
+        "registry.test/other: has no repository.yaml: it is no repository of packages"
+    )
+
+
+def test_hex_names_of_attachments_are_those_of_digests(registry: MemoryRegistry) -> None:
+    tag = attach(registry, digest(registry, "a-t-1"))
+
+    assert hex_of(digest_of(registry.manifest(tagged(TARGET, "a-t-1")).data)) in tag

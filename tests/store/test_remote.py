@@ -1,0 +1,314 @@
+"""The cache of layers in a registry: what is trusted, what is refused, what is transferred."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compiler.archive import Clamp
+from compiler.errors import RegistryError, TrustError
+from compiler.keys import ArtifactKey, LayerKey
+from compiler.oci import MANIFEST, Descriptor, Digest, Image, Platform, Reference, canonical_json
+from compiler.registry.memory import MemoryRegistry
+from compiler.store import ArtifactRecord, NodeRecord
+from compiler.store.local import LocalStore
+from compiler.store.remote import SIGNATURE, RemoteCache, Sealing
+
+PLACE = Reference("registry.test", "cache")
+KEY = LayerKey("1" * 64)
+PACKED = ArtifactKey("2" * 64)
+CLAMP = Clamp()
+
+Edit = Callable[[dict[str, Any]], object]
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> tuple[LocalStore, LocalStore]:
+    return LocalStore(tmp_path / "one"), LocalStore(tmp_path / "two")
+
+
+def layer(store: LocalStore, text: str) -> Digest:
+    with store.scratch() as scratch:
+        folder = scratch / "changes"
+        folder.mkdir(mode=0o755)
+        (folder / "file").write_text(text)
+        return store.add_layer(folder, CLAMP)
+
+
+def node(store: LocalStore, text: str = "content") -> NodeRecord:
+    """Keep a node of one layer."""
+    record = NodeRecord(
+        key=KEY, content="c", package="t/a", layers=(layer(store, text),), builder=0, root=(),
+        inputs={"steps": "x"}, log="/somewhere/here",
+    )  # fmt: skip
+    store.put_node(record)
+    return record
+
+
+class Lying(LocalStore):
+    """A store that gives the same content whatever layer it is asked for."""
+
+    def __init__(self, root: Path, layer: Digest) -> None:
+        super().__init__(root)
+        self._always = layer
+
+    def blob(self, layer: Digest) -> Descriptor:
+        return super().blob(self._always if layer else layer)
+
+
+def seal(data: bytes) -> str:
+    return f"sealed {len(data)}"
+
+
+def check(data: bytes, signature: str) -> None:
+    if signature != seal(data):
+        raise TrustError("not signed")
+
+
+def pushing(
+    registry: MemoryRegistry, store: LocalStore, sealing: Sealing | None = None
+) -> RemoteCache:
+    return RemoteCache(registry, store, sources=(), target=PLACE, sealing=sealing)
+
+
+def pulling(
+    registry: MemoryRegistry, store: LocalStore, sealing: Sealing | None = None
+) -> RemoteCache:
+    return RemoteCache(registry, store, sources=(PLACE,), sealing=sealing)
+
+
+def change(registry: MemoryRegistry, edit: Edit) -> None:
+    """Put another manifest under the key."""
+    place = replace(PLACE, tag=KEY)
+    value = json.loads(registry.manifest(place).data)
+    edit(value)
+    registry.put_manifest(place, canonical_json(value), MANIFEST)
+
+
+def test_a_node_that_was_pushed_can_be_fetched_by_its_key(
+    stores: tuple[LocalStore, LocalStore],
+) -> None:
+    registry, (one, two) = MemoryRegistry(), stores
+    record = node(one)
+
+    pushing(registry, one).push_node(record)
+    cache = pulling(registry, two)
+
+    assert cache.nodes([KEY, LayerKey("3" * 64)]) == {KEY}
+    assert cache.fetch_node(KEY) == replace(record, log="")
+    assert (two.layer_path(record.layers[0]) / "file").read_text() == "content"
+
+
+def test_looking_costs_one_request_and_transfers_no_layer(
+    stores: tuple[LocalStore, LocalStore],
+) -> None:
+    registry, (one, two) = MemoryRegistry(), stores
+    pushing(registry, one).push_node(node(one))
+    registry.forget_counts()
+
+    pulling(registry, two).nodes([KEY])
+
+    assert dict(registry.requests) == {"manifest": 1}
+
+
+def test_a_layer_that_is_here_already_is_not_fetched(stores: tuple[LocalStore, LocalStore]) -> None:
+    registry, (one, two) = MemoryRegistry(), stores
+    pushing(registry, one).push_node(node(one))
+    layer(two, "content")
+    cache = pulling(registry, two)
+    cache.nodes([KEY])
+    registry.forget_counts()
+
+    cache.fetch_node(KEY)
+
+    assert dict(registry.requests) == {}
+
+
+@pytest.mark.parametrize("sealing", [None, Sealing(seal=lambda _data: "sealed by somebody else")])
+def test_with_a_key_only_what_it_signed_is_found(
+    stores: tuple[LocalStore, LocalStore], sealing: Sealing | None
+) -> None:
+    registry, (one, two) = MemoryRegistry(), stores
+    pushing(registry, one, sealing).push_node(node(one))
+
+    assert pulling(registry, two, Sealing(check=check)).nodes([KEY]) == frozenset()
+
+    pushing(registry, one, Sealing(seal=seal)).push_node(node(one))
+    assert pulling(registry, two, Sealing(check=check)).nodes([KEY]) == {KEY}
+
+
+def test_a_signature_does_not_help_layers_that_were_exchanged(
+    stores: tuple[LocalStore, LocalStore],
+) -> None:
+    registry, (one, two) = MemoryRegistry(), stores
+    sealing = Sealing(seal=seal, check=check)
+    pushing(registry, one, sealing).push_node(node(one))
+    evil = replace(node(one, "evil"), key=LayerKey("4" * 64))
+    one.put_node(evil)
+    pushing(registry, one).push_node(evil)
+    other = json.loads(registry.manifest(replace(PLACE, tag=evil.key)).data)
+    change(registry, lambda value: value.update(layers=other["layers"]))
+    cache = pulling(registry, two, sealing)
+    assert cache.nodes([KEY]) == {KEY}
+
+    with pytest.raises(RegistryError, match="its layers are not those of its record"):
+        cache.fetch_node(KEY)
+
+    assert two.node(KEY) is None
+
+
+def test_a_record_that_was_moved_to_another_key_is_refused(
+    stores: tuple[LocalStore, LocalStore],
+) -> None:
+    registry, (one, two) = MemoryRegistry(), stores
+    pushing(registry, one).push_node(node(one))
+    elsewhere = LayerKey("5" * 64)
+    data = registry.manifest(replace(PLACE, tag=KEY)).data
+    registry.put_manifest(replace(PLACE, tag=elsewhere), data, MANIFEST)
+    cache = pulling(registry, two)
+    cache.nodes([elsewhere])
+
+    with pytest.raises(RegistryError, match=f"the record of {elsewhere} is that of {KEY}"):
+        cache.fetch_node(elsewhere)
+
+
+def test_a_layer_whose_content_is_another_than_its_digest_says_is_refused(
+    stores: tuple[LocalStore, LocalStore],
+) -> None:
+    registry, (one, two) = MemoryRegistry(), stores
+    record = node(one)
+    lying = replace(record, layers=(Digest("sha256:" + "7" * 64),))
+    liar = Lying(one.root, record.layers[0])
+    pushing(registry, liar).push_node(lying)
+    fetching = pulling(registry, two)
+    fetching.nodes([KEY])
+
+    with pytest.raises(RegistryError, match="a layer of it is not what its record says"):
+        fetching.fetch_node(KEY)
+
+    assert two.node(KEY) is None
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda value: value["config"].update(mediaType="application/json"),
+        lambda value: value.pop("config"),
+        lambda value: value["config"].update(data="bm90IGl0"),
+        lambda value: value["config"].update(data="%%%"),
+    ],
+)
+def test_what_is_no_record_is_as_good_as_nothing(
+    stores: tuple[LocalStore, LocalStore], edit: Edit
+) -> None:
+    registry, (one, two) = MemoryRegistry(), stores
+    pushing(registry, one).push_node(node(one))
+    change(registry, edit)
+
+    assert pulling(registry, two).nodes([KEY]) == frozenset()
+
+
+def test_what_was_refused_is_not_found_again_and_what_was_missing_may_be(
+    stores: tuple[LocalStore, LocalStore],
+) -> None:
+    registry, (one, two) = MemoryRegistry(), stores
+    cache = pulling(registry, two)
+    assert cache.nodes([KEY]) == frozenset()
+    pushing(registry, one).push_node(node(one))
+    assert cache.nodes([KEY]) == frozenset()
+
+    cache.forget()
+    assert cache.nodes([KEY]) == {KEY}
+
+    cache.refuse(KEY)
+    cache.forget()
+    assert cache.nodes([KEY]) == frozenset()
+
+
+def artifact(store: LocalStore, folder: Path, **texts: str) -> dict[str, ArtifactKey]:
+    """Write files into a destination and keep their records."""
+    folder.mkdir(exist_ok=True)
+    names = {}
+    for number, (name, text) in enumerate(texts.items()):
+        file = folder / name.replace("_", ".")
+        file.write_text(text)
+        key = ArtifactKey(f"{number}" * 64)
+        digest = hash_of(text)
+        store.put_artifact(ArtifactRecord(key=key, sha256=digest, size=len(text)))
+        names[file.name] = key
+    return names
+
+
+def hash_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_an_artifact_travels_with_its_metadata_and_records(
+    stores: tuple[LocalStore, LocalStore], tmp_path: Path
+) -> None:
+    registry, (one, two) = MemoryRegistry(), stores
+    names = artifact(one, tmp_path / "out", a_package_tar="archive", a_metadata_yaml="text")
+
+    pushing(registry, one).push_artifact(PACKED, names, tmp_path / "out")
+    cache = pulling(registry, two)
+    assert cache.artifacts([PACKED]) == {PACKED}
+    cache.fetch_artifact(PACKED, tmp_path / "in")
+
+    assert (tmp_path / "in/a.package.tar").read_text() == "archive"
+    assert (tmp_path / "in/a.metadata.yaml").read_text() == "text"
+    assert two.artifact(names["a.metadata.yaml"]) == one.artifact(names["a.metadata.yaml"])
+
+
+@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/b", "..", ""])
+def test_an_artifact_cannot_name_a_file_outside_of_the_destination(
+    stores: tuple[LocalStore, LocalStore], tmp_path: Path, name: str
+) -> None:
+    registry, (one, two) = MemoryRegistry(), stores
+    names = artifact(one, tmp_path / "out", a_package_tar="archive")
+    (key,) = names.values()
+    cache = pushing(registry, one)
+    rows = [{"name": name, "key": key, "sha256": hash_of("archive"), "size": 7}]
+    cache.push_artifact(PACKED, names, tmp_path / "out")
+    blobs = json.loads(registry.manifest(replace(PLACE, tag=PACKED)).data)["layers"]
+    media = "application/vnd.cos-toolkit.artifact.v1+json"
+    cache._put(PACKED, media, {"key": PACKED, "files": rows}, [])
+    place = replace(PLACE, tag=PACKED)
+    value = {**json.loads(registry.manifest(place).data), "layers": blobs}
+    registry.put_manifest(place, canonical_json(value), MANIFEST)
+    fetching = pulling(registry, two)
+    fetching.artifacts([PACKED])
+
+    with pytest.raises(RegistryError, match="cannot be the name of an artifact's file"):
+        fetching.fetch_artifact(PACKED, tmp_path / "in")
+
+
+def test_a_base_image_is_known_by_its_digest_in_the_registry(
+    stores: tuple[LocalStore, LocalStore],
+) -> None:
+    registry, (one, two) = MemoryRegistry(), stores
+    source = Digest("sha256:" + "9" * 64)
+    image = Image(
+        name="docker.io/library/debian:trixie", digest=Digest("sha256:" + "8" * 64),
+        layers=(layer(one, "base"),), env=(("PATH", "/bin"),), platform=Platform("linux", "amd64"),
+        source=source,
+    )  # fmt: skip
+
+    pushing(registry, one).push_image(image)
+    found = pulling(registry, two).image(source, "debian:trixie")
+
+    assert found is not None
+    assert found.content == image.content
+    assert pulling(registry, two).image(Digest("sha256:" + "6" * 64), "debian:trixie") is None
+
+
+def test_signatures_stand_in_an_annotation(stores: tuple[LocalStore, LocalStore]) -> None:
+    registry, (one, _) = MemoryRegistry(), stores
+
+    pushing(registry, one, Sealing(seal=seal)).push_node(node(one))
+
+    value = json.loads(registry.manifest(replace(PLACE, tag=KEY)).data)
+    assert value["annotations"][SIGNATURE].startswith("sealed ")
