@@ -23,7 +23,8 @@ _SAFE = re.compile(r"[A-Za-z/_][A-Za-z0-9/_.+@-]*(?: [A-Za-z0-9/_.+@-]+)*")
 _WORDS = frozenset(["true", "false", "yes", "no", "on", "off", "y", "n", "null", "nan", "inf"])
 # The lines of a list of texts as `dump` writes them, and JSON reads those in quotes.
 _LINES = re.compile(
-    rf"(?:- (?:(?!(?i:{'|'.join(sorted(_WORDS))})\n)[A-Za-z/_][A-Za-z0-9/_.+@-]*+(?: [A-Za-z0-9/_.+@-]++)*+"
+    rf"(?:- (?:(?!(?i:{'|'.join(sorted(_WORDS))})\n)"
+    r"[A-Za-z/_][A-Za-z0-9/_.+@-]*+(?: [A-Za-z0-9/_.+@-]++)*+"
     r'|"(?:[^"\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]'
     r'|\\["\\bfnrt]|\\u(?!d[89a-f])[0-9a-f]{4})*+")\n)++'
 )

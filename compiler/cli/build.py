@@ -78,10 +78,10 @@ def build(  # noqa: PLR0913  (one parameter for each option of the command)
         bool, typer.Option("--wait", help="With --pull: wait until others built requirements.")
     ] = False,
     sign_key: Annotated[
-        Path | None, typer.Option("--sign-key", help="The private key that signs what is pushed.")
-    ] = None,
+        str, typer.Option("--sign-key", help="The private key that signs what is pushed.")
+    ] = "",
     verify_key: Annotated[
-        Path | None,
+        list[str] | None,
         typer.Option("--verify-key", help="Fetch only what the owner of this key has signed."),
     ] = None,
     locked: Annotated[
@@ -122,7 +122,7 @@ def build(  # noqa: PLR0913  (one parameter for each option of the command)
         push=push,
         wait=wait,
         sign_key=sign_key,
-        verify_key=verify_key,
+        verify_key=tuple(verify_key or ()),
         final_images=generate_final,
         push_final_images=push_final or push_final_force or bool(push_final_repository),
         force_final_images=push_final_force,

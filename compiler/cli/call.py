@@ -42,8 +42,8 @@ class SharingOptions:
     pull: bool = False
     push: bool = False
     wait: bool = False
-    sign_key: Path | None = None
-    verify_key: Path | None = None
+    sign_key: str = ""
+    verify_key: tuple[str, ...] = ()
     final_images: bool = False
     push_final_images: bool = False
     force_final_images: bool = False

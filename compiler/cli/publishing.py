@@ -1,20 +1,20 @@
 """`cos create-repo --type docker`: a repository in a registry."""
 
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import typer
 
-from compiler.cli.passwords import key_password
+from compiler.cli.key import signing_key
 from compiler.cli.registries import open_registry, repository_named, scratch_folder
 from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
+from compiler.content_trust import trust_server
 from compiler.publish import PublishOptions, Source, Surroundings, publish_repository
-from compiler.publish.endorse import CosignEndorsement, Endorsement
+from compiler.publish.endorse import ContentTrust, CosignEndorsement, Endorsement
 from compiler.registry import Registry
 from compiler.repository.disk import RepositoryOptions
-from compiler.signing.keys import read_private_key
 from compiler.store.images import host_platform
 
 __all__ = ["Publishing", "Source", "publish"]
@@ -27,8 +27,10 @@ class Publishing:
     push: bool = False
     force: bool = False
     prune: bool = False
-    sign: Path | None = None
-    """The private key that images are signed with."""
+    sign: str = ""
+    """The private key that images are signed with: a file, or `env://NAME`."""
+    content_trust: str = ""
+    """The Notary server at which tags are signed."""
 
 
 def publish(
@@ -47,7 +49,7 @@ def publish(
         prune=publishing.prune,
         dry_run=not publishing.push,
     )
-    with open_registry(settings) as registry, scratch_folder() as folder:
+    with open_registry(replace(settings, mirrors=())) as registry, scratch_folder() as folder:
         around = Surroundings(
             registry=registry,
             folder=folder,
@@ -66,5 +68,7 @@ def publish(
 
 def _endorsements(publishing: Publishing, registry: Registry) -> Iterator[Endorsement]:
     """Put together what is said of the images that go up."""
-    if publishing.sign is not None:
-        yield CosignEndorsement(registry, read_private_key(publishing.sign, key_password))
+    if publishing.sign:
+        yield CosignEndorsement(registry, signing_key(publishing.sign))
+    if publishing.content_trust:
+        yield ContentTrust(trust_server(publishing.content_trust, os.environ))

@@ -49,8 +49,9 @@ _Push = Annotated[bool, typer.Option("--push-images", help="For type docker: bri
 _ForcePush = Annotated[
     bool, typer.Option("--force-push", help="For type docker: packages that did not change too.")
 ]
-_Sign = Annotated[
-    Path | None, typer.Option("--sign", help="The private key that signs all that goes up.")
+_Sign = Annotated[str, typer.Option("--sign", help="The private key that signs all that goes up.")]
+_ContentTrust = Annotated[
+    str, typer.Option("--content-trust", help="A Notary server at which tags are signed, too.")
 ]
 _Prune = Annotated[
     bool, typer.Option("--prune", help="For type docker: drop packages that are not published.")
@@ -85,7 +86,8 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
     push_images: _Push = False,
     force_push: _ForcePush = False,
     prune: _Prune = False,
-    sign: _Sign = None,
+    sign: _Sign = "",
+    content_trust: _ContentTrust = "",
     backend: _Backend = "docker",
     repo: _Repo = "",
     from_repositories: _Repositories = False,
@@ -119,7 +121,13 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
             publishing.Source(packages=specs, roots=roots, artifacts=packages),
             output,
             options,
-            publishing.Publishing(push=push_images, force=force_push, prune=prune, sign=sign),
+            publishing.Publishing(
+                push=push_images,
+                force=force_push,
+                prune=prune,
+                sign=sign,
+                content_trust=content_trust,
+            ),
             settings,
         )
         return

@@ -10,7 +10,7 @@ from compiler.archive.place import Devices
 from compiler.archive.unpack import unpack_tar
 from compiler.artifact.metadata import SUFFIX, read_metadata
 from compiler.cli.call import SharingOptions
-from compiler.cli.passwords import key_password
+from compiler.cli.key import public_keys, signing_key
 from compiler.cli.registries import open_registry, repository_named, scratch_folder
 from compiler.cli.settings import Settings
 from compiler.errors import CompilerError
@@ -25,7 +25,6 @@ from compiler.registry import Registry
 from compiler.repository.oci import tag_of
 from compiler.request import Planned, Request
 from compiler.signing.files import sign_bytes, verify_bytes
-from compiler.signing.keys import read_private_key, read_public_key
 from compiler.spec.package import PackageId
 from compiler.store.images import ImageConfig, host_platform
 from compiler.store.local import LocalStore
@@ -166,19 +165,19 @@ class RegistrySharing:
 
     def _seal(self) -> Seal | None:
         """Return what signs records; None without a key."""
-        if self._options.sign_key is None:
+        if not self._options.sign_key:
             return None
-        key = read_private_key(self._options.sign_key, key_password)
+        key = signing_key(self._options.sign_key)
         return lambda data: sign_bytes(data, key)
 
     def _check(self) -> Check | None:
         """Return what checks the signatures of records; None without a key."""
-        if self._options.verify_key is None:
+        if not self._options.verify_key:
             return None
-        key = read_public_key(self._options.verify_key)
+        keys = public_keys(self._options.verify_key)
 
         def check(data: bytes, signature: str) -> None:
-            verify_bytes(data, signature, [key])
+            verify_bytes(data, signature, keys)
 
         return check
 

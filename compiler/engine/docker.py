@@ -30,7 +30,7 @@ from compiler.engine.buildroot import USUAL_PLACES
 from compiler.engine.changes import minimise
 from compiler.engine.confine import is_folder
 from compiler.engine.docker_changes import fetch, move_times
-from compiler.engine.docker_container import Container, LimitedError, Setup, Stat, container
+from compiler.engine.docker_container import Container, LimitedError, Setup, container
 from compiler.engine.docker_daemon import Daemon, remove_container
 from compiler.engine.docker_images import HANDED, Part, Stacks, lay_ground
 from compiler.engine.docker_places import places_above
@@ -257,14 +257,20 @@ class DockerEngine:
         if turn.job.handed:
             hand_over(turn.job.handed, box)
 
-    def _fetch(self, turn: Turn, box: Container, before: Mapping[str, Stat | None]) -> None:
+    def _fetch(self, turn: Turn, box: Container, before: Mapping[str, str]) -> None:
         """Put what an ended container changed over what was changed before."""
         changes, facts = turn.job.request.changes, self._daemon.facts
         if not self._shares:
             bring_workspace(turn.job.request.workspace, box, self._scratch)
         with self._scratch() as place:
             delta = place if _has_any(changes) else changes
-            fetch(turn.job.api, box, delta, shares=bool(self._shares), scratch=self._scratch)
+            fetch(
+                turn.job.api,
+                box,
+                delta,
+                readable=self._shares and facts.whole,
+                scratch=self._scratch,
+            )
             if not self._shares:
                 move_times(delta, facts)
             after = _times(box)
@@ -275,9 +281,10 @@ class DockerEngine:
                 put_over(delta, changes)
 
 
-def _times(box: Container) -> dict[str, Stat | None]:
+def _times(box: Container) -> dict[str, str]:
     """Look at the folders whose times an engine moves."""
-    return {name: box.stat(f"/{name}") for name in _MADE_ANEW}
+    found = {name: box.stat(f"/{name}") for name in _MADE_ANEW}
+    return {name: "" if status is None else status.changed for name, status in found.items()}
 
 
 def _restore_time(folder: Path, original: Path | None) -> None:

@@ -37,11 +37,14 @@ def fetch(
     container: Container,
     changes: Path,
     *,
-    shares: bool,
+    readable: bool,
     scratch: Callable[[], AbstractContextManager[Path]],
 ) -> None:
-    """Put what an ended container changed into the empty folder `changes`."""
-    upper = _upper(container) if shares else None
+    """Put what an ended container changed into the empty folder `changes`.
+
+    `readable` is whether the engine's own folders are there for us to look at.
+    """
+    upper = _upper(container) if readable else None
     if upper is not None:
         put_over(upper, changes)
         return

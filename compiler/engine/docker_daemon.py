@@ -39,11 +39,13 @@ _START = "start it (`systemctl start docker`), or let DOCKER_HOST name another o
 class Facts:
     """What an engine says about itself.
 
-    `shares` is whether it may read our files, and we its; `late` are the seconds that its clock
+    `shares` is whether it may read our files and we its, `whole` whether a folder that its overlayfs
+    wrote to holds all that was changed, with nothing left in the layers below; `late` are the seconds that its clock
     may be behind ours, and `since` what it showed when we came.
     """
 
     shares: bool
+    whole: bool
     late: int
     since: int
 
@@ -115,6 +117,7 @@ class Daemon:
         since = _moment(str(info.get("SystemTime", "")), asked)
         return Facts(
             shares=self.url.startswith("unix:") and is_real_root() and not remapped,
+            whole=["Native Overlay Diff", "true"] in (info.get("DriverStatus") or ()),
             late=max(0, math.ceil(time.time() - since)),
             since=math.floor(since),
         )

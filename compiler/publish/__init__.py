@@ -13,12 +13,12 @@ not in its index yet.
 import random
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
-from compiler.artifact.metadata import ArtifactMetadata, index_entry
+from compiler.artifact.metadata import SUFFIX, ArtifactMetadata, index_entry
 from compiler.errors import RegistryError
 from compiler.events import Reporter, silent
 from compiler.oci import Descriptor, Platform, Reference
@@ -38,6 +38,7 @@ from compiler.repository import index as texts
 from compiler.repository.content import Verified, load_cache, metadata_files, save_cache
 from compiler.repository.disk import Composition, Repository, RepositoryOptions, compose
 from compiler.repository.index import RepositoryIndex
+from compiler.repository.oci import tag_of
 from compiler.spec.package import PackageId, PackageSpec
 
 _ROUNDS = 20
@@ -204,14 +205,15 @@ class _Publication:
             folder=folder,
             report=self.around.report,
         )
-        self._endorse(image for each in pushed for image in (each.image, each.metadata))
+        named = {tag_of(each.package.fingerprint): each.image for each in pushed}
+        described = {tag_of(each.package.fingerprint + SUFFIX): each.metadata for each in pushed}
+        self._endorse({**named, **described})
         self.pushed.update(artifact.id for artifact in packages)
 
-    def _endorse(self, images: Iterable[Descriptor]) -> None:
+    def _endorse(self, images: Mapping[str, Descriptor]) -> None:
         """Have what is said of images said."""
-        listed = tuple(images)
         for each in self.around.endorsements:
-            each.images(self.target, listed)
+            each.images(self.target, images)
 
     def _is_changed(
         self, artifact: ArtifactMetadata, known: Iterable[ArtifactMetadata | None]
@@ -234,7 +236,7 @@ class _Publication:
         publications = frozenset({claim, *claims_of(earlier, since)})
         push_snapshot(pusher, info, options, folder)
         index = push_claim(pusher, info, claim, publications, folder)
-        self._endorse([index.descriptor])
+        self._endorse({texts.REPOSITORY: index.descriptor})
         pusher.name(index, texts.REPOSITORY)
         return publications
 

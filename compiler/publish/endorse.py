@@ -1,9 +1,10 @@
 """What is said of images when they are published: signatures of those who stand for them."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
+from compiler.content_trust import TrustServer, sign_tags
 from compiler.oci import Descriptor, Reference
 from compiler.registry import Registry
 from compiler.signing.images import pinned, sign_image
@@ -15,8 +16,8 @@ _AT_ONCE = 8
 class Endorsement(Protocol):
     """Says something of images; called when their contents are up and before clients see them."""
 
-    def images(self, target: Reference, images: Iterable[Descriptor]) -> None:
-        """Say it of these images in the repository `target`."""
+    def images(self, target: Reference, images: Mapping[str, Descriptor]) -> None:
+        """Say it of images in the repository `target`, by the tags that they have or get."""
 
 
 class CosignEndorsement:
@@ -26,11 +27,23 @@ class CosignEndorsement:
         self._registry = registry
         self._key = key
 
-    def images(self, target: Reference, images: Iterable[Descriptor]) -> None:
+    def images(self, target: Reference, images: Mapping[str, Descriptor]) -> None:
         """Sign images, several at a time."""
 
         def sign(image: Descriptor) -> None:
             sign_image(self._registry, pinned(target, image.digest), self._key)
 
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sign") as pool:
-            list(pool.map(sign, images))
+            list(pool.map(sign, images.values()))
+
+
+class ContentTrust:
+    """Signs tags with Docker Content Trust, through a Notary server."""
+
+    def __init__(self, server: TrustServer) -> None:
+        self._server = server
+
+    def images(self, target: Reference, images: Mapping[str, Descriptor]) -> None:
+        """Sign what tags name, all at once: each call writes the server's metadata anew."""
+        if images:
+            sign_tags(self._server, target, images)

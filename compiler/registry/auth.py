@@ -7,6 +7,7 @@ only once a registry wants credentials.
 import base64
 import binascii
 import re
+import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -127,7 +128,8 @@ def ask_helper(
     if not _HELPER.fullmatch(helper):
         raise DeniedError(f"{server}: {helper!r} is no name of a credential helper")
     program = f"docker-credential-{helper}"
-    command = Command(argv=(program, "get"), env=environ, timeout=_HELPER_TIMEOUT)
+    path = shutil.which(program, path=None if environ is None else environ.get("PATH"))
+    command = Command(argv=(path or program, "get"), env=environ, timeout=_HELPER_TIMEOUT)
     try:
         finished, said = ask(command, server.encode())
     except OutsideError as error:

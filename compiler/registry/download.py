@@ -7,7 +7,7 @@ import queue
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -70,6 +70,8 @@ def fetch(
             part.rename(target)
             _sync_folder(target.parent)
     except OSError as error:
+        with suppress(OSError):  # what is there may be why the disk is full
+            part.unlink()
         reason = error.strerror or str(error)
         raise RegistryError(f"{repository}: cannot write {target}: {reason}") from error
 

@@ -148,10 +148,10 @@ def retry_after(text: str) -> float | None:
     if re.fullmatch(r"\d{1,9}", text.strip()):
         return float(text)
     try:
-        when = parsedate_to_datetime(text)
-    except ValueError:
+        when = parsedate_to_datetime(text).astimezone(UTC)
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    return max(0.0, (when.astimezone(UTC) - datetime.now(UTC)).total_seconds())
+    return max(0.0, (when - datetime.now(UTC)).total_seconds())
 
 
 def broken(error: Exception, host: str) -> Passing:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
-from urllib.parse import quote, urljoin
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from requests.utils import parse_header_links
@@ -81,10 +81,11 @@ def _pages(site: Site, call: Call, read: Callable[[Answer], _T]) -> Iterator[_T]
     size = 0
     seen: set[str] = set()
     for _ in range(_MOST_PAGES):
-        page, answer = site.read(call, lambda answer: (read(answer), answer))
-        size += len(answer.data)
+        page, length, following = site.read(
+            call, lambda answer: (read(answer), len(answer.data), _next_link(site, answer))
+        )
+        size += length
         yield page
-        following = _next_link(answer)
         if not following:
             return
         if size > _LARGEST_LIST or following in seen or not site.is_own(following):
@@ -94,11 +95,11 @@ def _pages(site: Site, call: Call, read: Callable[[Answer], _T]) -> Iterator[_T]
     raise RegistryError(f"{call.subject}: the registry's list does not end")
 
 
-def _next_link(answer: Answer) -> str:
+def _next_link(site: Site, answer: Answer) -> str:
     """Return the address of the next page, "" on the last one."""
     for link in parse_header_links(answer.headers.get("Link", "")):
         if link.get("rel") == "next" and link.get("url"):
-            return urljoin(answer.url, link["url"])
+            return site.checked(answer.url, link["url"])
     return ""
 
 

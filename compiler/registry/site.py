@@ -169,16 +169,17 @@ class Site:
             if not target:
                 return stream
             stack.close()
-            url = self.checked(urljoin(url, target))
+            url = self.checked(url, target)
         raise Doubtful(f"{self.host} redirects more than {_MOST_REDIRECTS} times")
 
-    def checked(self, url: str) -> str:
-        """Return an address that a registry named, if it may be asked; raises `Passing` if not."""
+    def checked(self, url: str, target: str) -> str:
+        """Return where an answer from `url` leads; raises `Passing` if that must not be asked."""
         try:
+            url = urljoin(url, target)
             parts = urlsplit(url)
-            host, _ = parts.hostname or "", parts.port
+            host, _ = parts.hostname, parts.port
         except ValueError:
-            host, parts = "", urlsplit("")
+            host, parts = None, urlsplit("")
         if not host or "@" in parts.netloc or parts.scheme not in ("http", "https"):
             raise Doubtful(f"{self.host} names an address that cannot be asked")
         if parts.scheme == "http" and not self._plain_target(parts.netloc):
@@ -237,7 +238,7 @@ class Site:
 
     def _fetch_token(self, repository: Reference, request: TokenRequest) -> bytes:
         """Ask the token server that the registry named."""
-        url = self.checked(urljoin(f"{self._base}/", request.url))
+        url = self.checked(f"{self._base}/", request.url)
         headers = {"Authorization": request.authorization} if request.authorization else {}
         form = request.form.encode()
         if form:

@@ -28,33 +28,44 @@ def transfer(
     When one fails, those that wait do not begin, those that run end at their next report, and its
     error is raised; of several that fail, the first in the order of `jobs`.
     """
-    stop = threading.Event()
-    lock = threading.Lock()
-
-    def tell(count: int) -> None:
-        if stop.is_set():
-            raise Interrupted("another transfer failed")
-        if progress is not None:
-            with lock:
-                progress(count)
-
-    def run(job: Callable[[Progress], _T]) -> _T:
-        if stop.is_set():
-            raise Interrupted("another transfer failed")
-        try:
-            return job(tell)
-        except BaseException:
-            stop.set()
-            raise
-
+    run = _Run(progress)
     with ThreadPoolExecutor(max(1, threads), "transfer") as pool:
-        futures = [pool.submit(run, job) for job in jobs]
+        futures = [pool.submit(run.job, job) for job in jobs]
         try:
             wait(futures)
         finally:
-            stop.set()
+            run.stop.set()
     for future in futures:
         error = future.exception()
         if error is not None and not isinstance(error, Interrupted):
             raise error
     return [future.result() for future in futures]
+
+
+class _Run:
+    """What the jobs of one call share."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self.stop = threading.Event()
+        self._progress = progress
+        self._lock = threading.Lock()
+
+    def job(self, job: Callable[[Progress], _T]) -> _T:
+        """Run one job, unless another one failed."""
+        self._check()
+        try:
+            return job(self._tell)
+        except BaseException:
+            self.stop.set()
+            raise
+
+    def _tell(self, count: int) -> None:
+        """Pass a report on; ends the job that reports once another one failed."""
+        self._check()
+        if self._progress is not None:
+            with self._lock:
+                self._progress(count)
+
+    def _check(self) -> None:
+        if self.stop.is_set():
+            raise Interrupted("another transfer failed")

@@ -7,13 +7,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from compiler.errors import DeniedError, RegistryError
 from compiler.oci import Descriptor, Digest, Reference
 from compiler.registry import Progress
 from compiler.registry.failure import Doubtful, Passing, words
-from compiler.registry.site import Call, Site
+from compiler.registry.site import Answer, Call, Site
 from compiler.registry.transport import Slice, Stream
 
 _OPENED = frozenset({202})
@@ -176,7 +176,7 @@ class Upload:
             offset = int(match[1]) + 1 if int(match[1]) else 0
         if offset is None or offset > self._blob.size:
             raise Doubtful(f"{stream.host} does not tell how much of the upload it has")
-        return _Session(self._site.checked(urljoin(stream.url, location)), offset)
+        return _Session(self._site.checked(stream.url, location), offset)
 
     def _tell(self, offset: int) -> None:
         """Report what was not reported before."""
@@ -217,14 +217,15 @@ def mount(site: Site, repository: Reference, digest: Digest, *, origin: Referenc
         _check_digest(answer.headers, digest)
         return True
     if answer.headers.get("Location"):
-        _cancel(site, call, urljoin(answer.url, answer.headers["Location"]))
+        _cancel(site, call, answer)
     return False
 
 
-def _cancel(site: Site, call: Call, location: str) -> None:
+def _cancel(site: Site, call: Call, answer: Answer) -> None:
     """Tell the registry that the upload that it began instead is not wanted."""
     try:
-        with site.once(replace(call, method="DELETE", path=site.checked(location))):
+        location = site.checked(answer.url, answer.headers["Location"])
+        with site.once(replace(call, method="DELETE", path=location)):
             pass
     except (Passing, RegistryError):
         return  # it is forgotten after a while, by the registry's own cleaning

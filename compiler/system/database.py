@@ -94,8 +94,8 @@ class Database:
     def paths(self, package: PackageId) -> tuple[OwnedPath, ...]:
         """List all paths of a package, in the order of its archive."""
         query = (
-            "SELECT path, place, kind, digest, made FROM installed i JOIN files f ON"
-            " f.package = i.id WHERE name = ? AND category = ? AND version = ? ORDER BY package, number"
+            "SELECT path, place, kind, digest, made FROM installed i JOIN files f"
+            " ON f.package = i.id WHERE name = ? AND category = ? AND version = ? ORDER BY number"
         )
         with self._reading() as read:
             rows = read.execute(query, (package.name, package.category, package.version))

@@ -14,7 +14,7 @@ from compiler.engine import CacheMount, CopyFiles, Engine, LayerRequest, Network
 from compiler.engine.docker import DockerEngine
 from compiler.engine.memory import MemoryEngine
 from compiler.engine.overlay import OverlayEngine
-from compiler.events import Event
+from compiler.events import Event, StepOutput
 from compiler.oci import Digest, digest_of
 
 COUNT = itertools.count()
@@ -36,6 +36,11 @@ class Built:
         for path in sorted(self.changes.rglob("*")):
             found[str(path.relative_to(self.changes))] = kind_of(path)
         return found
+
+
+def said(built: Built) -> list[str]:
+    """What the steps printed."""
+    return [event.line for event in built.events if isinstance(event, StepOutput)]
 
 
 def kind_of(path: Path) -> str:

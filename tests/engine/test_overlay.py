@@ -11,13 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from compiler.engine import CacheMount, CopyFiles, Network, Run
 from compiler.engine.namespace import prepare
 from compiler.engine.overlay import OverlayEngine
 from compiler.errors import EngineError, Interrupted
-from compiler.events import StepOutput
 from compiler.process import Command, run
-from tests.engine.lab import Built, Lab, copy, step
+from tests.engine.lab import Lab, copy, said
 from tests.processes import processes, python, wait_for
 
 pytestmark = pytest.mark.container
@@ -27,33 +25,6 @@ PR_SET_DUMPABLE = 4
 
 CAPABILITY = bytes.fromhex("0100000200040000000000000000000000000000")
 """cap_net_bind_service+ep, as security.capability holds it (linux/capability.h, revision 2)."""
-
-
-def said(built: Built) -> list[str]:
-    """What the steps printed."""
-    return [event.line for event in built.events if isinstance(event, StepOutput)]
-
-
-def test_a_folder_that_was_deleted_and_made_anew_is_opaque(containers: Lab) -> None:
-    built = containers.build("rm -rf /etc/dpkg; mkdir /etc/dpkg; touch /etc/dpkg/new")
-
-    assert built.paths() == {"etc": "/", "etc/dpkg": "/!", "etc/dpkg/new": "file"}
-
-
-def test_hard_links_stay_links(containers: Lab) -> None:
-    built = containers.build("echo x > /one; ln /one /two")
-
-    one, two = (built.changes / "one").stat(), (built.changes / "two").stat()
-    assert (one.st_ino, one.st_nlink) == (two.st_ino, 2)
-
-
-def test_hard_links_are_copied_as_links(containers: Lab) -> None:
-    source = containers.build("mkdir /d; echo x > /d/one; ln /d/one /d/two")
-
-    built = containers.build(copy("/d", to="/t", stack=(source.layer,)))
-
-    one, two = (built.changes / "t/one").stat(), (built.changes / "t/two").stat()
-    assert (one.st_ino, one.st_nlink) == (two.st_ino, 2)
 
 
 def test_owners_attributes_and_capabilities_stay(containers: Lab) -> None:
@@ -73,17 +44,6 @@ def test_owners_attributes_and_capabilities_stay(containers: Lab) -> None:
         assert (path.stat().st_uid, path.stat().st_gid) == (1000, 1001)
         assert os.getxattr(path, "user.note") == b"kept"
     assert os.getxattr(built.changes / "tool", "security.capability") == CAPABILITY
-
-
-def test_a_step_may_set_owners_and_make_devices_and_pipes(containers: Lab) -> None:
-    built = containers.build(
-        "mknod /device c 7 3; mkfifo /pipe; touch /owned; chown 12:34 /owned; chmod 4755 /owned"
-    )
-
-    owned = (built.changes / "owned").stat()
-    assert (owned.st_uid, owned.st_gid, owned.st_mode & 0o7777) == (12, 34, 0o4755)
-    assert (built.changes / "device").stat().st_rdev == os.makedev(7, 3)
-    assert (built.changes / "pipe").is_fifo()
 
 
 def test_devices_pipes_and_sparse_files_are_copied(containers: Lab) -> None:
@@ -108,15 +68,6 @@ def test_large_files_pass(containers: Lab) -> None:
     )
 
     assert said(used) == said(made) * 2
-
-
-def test_a_folder_from_below_can_be_renamed(containers: Lab) -> None:
-    built = containers.build("mv /etc/dpkg /etc/renamed && mv /etc/renamed/dpkg.cfg.d /opt/")
-
-    with containers.engine.mounted((*containers.base, built.layer)) as root:
-        assert not (root / "etc/dpkg").exists()
-        assert (root / "etc/renamed/dpkg.cfg").is_file()
-        assert (root / "opt/dpkg.cfg.d").is_dir()
 
 
 def test_four_hundred_layers_stack(containers: Lab) -> None:
@@ -149,19 +100,6 @@ def test_names_that_mean_something_in_mount_options_are_harmless(tmp_path: Path)
         assert (root / "file").read_text() == "1"
 
 
-def test_steps_have_an_own_loopback_only_without_network(containers: Lab) -> None:
-    show = "tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '; cat /sys/class/net/lo/flags"
-    none = containers.done(containers.request(show, network=Network.NONE))
-
-    assert said(none) == ["lo", "0x9"]
-
-
-def test_steps_have_the_network_of_the_host_by_default(containers: Lab) -> None:
-    ours = str(Path("/proc/self/ns/net").readlink())
-
-    assert said(containers.build("readlink /proc/self/ns/net")) == [ours]
-
-
 def test_names_are_resolved_as_the_host_does_and_nothing_of_it_stays(containers: Lab) -> None:
     built = containers.build("cat /etc/resolv.conf; echo changed > /etc/resolv.conf; hostname")
 
@@ -169,47 +107,6 @@ def test_names_are_resolved_as_the_host_does_and_nothing_of_it_stays(containers:
     assert said(built) == [*expected, "cos"]
     assert built.paths() == {}
     assert Path("/etc/resolv.conf").read_text().splitlines() == expected
-
-
-@pytest.mark.parametrize(
-    "target", ["../run/systemd/resolve/stub-resolv.conf", "/run/none", "/etc/hostname-x"]
-)
-def test_a_resolv_conf_that_is_a_link_stays_one(containers: Lab, target: str) -> None:
-    below = containers.tree({"etc/resolv.conf": f"-> {target}"})
-
-    built = containers.build("cat /etc/resolv.conf", root=(*containers.base, below))
-
-    assert said(built) == Path("/etc/resolv.conf").read_text().splitlines()
-    assert built.paths() == {}
-
-
-def test_a_root_that_hides_the_usual_places_gets_them_too(containers: Lab) -> None:
-    hiding = containers.build(
-        "cp -a /etc /etc2; rm -rf /srv; mkdir /srv",
-        Run(argv=("/bin/sh", "-c", "mkdir -p /opt/x"), text="x"),
-    )
-    mask = containers.tree({"etc/passwd": "root:x:0:0::/root:/bin/sh\n"})
-    os.setxattr(containers.find(mask) / "etc", "trusted.overlay.opaque", b"y")
-
-    built = containers.build(
-        "ls /etc; cat /etc/resolv.conf > /dev/null",
-        root=(*containers.base, hiding.layer, mask),
-    )
-
-    assert said(built) == ["hostname", "hosts", "passwd", "resolv.conf"]
-    assert built.paths() == {}
-
-
-def test_an_empty_root_gets_no_mount_points(containers: Lab) -> None:
-    static = containers.new("static")
-    (static / "bin").mkdir()
-    shutil.copy(containers.find(containers.base[0]) / "usr/sbin/ldconfig", static / "bin")
-
-    built = containers.build(
-        Run(argv=("/bin/ldconfig", "--version"), text="x"), root=(containers.add(static),)
-    )
-
-    assert built.paths() == {}
 
 
 def test_proxies_and_certificates_reach_steps_and_no_layer(
@@ -226,39 +123,6 @@ def test_proxies_and_certificates_reach_steps_and_no_layer(
     assert built.paths() == {}
 
 
-def test_the_environment_is_exactly_what_is_asked_for(containers: Lab) -> None:
-    run = Run(argv=("/usr/bin/env",), text="env", env=(("A", "1"), ("PATH", "/bin")))
-
-    assert sorted(said(containers.build(run))) == ["A=1", "HOME=/root", "PATH=/bin"]
-
-
-def test_a_missing_working_directory_is_made(containers: Lab) -> None:
-    run = Run(argv=("/bin/sh", "-c", "pwd"), text="pwd", directory="/srv/new/place")
-
-    built = containers.build(run)
-
-    assert said(built) == ["/srv/new/place"]
-    assert built.paths() == {"srv": "/", "srv/new": "/", "srv/new/place": "/"}
-
-
-@pytest.mark.parametrize(
-    ("user", "ids"),
-    [("daemon", "1 1"), ("1:5", "1 5"), ("4711", "4711 0"), ("games:tty", "5 5"), ("", "0 0")],
-)
-def test_a_step_runs_as_the_user_it_names(containers: Lab, user: str, ids: str) -> None:
-    assert said(containers.build(step("echo $(id -u) $(id -g)", user=user))) == [ids]
-
-
-def test_an_unknown_user_is_an_error(containers: Lab) -> None:
-    with pytest.raises(EngineError) as caught:
-        containers.build(step("true", user="nosuch"))
-
-    assert str(caught.value) == (
-        f"unknown user 'nosuch' (the root has no such line in /etc/passwd)\nlog: {caught.value.log}"
-    )
-    assert caught.value.step == "true"
-
-
 def test_a_root_without_a_shell_gets_a_hint(containers: Lab) -> None:
     request = containers.request("make all", root=(containers.tree({"a": "1"}),))
 
@@ -270,98 +134,6 @@ def test_a_root_without_a_shell_gets_a_hint(containers: Lab) -> None:
         " directory: make all (the root has no /bin/sh, or not the loader that it names; does the"
         f" package require an image with a shell?)\nlog: {request.log}"
     )
-
-
-def test_a_program_for_another_machine_gets_a_hint(containers: Lab) -> None:
-    odd = containers.tree({"odd": "\x7fELF of another machine"})
-    (containers.find(odd) / "odd").chmod(0o755)
-
-    with pytest.raises(EngineError) as caught:
-        containers.build(Run(argv=("/odd",), text="odd"), root=(*containers.base, odd))
-
-    assert caught.value.hint == "/odd is made for another machine, or is a script without a #! line"
-
-
-def test_a_killed_step_gets_a_hint(containers: Lab) -> None:
-    with pytest.raises(EngineError) as caught:
-        containers.build("sh -c 'kill -9 $$'")
-
-    assert caught.value.message == "step failed with exit code 137: sh -c 'kill -9 $$'"
-    assert caught.value.hint == "it was killed, most likely because the memory ran out"
-
-
-def test_output_of_any_bytes_is_passed_on(containers: Lab) -> None:
-    built = containers.build(r"printf 'a\377b\nprogress 1\rprogress 2\r\nno end'")
-
-    assert said(built) == ["a\ufffdb", "progress 2", "no end"]
-    assert b"a\xffb\nprogress 1\rprogress 2\r\nno end" in built.log.read_bytes()
-
-
-def test_processes_of_a_step_end_with_it(containers: Lab) -> None:
-    containers.build("sleep 4711 & setsid sleep 4711 & true")
-
-    wait_for(lambda: not processes("sleep\0004711"))
-
-
-def test_temporary_files_stay_between_steps(containers: Lab) -> None:
-    assert said(containers.build("echo kept > /tmp/x", "cat /tmp/x")) == ["kept"]
-
-
-def test_a_cache_is_shared_by_requests_and_in_no_layer(containers: Lab) -> None:
-    cache = CacheMount(target="/var/cache/tool", cache="tool")
-    containers.build(step("echo 1 > /var/cache/tool/file", mounts=(cache,)))
-
-    built = containers.build(step("cat /var/cache/tool/file", mounts=(cache,)))
-
-    assert (said(built), built.paths()) == (["1"], {})
-
-
-def test_a_memory_folder_starts_empty(containers: Lab) -> None:
-    memory = CacheMount(target="/etc/dpkg", tmpfs=True)
-
-    built = containers.build(step("ls /etc/dpkg; echo 1 > /etc/dpkg/x", mounts=(memory,)))
-
-    assert (said(built), built.paths()) == ([], {})
-
-
-def test_a_cache_does_not_lead_elsewhere(containers: Lab) -> None:
-    with pytest.raises(EngineError) as caught:
-        containers.build(step("true", mounts=(CacheMount(target="/x", cache="../y"),)))
-
-    assert str(caught.value) == "'../y' cannot be the name of a cache"
-
-
-def test_an_archive_is_unpacked_if_asked(containers: Lab) -> None:
-    folder = containers.new("context")
-    (folder / "file").write_text("1")
-    run(Command(argv=("tar", "-C", str(folder), "-czf", str(folder / "a.tgz"), "file"))).check()
-    add = CopyFiles(
-        folder=folder, sources=("a.tgz", "file"), destination="/srv/", text="add", extract=True
-    )
-
-    assert sorted(containers.build(add).paths()) == ["srv", "srv/file"]
-
-
-def test_requests_run_at_the_same_time(containers: Lab) -> None:
-    gate = CacheMount(target="/gate", cache="gate")
-    wait = "touch /gate/{0}; timeout 20 sh -c 'until [ -e /gate/{1} ]; do sleep 0.1; done'"
-    texts = [wait.format("a", "b"), wait.format("b", "a")]
-    requests = [containers.request(step(text, mounts=(gate,))) for text in texts]
-    failures: list[Exception] = []
-
-    def work(number: int) -> None:
-        try:
-            containers.engine.build(requests[number], lambda _event: None)
-        except EngineError as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in (0, 1)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert failures == []
 
 
 def test_a_stop_ends_what_runs(containers: Lab) -> None:

@@ -6,7 +6,6 @@ certificate. All tests that use it are of one group, so that one process of a ru
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -24,6 +23,8 @@ _PATIENCE = 60.0
 _LISTENING = re.compile(r"API listen on 127\.0\.0\.1:(\d+)")
 _MOUNTS = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
 """The mounts of the machine, as they were before a test made this process have its own."""
+
+_AMONG_ALL_MOUNTS = ("nsenter", f"--mount=/proc/self/fd/{_MOUNTS}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,7 @@ def run_dockerd(folder: Path) -> Iterator[DockerServer]:
     certificates = _certificates(folder / "tls")
     listening = folder / "docker.sock"
     argv = [
-        *("nsenter", f"--mount=/proc/self/fd/{_MOUNTS}", "setpriv", "--pdeathsig", "TERM"),
+        *(*_AMONG_ALL_MOUNTS, "setpriv", "--pdeathsig", "TERM"),
         *("dockerd", "--host", f"unix://{listening}"),
         *("--host", "tcp://127.0.0.1:0", "--tlsverify"),
         *("--tlscacert", str(certificates / "ca.pem")),
@@ -93,7 +94,8 @@ def docker_server() -> Iterator[DockerServer]:
         with run_dockerd(folder) as server:
             yield server
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove = (*_AMONG_ALL_MOUNTS, "rm", "-rf", str(folder))
+        subprocess.run(remove, pass_fds=[_MOUNTS], check=True)
 
 
 def _certificates(folder: Path) -> Path:

@@ -163,7 +163,7 @@ def choices(log: list[Effect], end: int, chance: random.Random) -> Iterator[Choi
         return
     yield dict.fromkeys(open_, "lost")
     yield dict.fromkeys(open_, "torn")
-    for _ in range(3):
+    for _ in range(2):
         yield {i: chance.choice(["kept", "kept", "lost", "torn"]) for i in open_}
 
 

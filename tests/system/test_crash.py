@@ -164,8 +164,8 @@ def test_a_kill_at_any_effect_leaves_the_old_or_the_new_state(case: Case, new: S
 def test_a_second_kill_while_recovering_changes_nothing_about_that(case: Case, new: State) -> None:
     total = case.run(case.fresh()).count
 
-    for stop in range(0, total, 3):
-        for again in range(0, 12, 2):
+    for stop in range(0, total, 4):
+        for again in range(0, 12, 3):
             root = case.fresh()
             case.run(root, stop=stop)
             disk = RecordingDisk(root, case.place / f"{root.name}-again", stop=again)
@@ -286,7 +286,7 @@ def test_a_real_kill_at_random_moments_leaves_the_old_or_the_new_state(lab: Lab)
     after = state_of(lab.root)
     moments = random.Random(11)  # noqa: S311  (moments, not secrets)
 
-    for _ in range(12):
+    for _ in range(8):
         shutil.rmtree(lab.root)
         shutil.copytree(lab.place / "kept", lab.root, symlinks=True)
         process = start(lab.root, change)

@@ -132,7 +132,7 @@ MEMBERS = st.lists(st.builds(member, NAMES, KINDS, NAMES, st.just(b""), st.just(
 
 
 @settings(
-    max_examples=150,
+    max_examples=80,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

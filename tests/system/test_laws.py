@@ -29,7 +29,7 @@ def contents(draw: st.DrawFn) -> dict[str, str]:
     return content
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(foreign=contents(), first=contents(), second=contents())
 def test_installing_and_uninstalling_restores_the_tree(
     tmp_path_factory: pytest.TempPathFactory,
@@ -53,7 +53,7 @@ def test_installing_and_uninstalling_restores_the_tree(
     assert snapshot(lab.root) == before
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(old=contents(), new=contents())
 def test_upgrading_gives_what_installing_the_new_one_alone_gives(
     tmp_path_factory: pytest.TempPathFactory, old: dict[str, str], new: dict[str, str]

@@ -1,0 +1,104 @@
+"""Archives and layers that were fetched, by the SHA-256 of their content.
+
+So a package that was rebuilt under the same version is never taken for the one before. Beside them
+are notes: which contents an image was made of, for times without a network.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from compiler.archive.compress import atomic_file, sync_folder
+from compiler.errors import OutsideError
+from compiler.store.files import Lock
+
+_CONTENTS, _NOTES, _PARTS = "sha256", "notes", "parts"
+
+
+class Cache:
+    """A folder of contents; processes may share it, and a kill at any time damages nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def find(self, sha256: str) -> Path | None:
+        """Return the file of a content; what was damaged on the disk is removed and not there."""
+        path = self._path(sha256)
+        try:
+            with path.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() == sha256:
+                    return path
+            path.unlink()
+        except OSError:
+            return None
+        return None
+
+    @contextmanager
+    def adding(self, sha256: str) -> Iterator[Path]:
+        """Lend the path of an unfinished file, which is kept for the next try if this one fails.
+
+        Only one process has it at a time. `keep` gives it its name.
+        """
+        folder = self.folder / _PARTS
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = Lock(folder / f"{sha256}.lock")
+        except OSError as error:
+            raise OutsideError(f"{self.folder}: cannot be written: {error.strerror}") from error
+        try:
+            lock.take()
+            yield folder / sha256
+        finally:
+            lock.close()
+
+    def keep(self, part: Path, sha256: str) -> Path:
+        """Give a file of `adding`, whose content was checked, its name for good."""
+        path = self._path(sha256)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+        part.with_name(f"{part.name}.lock").unlink(missing_ok=True)
+        sync_folder(path.parent)
+        return path
+
+    def note(self, key: str, contents: Sequence[str]) -> None:
+        """Remember which contents something is made of."""
+        path = self._note(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(path, sync=False) as file:
+            file.write(json.dumps(list(contents)).encode())
+
+    def noted(self, key: str) -> tuple[Path, ...] | None:
+        """Return the files that something is made of, if it was noted and all of them are here."""
+        try:
+            contents = json.loads(self._note(key).read_bytes())
+        except (OSError, ValueError):
+            return None
+        if not isinstance(contents, list):
+            return None
+        found = [self.find(str(each)) for each in contents]
+        return None if None in found else tuple(path for path in found if path is not None)
+
+    def clear(self) -> tuple[int, int]:
+        """Remove everything; returns how many files that were, and how many bytes."""
+        sizes = [path.stat().st_size for path in (self.folder / _CONTENTS).glob("*/*")]
+        for name in (_CONTENTS, _NOTES, _PARTS):
+            try:
+                shutil.rmtree(self.folder / name)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                message = f"{error.filename}: cannot be removed: {error.strerror}"
+                raise OutsideError(message) from error
+        return len(sizes), sum(sizes)
+
+    def _path(self, sha256: str) -> Path:
+        return self.folder / _CONTENTS / sha256[:2] / sha256
+
+    def _note(self, key: str) -> Path:
+        return self.folder / _NOTES / f"{hashlib.sha256(key.encode()).hexdigest()}.json"

@@ -1,0 +1,71 @@
+"""Where the files of a repository come from: a folder, a web server, a registry."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from compiler.artifact.metadata import ArtifactMetadata
+from compiler.errors import CompilerError, OutsideError
+from compiler.events import Noted, Reporter, silent
+from compiler.repository.cache import Cache
+
+LARGEST_ARCHIVE = 64 << 30
+"""How many bytes of an archive are taken where nobody has said how large it is."""
+
+_Result = TypeVar("_Result")
+
+
+class Source(Protocol):
+    """One address of a repository. All methods raise `OutsideError` when it does not answer.
+
+    What `fetch` returns has been compared with what names it.
+    """
+
+    @property
+    def address(self) -> str:
+        """The address, as it may be shown: without passwords."""
+
+    def bring(self, name: str, target: Path, limit: int) -> None:
+        """Write the file `name` of the repository, of at most `limit` bytes, to `target`."""
+
+    def fetch(self, artifact: ArtifactMetadata, cache: Cache) -> tuple[Path, ...]:
+        """Return the archive of a package, or the layers of its image, bottom first."""
+
+
+class Mirrors:
+    """Several addresses of one repository, asked in order until one of them answers."""
+
+    def __init__(self, sources: Sequence[Source], report: Reporter = silent) -> None:
+        self._sources = tuple(sources)
+        self._report = report
+
+    @property
+    def address(self) -> str:
+        """The first address."""
+        return self._sources[0].address
+
+    def bring(self, name: str, target: Path, limit: int) -> None:
+        """Write a file of the repository to `target`."""
+        self._first(lambda source: source.bring(name, target, limit))
+
+    def fetch(self, artifact: ArtifactMetadata, cache: Cache) -> tuple[Path, ...]:
+        """Return what a package is made of."""
+        return self._first(lambda source: source.fetch(artifact, cache))
+
+    def _first(self, ask: Callable[[Source], _Result]) -> _Result:
+        """Ask one after the other; raises the error of the first if none answers."""
+        errors: list[CompilerError] = []
+        for source in self._sources:
+            try:
+                answer = ask(source)
+            except OutsideError as error:
+                errors.append(error)
+                continue
+            for missed in errors:
+                self._report(Noted(f"{missed}; {source.address} has it", warning=True))
+            return answer
+        first, *others = errors
+        if not others:
+            raise first
+        tried = "; ".join(str(each) for each in others)
+        raise OutsideError(f"{first.message}; then: {tried}", hint=first.hint) from first

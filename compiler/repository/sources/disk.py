@@ -1,0 +1,59 @@
+"""A repository in a folder of this machine."""
+
+import hashlib
+from pathlib import Path
+
+from compiler.artifact.metadata import ArtifactMetadata
+from compiler.errors import OutsideError
+from compiler.repository.cache import Cache
+from compiler.repository.sources.checks import Checked, archive_of, check_name
+
+_PIECE = 1 << 20
+
+
+class DiskSource:
+    """Reads a folder; archives are copied, so that they cannot change once they were checked."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @property
+    def address(self) -> str:
+        """The folder."""
+        return str(self._folder)
+
+    def bring(self, name: str, target: Path, limit: int) -> None:
+        """Copy a file of the repository."""
+        self._copy(name, target, limit)
+
+    def fetch(self, artifact: ArtifactMetadata, cache: Cache) -> tuple[Path, ...]:
+        """Copy an archive into the cache."""
+        wanted = archive_of(artifact, self.address)
+        known = cache.find(wanted.sha256)
+        return (known or self._add(wanted, cache),)
+
+    def _add(self, wanted: Checked, cache: Cache) -> Path:
+        with cache.adding(wanted.sha256) as part:
+            found = self._copy(wanted.name, part, wanted.limit)
+            wanted.check(found, self.address, part)
+            return cache.keep(part, wanted.sha256)
+
+    def _copy(self, name: str, target: Path, limit: int) -> str:
+        """Copy a file; returns its SHA-256."""
+        source = self._folder / check_name(name, self.address)
+        digest = hashlib.sha256()
+        left = limit
+        try:
+            with source.open("rb") as file, target.open("wb") as copy:
+                while data := file.read(_PIECE):
+                    left -= len(data)
+                    if left < 0:
+                        raise OutsideError(f"{source}: is larger than {limit} bytes")
+                    digest.update(data)
+                    copy.write(data)
+        except FileNotFoundError as error:
+            raise OutsideError(f"{source}: there is no such file") from error
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise OutsideError(f"{error.filename or source}: {reason.lower()}") from error
+        return digest.hexdigest()

@@ -1,0 +1,175 @@
+"""A repository in a container registry: one image for each package and each file (luet's layout).
+
+`<url>:<fingerprint>` holds a package, `<url>:<name>` the file of that name, `+` being `-` in tags.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import BinaryIO, cast
+
+from compiler.archive.members import Limits, Member, members_of
+from compiler.artifact.metadata import ArtifactMetadata
+from compiler.errors import (
+    ArchiveError,
+    CompilerError,
+    DeniedError,
+    ImageError,
+    NotFoundError,
+    OutsideError,
+    RegistryError,
+)
+from compiler.events import Noted, Reporter, silent
+from compiler.oci import (
+    INDEXES,
+    Descriptor,
+    Platform,
+    Reference,
+    hex_of,
+    image_for,
+    parse_descriptor,
+    parse_object,
+    platforms_of,
+)
+from compiler.registry import Manifest, Registry
+from compiler.repository.cache import Cache
+from compiler.repository.oci import tag_of
+from compiler.repository.sources import LARGEST_ARCHIVE
+from compiler.repository.sources.checks import check_name
+
+_NESTED = 4
+_MOST_LAYERS = 500
+_ROOM = 1 << 20
+"""Bytes that the archive of one file may have beside the file."""
+
+
+class RegistrySource:
+    """Reads images of one repository of a registry, for one platform."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        repository: Reference,
+        platform: Platform,
+        report: Reporter = silent,
+    ) -> None:
+        self._registry = registry
+        self._repository = replace(repository, tag="", digest="")
+        self._platform = platform
+        self._report = report
+
+    @property
+    def address(self) -> str:
+        """The name of the repository."""
+        return str(self._repository)
+
+    def bring(self, name: str, target: Path, limit: int) -> None:
+        """Write the one file that an image holds."""
+        place = self._tagged(check_name(name, self.address))
+        layers = self._layers(place, self.manifest(place))
+        if len(layers) != 1:
+            raise RegistryError(f"{place}: is not the image of one file")
+        if layers[0].size > limit + _ROOM:
+            raise RegistryError(f"{place}: is larger than {limit} bytes")
+        with TemporaryDirectory(dir=target.parent, prefix=".layer-") as folder:
+            packed = Path(folder) / "layer"
+            self._registry.fetch_blob(place, layers[0], packed)
+            try:
+                _take_out(packed, name, target, limit)
+            except ArchiveError as error:
+                raise RegistryError(f"{place}: {error.message}") from error
+
+    def fetch(self, artifact: ArtifactMetadata, cache: Cache) -> tuple[Path, ...]:
+        """Fetch the layers of a package's image; without a network, those that it last had."""
+        place = self._tagged(artifact.id.fingerprint)
+        key = f"{place} {self._platform} {artifact.sha256} {artifact.timestamp}"
+        try:
+            manifest = self.manifest(place)
+        except (NotFoundError, DeniedError):
+            raise
+        except RegistryError as error:
+            known = cache.noted(key)
+            if known is None:
+                raise
+            message = f"{error}; {artifact.id} is taken from the cache"
+            self._report(Noted(message, warning=True))
+            return known
+        layers = self._layers(place, manifest)
+        found = tuple(self._blob(place, layer, cache) for layer in layers)
+        cache.note(key, [hex_of(layer.digest) for layer in layers])
+        return found
+
+    def manifest(self, place: Reference) -> Manifest:
+        """Fetch the manifest of an image for the platform, through indexes if need be."""
+        manifest = self._registry.manifest(place)
+        for _ in range(_NESTED):
+            if manifest.descriptor.media_type not in INDEXES:
+                return manifest
+            chosen = image_for(_platforms(manifest, place), self._platform)
+            if chosen is None:
+                raise NotFoundError(f"{place}: has no image for {self._platform}")
+            manifest = self._registry.manifest(replace(place, tag="", digest=chosen.digest))
+        raise RegistryError(f"{place}: its indexes are nested too deeply")
+
+    def _tagged(self, name: str) -> Reference:
+        try:
+            return replace(self._repository, tag=tag_of(name))
+        except CompilerError as error:
+            raise OutsideError(f"{self.address}: {error.message}") from error
+
+    def _layers(self, place: Reference, manifest: Manifest) -> list[Descriptor]:
+        try:
+            layers = parse_object(manifest.data, str(place)).get("layers")
+            found = [
+                parse_descriptor(each) for each in (layers if isinstance(layers, list) else [])
+            ]
+        except ImageError as error:
+            raise RegistryError(f"{place}: {error.message}") from error
+        if not 0 < len(found) <= _MOST_LAYERS or sum(each.size for each in found) > LARGEST_ARCHIVE:
+            raise RegistryError(f"{place}: has no layers, or too many")
+        return found
+
+    def _blob(self, place: Reference, layer: Descriptor, cache: Cache) -> Path:
+        sha256 = hex_of(layer.digest)
+        known = cache.find(sha256)
+        if known is not None:
+            return known
+        with cache.adding(sha256) as part:
+            self._registry.fetch_blob(place, layer, part)
+            return cache.keep(part, sha256)
+
+
+def _platforms(manifest: Manifest, place: Reference) -> dict[Platform, Descriptor]:
+    try:
+        return platforms_of(manifest.data, str(place))
+    except ImageError as error:
+        raise RegistryError(f"{place}: {error.message}") from error
+
+
+def _take_out(packed: Path, name: str, target: Path, limit: int) -> None:
+    """Write the file `name` of a layer to `target`; raises `ArchiveError` if it is not there.
+
+    A snapshot's file is there under several names, as links to one.
+    """
+    with members_of(packed, Limits(size=limit + _ROOM)) as members:
+        found = _find(members, name, target)
+    if not found:
+        raise ArchiveError(f"does not hold {name}")
+
+
+def _find(members: Iterator[Member], name: str, target: Path) -> bool:
+    """Write the first regular file, or that of this name; tells whether the name is its own."""
+    written = ""
+    for member in members:
+        path = member.info.name.removeprefix("./").strip("/")
+        if member.content is not None and (path == name or not written):
+            with closing(member.content) as content, target.open("wb") as file:
+                shutil.copyfileobj(cast("BinaryIO", content), file, _ROOM)
+            written = path
+        is_link = member.info.islnk() and member.info.linkname.removeprefix("./") == written
+        if written and path == name and (is_link or written == name):
+            return True
+    return False

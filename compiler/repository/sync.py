@@ -1,0 +1,226 @@
+"""Brings what a client knows of a repository up to date.
+
+`repository.yaml` is asked for first; only if it has changed, the tree and the index that it names
+are fetched, compared with their checksums, and taken over together.
+"""
+
+import hashlib
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from compiler.archive.compress import remove_stale
+from compiler.artifact.metadata import ArtifactMetadata
+from compiler.errors import ArchiveError, CompilerError, OutsideError, TrustError
+from compiler.events import Noted, Reporter, silent
+from compiler.repository.archives import MOST_BYTES, read_texts
+from compiler.repository.configured import RepositoryConfig
+from compiler.repository.index import (
+    INDEX,
+    META,
+    REPOSITORY,
+    TREE,
+    RepositoryInfo,
+    parse_index,
+    parse_repository,
+    tree_folder,
+)
+from compiler.repository.sources import Source
+from compiler.repository.synced import Available, Shelf, Synced
+from compiler.spec.fields import Reader
+from compiler.spec.package import Definition
+from compiler.spec.yaml import YamlFaults, parse
+
+LARGEST_PAGE = 4 << 20
+"""How many bytes of `repository.yaml` are read."""
+
+_FRESH = timedelta(hours=24)
+_SCRATCH = ".sync-"
+_ATTEMPTS = 3
+_BETWEEN = 1.0  # seconds in which a publication that is under way may end
+
+
+class Trust:
+    """Lets every file pass: a repository whose keys nobody has told us."""
+
+    def check(self, name: str, path: Path) -> None:
+        """Compare a fetched file with what was signed; raises `TrustError`."""
+
+    def refresh(self) -> None:
+        """Bring what was signed up to date; raises `TrustError`, `OutsideError`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncTools:
+    """What syncing needs: where states are kept, what time it is, and who hears of it.
+
+    With `force` a repository is asked although what is there is fresh enough.
+    """
+
+    shelf: Shelf
+    report: Reporter = silent
+    force: bool = False
+    now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    pause: Callable[[float], None] = time.sleep
+
+
+def sync(
+    config: RepositoryConfig, source: Source, tools: SyncTools, trust: Trust | None = None
+) -> Synced:
+    """Return the newest state of a repository.
+
+    When it does not answer, the last one that was kept is taken, with a warning. Raises
+    `OutsideError` if there is none, `TrustError` for what is not signed as it has to be.
+    """
+    stored = tools.shelf.load(config)
+    if stored and not tools.force and _is_fresh(config, tools):
+        return stored[0]
+    try:
+        synced = _newest(config, source, tools, trust or Trust())
+    except TrustError:
+        raise
+    except CompilerError as error:
+        if stored is None:
+            raise
+        message = f"{config.name}: {error}; what was fetched before is used"
+        tools.report(Noted(message, warning=True))
+        return stored[0]
+    tools.shelf.note_time(config, tools.now())
+    return synced
+
+
+def _is_fresh(config: RepositoryConfig, tools: SyncTools) -> bool:
+    """Whether what is here is good for now (luet's `cached`)."""
+    asked = tools.shelf.synced_at(config)
+    return config.cached and asked is not None and timedelta() <= tools.now() - asked < _FRESH
+
+
+def _newest(config: RepositoryConfig, source: Source, tools: SyncTools, trust: Trust) -> Synced:
+    """Fetch what changed; again, if the repository changes at the same time."""
+    folder = tools.shelf.folder(config)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_stale(folder)
+        _remove_scratch(folder)
+    except OSError as error:
+        raise OutsideError(f"{folder}: cannot be written: {error.strerror}") from error
+    for attempt in range(_ATTEMPTS):
+        try:
+            with TemporaryDirectory(dir=folder, prefix=_SCRATCH) as scratch:
+                return _fetch(config, _Fetching(source, Path(scratch), trust), tools)
+        except _Mixed as error:
+            if attempt == _ATTEMPTS - 1:
+                hint = "it may be changing just now, or be damaged"
+                raise OutsideError(f"{source.address}: {error}", hint=hint) from error
+            tools.pause(_BETWEEN)
+    raise AssertionError("the loop returns or raises")
+
+
+def _remove_scratch(folder: Path) -> None:
+    """Remove what processes that were killed long ago have left."""
+    for path in folder.glob(f"{_SCRATCH}*"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > _FRESH.total_seconds():
+                shutil.rmtree(path, ignore_errors=True)
+
+
+class _Mixed(Exception):  # noqa: N818  (a reason to look again)
+    """Files of two states of the repository."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetching:
+    """Brings files of a repository into a scratch folder, checked."""
+
+    source: Source
+    folder: Path
+    trust: Trust
+
+    def file(self, name: str, limit: int) -> Path:
+        """Fetch a file."""
+        path = self.folder / name
+        self.source.bring(name, path, limit)
+        self.trust.check(name, path)
+        return path
+
+    def part(self, info: RepositoryInfo, key: str) -> Path:
+        """Fetch a file that `repository.yaml` names."""
+        described = info.repo_files.get(key)
+        if described is None:
+            raise OutsideError(f"{self.source.address}: {REPOSITORY} names no {key!r}")
+        if not described.sha256:
+            raise OutsideError(f"{self.source.address}: {described.filename} has no checksum")
+        path = self.file(described.filename, MOST_BYTES)
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != described.sha256:
+            raise _Mixed(f"{described.filename} has another checksum than {REPOSITORY} says")
+        return path
+
+
+def _fetch(config: RepositoryConfig, fetching: _Fetching, tools: SyncTools) -> Synced:
+    """Fetch `repository.yaml`, and the rest if that is not what is known already."""
+    fetching.trust.refresh()
+    name = config.reference or REPOSITORY
+    page = fetching.file(name, LARGEST_PAGE).read_bytes()
+    stored = tools.shelf.load(config)
+    if stored and stored[1] == page:
+        return stored[0]
+    where = f"{fetching.source.address}: {name}"
+    try:
+        info = parse_repository(page.decode(), where)
+    except UnicodeDecodeError as error:
+        raise OutsideError(f"{where}: is not UTF-8 text") from error
+    tools.report(Noted(f"fetching what {config.name} has, revision {info.revision}"))
+    try:
+        tree = read_texts(fetching.part(info, TREE))
+        index = read_texts(fetching.part(info, META)).get(INDEX)
+    except ArchiveError as error:
+        raise OutsideError(f"{fetching.source.address}: {error}") from error
+    if index is None:
+        raise OutsideError(f"{where}: its index holds no {INDEX}")
+    artifacts = parse_index(index, f"{fetching.source.address}: {INDEX}").artifacts
+    return tools.shelf.keep(config, page, info, _packages(artifacts, tree, config.name))
+
+
+def _packages(
+    artifacts: tuple[ArtifactMetadata, ...], tree: dict[str, str], name: str
+) -> Iterator[tuple[Available, Sequence[str]]]:
+    """Join what the index and the tree say of each package."""
+    texts = {path.removeprefix("./"): text for path, text in tree.items()}
+    for artifact in artifacts:
+        folder = tree_folder(artifact.id)
+        text = texts.get(f"{folder}/definition.yaml")
+        definition = artifact.runtime
+        if text is not None:
+            definition = _definition(text, f"{name}: {folder}/definition.yaml", artifact)
+        yield (
+            Available(
+                definition=definition,
+                archive=artifact.archive,
+                sha256=artifact.sha256,
+                compression=artifact.compression,
+                timestamp=artifact.timestamp,
+                finalizer=texts.get(f"{folder}/finalize.yaml"),
+            ),
+            artifact.files,
+        )
+
+
+def _definition(text: str, source: str, artifact: ArtifactMetadata) -> Definition:
+    """Read a definition of the runtime tree; raises `OutsideError` for one that is damaged."""
+    reader = Reader()
+    try:
+        definition = reader.definition(parse(text))
+    except YamlFaults as error:
+        raise OutsideError(f"{source}: {error.faults[0].message}") from error
+    if reader.faults:
+        raise OutsideError(f"{source}: {reader.faults[0].message}")
+    if definition.id != artifact.id:
+        raise OutsideError(f"{source}: is about {definition.id}, not {artifact.id}")
+    return definition

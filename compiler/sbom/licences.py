@@ -1,0 +1,138 @@
+"""Licences as distributions write them, turned into SPDX expressions.
+
+Debian's names are those of the machine-readable copyright format (DEP-5), those of older Fedora
+packages its former short names. What SPDX has no name for becomes a `LicenseRef-…` (SPDX 2.3,
+annex D).
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+from cyclonedx.spdx import fixup_id
+
+REFERENCE = re.compile(r"LicenseRef-[A-Za-z0-9.-]+")
+
+_GNU = re.compile(
+    r"(?P<name>[AL]?GPL|GFDL)-?v?(?P<fixed>-?NIV-)?-?(?P<version>\d+(?:\.\d+)*)"
+    r"(?P<later>\+|-only|-or-later)?",
+    re.IGNORECASE,
+)
+_NAMES = {
+    "expat": "MIT",
+    "artistic": "Artistic-1.0",
+    "asl 2.0": "Apache-2.0",
+    "bsd-4-clause-uc": "BSD-4-Clause-UC",
+    "cc0": "CC0-1.0",
+    "mplv2.0": "MPL-2.0",
+    "zlib/libpng": "Zlib",
+}
+_WORDS = re.compile(r"(\(|\)|\s+(?:and|or|with)\s+|\s*&\s*|\s*\|\s*)", re.IGNORECASE)
+_COMMA = re.compile(r",\s+and\s+", re.IGNORECASE)
+_OPERATORS = {"and": " AND ", "&": " AND ", "or": " OR ", "|": " OR ", "with": " WITH "}
+_LONGEST = 2000
+_LONGEST_REFERENCE = 60
+_VERSION_PARTS = 2
+
+
+@lru_cache(maxsize=4096)
+def expression_of(text: str) -> str:
+    """Turn what a package says of its licence into an SPDX expression; empty stays empty.
+
+    `GPL-2+ or Artistic, and Expat` is `(GPL-2.0-or-later OR Artistic-1.0) AND MIT`.
+    """
+    text = " ".join(text.split())
+    if not text:
+        return ""
+    if len(text) > _LONGEST:
+        return _reference(text)
+    parts = _COMMA.split(text)
+    written = f"({') and ('.join(parts)})" if len(parts) > 1 else text
+    return _translated(written) or _reference(text)
+
+
+def all_of(texts: Iterable[str]) -> str:
+    """Say that all of these licences hold, each once, sorted."""
+    found = sorted({each for each in map(expression_of, texts) if each})
+    if len(found) == 1:
+        return found[0]
+    return " AND ".join(f"({each})" if " " in each else each for each in found)
+
+
+def references_in(expressions: Iterable[str]) -> list[str]:
+    """Name every licence in these expressions that SPDX has no name for, sorted."""
+    return sorted({name for each in expressions for name in REFERENCE.findall(each)})
+
+
+def _translated(text: str) -> str:
+    """Translate an expression word by word; empty if it makes no sense."""
+    out = list(_tokens(text))
+    depth, operand = 0, True
+    for token in out:
+        if (token in {"(", ""} or not token.startswith((" ", ")"))) is not operand:
+            return ""
+        depth += {"(": 1, ")": -1}.get(token, 0)
+        if depth < 0:
+            return ""
+        operand = token == "(" or token.startswith(" ")
+    if depth or operand:
+        return ""
+    return _joined(out)
+
+
+def _tokens(text: str) -> Iterator[str]:
+    """Split an expression into parentheses, operators and translated names."""
+    for part in _WORDS.split(text):
+        word = part.strip()
+        if word in {"(", ")"}:
+            yield word
+        elif word.lower() in _OPERATORS and part:
+            yield _OPERATORS[word.lower()]
+        elif word:
+            yield _name(word)
+
+
+def _joined(tokens: list[str]) -> str:
+    """Put the tokens together; an exception that SPDX does not know makes its licence unknown."""
+    out: list[str] = []
+    for number, token in enumerate(tokens):
+        if number and tokens[number - 1] == " WITH ":
+            base, _ = out.pop(), out.pop() if out[-1] == " WITH " else ""
+            base = _ or base
+            known = fixup_id(token) is not None and fixup_id(base) is not None
+            out.append(f"{base} WITH {token}" if known else _reference(f"{base} with {token}"))
+        else:
+            out.append(token)
+    return "".join(out)
+
+
+def _name(word: str) -> str:
+    """Find SPDX's name of one licence or exception."""
+    known = _NAMES.get(word.lower())
+    if known is not None:
+        return known
+    gnu = _GNU.fullmatch(word)
+    candidate = _gnu_name(gnu) if gnu is not None else word
+    return fixup_id(candidate) or (
+        word if REFERENCE.fullmatch(word) else _reference(word)
+    )
+
+
+def _gnu_name(found: re.Match[str]) -> str:
+    """Write a licence of the GNU project as SPDX does: `GPL-2+` is `GPL-2.0-or-later`."""
+    parts = found["version"].split(".")
+    version = ".".join(parts if len(parts) >= _VERSION_PARTS else [*parts, "0"])
+    ending = "-or-later" if found["later"] in {"+", "-or-later"} else "-only"
+    fixed = "-no-invariants" if found["fixed"] else ""
+    return f"{found['name']}-{version}{fixed}{ending}"
+
+
+def _reference(text: str) -> str:
+    """Make a name for a licence that SPDX has none for."""
+    text = text.removeprefix("LicenseRef-")
+    plain = re.sub(r"[^A-Za-z0-9.]+", "-", text.replace("+", "-plus")).strip("-")
+    if len(plain) > _LONGEST_REFERENCE or not plain:
+        short = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+        plain = f"{plain[:_LONGEST_REFERENCE]}-{short}".strip("-")
+    return f"LicenseRef-{plain}"
