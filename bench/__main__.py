@@ -9,6 +9,7 @@ from pathlib import Path
 from bench.building import Bench, own_tree_again
 from bench.peers import measure_peers
 from bench.planning import measure_plans, measure_start
+from bench.registries import measure_registries
 from bench.report import Result, append, table
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -26,6 +27,7 @@ def measure(scratch: Path) -> Iterator[Result | str]:
     yield bench.node_cost(large=True)
     yield from bench.packing()
     yield own_tree_again(TREE, VALUES, CHECKOUT / "build")
+    yield from measure_registries(scratch)
     yield from measure_peers(scratch)
 
 

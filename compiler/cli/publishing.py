@@ -11,6 +11,7 @@ from compiler.cli.registries import open_registry, repository_named, scratch_fol
 from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
 from compiler.content_trust import trust_server
+from compiler.events import Noted
 from compiler.publish import PublishOptions, Source, Surroundings, publish_repository
 from compiler.publish.endorse import ContentTrust, CosignEndorsement, Endorsement
 from compiler.registry import Registry
@@ -49,19 +50,20 @@ def publish(
         prune=publishing.prune,
         dry_run=not publishing.push,
     )
+    report = reporter(settings)
     with open_registry(replace(settings, mirrors=())) as registry, scratch_folder() as folder:
         around = Surroundings(
             registry=registry,
             folder=folder,
-            report=reporter(settings),
+            report=report,
             endorsements=tuple(_endorsements(publishing, registry)),
         )
         made = publish_repository(source, target, how, around)
     info, count = made.repository.info, len(made.repository.index.artifacts)
     told = f"{output}: repository {info.name}, revision {info.revision}, packages: {count}"
     if publishing.push:
-        sent = f"{made.traffic.sent / 1e6:.1f} MB sent"
-        typer.echo(f"{told}, {len(made.pushed)} of them new or changed, {sent}")
+        typer.echo(f"{told}, {len(made.pushed)} of them new or changed")
+        report(Noted(f"{made.traffic.sent} bytes sent in {made.traffic.images} images"))
     else:
         typer.echo(f"{told}; --push-images would bring up {len(made.pushed)} of them")
 

@@ -144,7 +144,8 @@ class Container:
             self.id, list(step.argv), user=step.user, environment=list(env),
             workdir=step.directory or "/",
         )  # fmt: skip
-        code = self._followed(str(asked["Id"]), take)
+        refused = (_NOT_STARTED, f"exec {step.argv[0]}: exec format error".encode())
+        code = self._followed(str(asked["Id"]), refused, take)
         self._end_the_rest()
         return code
 
@@ -186,8 +187,11 @@ class Container:
                 raise LimitedError from error
             raise NotStartedError(_shortened(said_by(error))) from error
 
-    def _followed(self, asked: str, take: Take) -> int:
-        """Start what was asked for and pass on what it prints; returns its exit code."""
+    def _followed(self, asked: str, refused: tuple[bytes, ...], take: Take) -> int:
+        """Start what was asked for and pass on what it prints; returns its exit code.
+
+        What begins with `refused` is not from the process, which then could not start.
+        """
         try:
             wire = Wire(self._api.exec_start(asked, socket=True))
         except APIError as error:
@@ -196,11 +200,11 @@ class Container:
         try:
             for data in wire.said():
                 first = first or data
-                if not first.startswith(_NOT_STARTED):
+                if not first.startswith(refused):
                     take(data)
         finally:
             wire.cut()
-        if first.startswith(_NOT_STARTED):
+        if first.startswith(refused):
             raise NotStartedError(_shortened(first.decode(errors="replace")))
         return self._exit_code(asked)
 

@@ -39,9 +39,9 @@ _START = "start it (`systemctl start docker`), or let DOCKER_HOST name another o
 class Facts:
     """What an engine says about itself.
 
-    `shares` is whether it may read our files and we its, `whole` whether a folder that its overlayfs
-    wrote to holds all that was changed, with nothing left in the layers below; `late` are the seconds that its clock
-    may be behind ours, and `since` what it showed when we came.
+    `shares` is whether it may read our files and we its, `whole` whether its overlayfs leaves
+    nothing of a changed file in the layers below. `late` are the seconds that its clock may be
+    behind ours, and `since` what it showed when we came.
     """
 
     shares: bool

@@ -39,7 +39,8 @@ class Wire:
         """End the connection; the engine then closes the input of the process."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-        for each in (self._raw, self._socket, getattr(self._raw, "_response", None)):
+        response = getattr(self._raw, "_response", None)  # the SDK hangs it there
+        for each in (response, self._raw, self._socket):
             if each is not None:
                 each.close()
 

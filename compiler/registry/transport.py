@@ -21,6 +21,7 @@ from requests.adapters import HTTPAdapter
 
 from compiler import __version__
 from compiler.registry.failure import Doubtful, Passing, broken
+from compiler.registry.headers import PlainPool, SecurePool
 from compiler.registry.settings import RegistrySettings
 
 Body = Callable[[], "Slice"]
@@ -32,6 +33,7 @@ _BLOCK = 1 << 18
 _UPLOAD_BLOCK = 1 << 20
 _CONNECTIONS = 16
 _FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
+_POOLS = {"http": PlainPool, "https": SecurePool}
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": f"cos/{__version__}"}
 
 
@@ -141,11 +143,14 @@ class _Adapter(HTTPAdapter):
         """Make the pool of connections."""
         options |= {"ssl_context": self._context, "blocksize": _UPLOAD_BLOCK}
         super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:  # noqa: ANN401  (passed through)
         """Make the pool of connections through a proxy."""
         options |= {"ssl_context": self._context, "blocksize": _UPLOAD_BLOCK}
-        return super().proxy_manager_for(proxy, **options)
+        manager = super().proxy_manager_for(proxy, **options)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
 
     def cert_verify(self, conn: Any, url: str, verify: object, cert: object) -> None:  # noqa: ANN401, ARG002  (as it is called)
         """Have certificates checked, by the context that the pool was made with."""

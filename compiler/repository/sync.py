@@ -7,7 +7,7 @@ are fetched, compared with their checksums, and taken over together.
 import hashlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -20,20 +20,20 @@ from compiler.errors import ArchiveError, CompilerError, OutsideError, TrustErro
 from compiler.events import Noted, Reporter, silent
 from compiler.repository.archives import MOST_BYTES, read_texts
 from compiler.repository.configured import RepositoryConfig
+from compiler.repository.entries import artifacts_in
 from compiler.repository.index import (
     INDEX,
     META,
     REPOSITORY,
     TREE,
     RepositoryInfo,
-    parse_index,
     parse_repository,
     tree_folder,
 )
 from compiler.repository.sources import Source
 from compiler.repository.synced import Available, Shelf, Synced
 from compiler.spec.fields import Reader
-from compiler.spec.package import Definition
+from compiler.spec.package import Definition, PackageId
 from compiler.spec.yaml import YamlFaults, parse
 
 LARGEST_PAGE = 4 << 20
@@ -184,16 +184,20 @@ def _fetch(config: RepositoryConfig, fetching: _Fetching, tools: SyncTools) -> S
         raise OutsideError(f"{fetching.source.address}: {error}") from error
     if index is None:
         raise OutsideError(f"{where}: its index holds no {INDEX}")
-    artifacts = parse_index(index, f"{fetching.source.address}: {INDEX}").artifacts
+    artifacts = artifacts_in(index, f"{fetching.source.address}: {INDEX}")
     return tools.shelf.keep(config, page, info, _packages(artifacts, tree, config.name))
 
 
 def _packages(
-    artifacts: tuple[ArtifactMetadata, ...], tree: dict[str, str], name: str
+    artifacts: Iterable[ArtifactMetadata], tree: dict[str, str], name: str
 ) -> Iterator[tuple[Available, Sequence[str]]]:
     """Join what the index and the tree say of each package."""
     texts = {path.removeprefix("./"): text for path, text in tree.items()}
+    found: set[PackageId] = set()
     for artifact in artifacts:
+        if artifact.id in found:
+            raise OutsideError(f"{name}: its index has {artifact.id} twice")
+        found.add(artifact.id)
         folder = tree_folder(artifact.id)
         text = texts.get(f"{folder}/definition.yaml")
         definition = artifact.runtime

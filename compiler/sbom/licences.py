@@ -7,7 +7,7 @@ annex D).
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 
 from cyclonedx.spdx import fixup_id
@@ -28,9 +28,11 @@ _NAMES = {
     "mplv2.0": "MPL-2.0",
     "zlib/libpng": "Zlib",
 }
-_WORDS = re.compile(r"(\(|\)|\s+(?:and|or|with)\s+|\s*&\s*|\s*\|\s*)", re.IGNORECASE)
+_WORDS = re.compile(r"(\(|\)|\s+(?:and|or)\s+|\s*[&|]\s*)", re.IGNORECASE)
 _COMMA = re.compile(r",\s+and\s+", re.IGNORECASE)
-_OPERATORS = {"and": " AND ", "&": " AND ", "or": " OR ", "|": " OR ", "with": " WITH "}
+_WITH = re.compile(r"\s+with\s+", re.IGNORECASE)
+_AND, _OR = " AND ", " OR "
+_OPERATORS = {"and": _AND, "&": _AND, "or": _OR, "|": _OR}
 _LONGEST = 2000
 _LONGEST_REFERENCE = 60
 _VERSION_PARTS = 2
@@ -67,56 +69,45 @@ def references_in(expressions: Iterable[str]) -> list[str]:
 
 def _translated(text: str) -> str:
     """Translate an expression word by word; empty if it makes no sense."""
-    out = list(_tokens(text))
-    depth, operand = 0, True
-    for token in out:
-        if (token in {"(", ""} or not token.startswith((" ", ")"))) is not operand:
-            return ""
+    tokens = [_token(word) for part in _WORDS.split(text) if (word := part.strip())]
+    return "".join(tokens) if _is_sound(tokens) else ""
+
+
+def _token(word: str) -> str:
+    """Translate a parenthesis, an operator or a name."""
+    return word if word in {"(", ")"} else _OPERATORS.get(word.lower()) or _name(word)
+
+
+def _is_sound(tokens: Iterable[str]) -> bool:
+    """Tell whether names and operators take turns, and parentheses close."""
+    depth, wants_name = 0, True
+    for token in tokens:
+        if (token not in {")", _AND, _OR}) is not wants_name:
+            return False
         depth += {"(": 1, ")": -1}.get(token, 0)
         if depth < 0:
-            return ""
-        operand = token == "(" or token.startswith(" ")
-    if depth or operand:
-        return ""
-    return _joined(out)
-
-
-def _tokens(text: str) -> Iterator[str]:
-    """Split an expression into parentheses, operators and translated names."""
-    for part in _WORDS.split(text):
-        word = part.strip()
-        if word in {"(", ")"}:
-            yield word
-        elif word.lower() in _OPERATORS and part:
-            yield _OPERATORS[word.lower()]
-        elif word:
-            yield _name(word)
-
-
-def _joined(tokens: list[str]) -> str:
-    """Put the tokens together; an exception that SPDX does not know makes its licence unknown."""
-    out: list[str] = []
-    for number, token in enumerate(tokens):
-        if number and tokens[number - 1] == " WITH ":
-            base, _ = out.pop(), out.pop() if out[-1] == " WITH " else ""
-            base = _ or base
-            known = fixup_id(token) is not None and fixup_id(base) is not None
-            out.append(f"{base} WITH {token}" if known else _reference(f"{base} with {token}"))
-        else:
-            out.append(token)
-    return "".join(out)
+            return False
+        wants_name = token in {"(", _AND, _OR}
+    return depth == 0 and not wants_name
 
 
 def _name(word: str) -> str:
-    """Find SPDX's name of one licence or exception."""
-    known = _NAMES.get(word.lower())
-    if known is not None:
-        return known
+    """Find SPDX's name of one licence, with its exception if it has one."""
+    base, *exceptions = [_known(each) for each in _WITH.split(word)]
+    if not base or not all(exceptions):
+        return _reference(word)
+    return " WITH ".join((base, *exceptions)) if len(exceptions) <= 1 else _reference(word)
+
+
+def _known(word: str) -> str:
+    """Find SPDX's name of a licence or an exception; empty if it has none."""
+    plain = _NAMES.get(word.lower())
     gnu = _GNU.fullmatch(word)
-    candidate = _gnu_name(gnu) if gnu is not None else word
-    return fixup_id(candidate) or (
-        word if REFERENCE.fullmatch(word) else _reference(word)
-    )
+    if plain is None and gnu is not None:
+        plain = _gnu_name(gnu)
+    if REFERENCE.fullmatch(word):
+        return word
+    return fixup_id(plain or word) or ""
 
 
 def _gnu_name(found: re.Match[str]) -> str:

@@ -89,8 +89,12 @@ class RootDisk:
         self._targets.close()
 
     def make_staging(self, top: str) -> None:
-        """Make the folders, open to nobody else: set-uid files lie in them for a while."""
+        """Make the folders, open to nobody else: set-uid files lie in them for a while.
+
+        A staging folder that is there belongs to no journal: a copy of a system may have one.
+        """
         handle = self._targets.open(top)
+        remove_tree(Path(f"/proc/self/fd/{handle}/{STAGING}"))
         os.mkdir(STAGING, _PRIVATE, dir_fd=handle)
         handle = self._targets.open(_below(top, STAGING))
         os.mkdir("new", _PRIVATE, dir_fd=handle)

@@ -126,7 +126,7 @@ class Lookup:
         one, two = self.status(place), self.status(f"{folder}/{other}" if folder else other)
         if one is None or two is None or (one.st_dev, one.st_ino) != (two.st_dev, two.st_ino):
             return False
-        return len({name, other} & set(self.names(folder))) == 1
+        return not {name, other} <= set(self.names(folder))  # both are there: two links
 
 
 class Settled:

@@ -213,19 +213,21 @@ class Stage:
 
     def _put(self, place: str, entry: Entry, content: Source | None) -> None:
         """Make an entry in the staging folder."""
-        top = self.top_of(place)
-        if top not in self.tops:
-            self._open_top(top)
+        top = self._open_top(place)
         self._disk.stage(top, entry_at(entry, _within(place, top)), content)
 
-    def _open_top(self, top: str) -> None:
-        """Begin to stage on one more file system, once that is written down."""
+    def _open_top(self, place: str) -> str:
+        """Return the file system of a place, ready to stage on: once that is written down."""
+        top = self.top_of(place)
+        if top in self.tops:
+            return top
         self.tops.append(top)
         text = Journal(state=State.STAGING, staging=tuple(self.tops)).text()
         self._disk.commit(lambda: self._system.database.note(text))
         self._disk.make_staging(top)
         if self._lookup.status(f"{_staging(top)}/NEW") is not None:  # where it is called `new`
             self._folding[top] = {}
+        return top
 
     def _folder(self, path: str) -> str:
         """Return the place of a folder in which something of this package goes."""
@@ -288,7 +290,7 @@ class Stage:
 
     def _check_case(self, place: str) -> None:
         """Refuse a name that the file system takes for another one of this change."""
-        names = self._folding.get(self.top_of(place)) if self._folding else None
+        names = self._folding.get(self._open_top(place))
         if names is not None and names.setdefault(place.casefold(), place) != place:
             other = names[place.casefold()]
             raise ArchiveError(f"and {other[:100]!r} are one name on this file system")

@@ -20,8 +20,8 @@ _CONTAINERS = (
     pytest.param("remote-docker", marks=_DOCKER),
 )
 _LIBRARIES = (
-    *("libc.so.6", "libselinux.so.1", "libacl.so.1", "libattr.so.1", "libpcre2-8.so.0"),
-    *("libcrypto.so.3", "libz.so.1", "libzstd.so.1"),
+    *("libc.so.6", "libselinux.so.1", "libacl.so.1", "libattr.so.1", "libcap.so.2"),
+    *("libpcre2-8.so.0", "libcrypto.so.3", "libz.so.1", "libzstd.so.1"),
 )
 """What the programs of coreutils need."""
 

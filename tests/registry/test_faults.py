@@ -37,6 +37,7 @@ from tests.servers.proxy import (
     Packed,
     Silent,
     Slow,
+    SlowHead,
     Status,
     WrongBytes,
     WrongLength,
@@ -47,7 +48,7 @@ from tests.servers.registry import RegistryServer
 CHUNK = 4096
 SMALL = b"small " * 100
 LARGE = bytes(range(256)) * 40
-WAITED_FOR = ("silence", "slow body")
+WAITED_FOR = ("silence", "slow body", "slow head")
 """The faults that only time tells."""
 
 
@@ -152,12 +153,16 @@ FAULTS: Mapping[str, Deed] = {
     "lost answer": Lose(),
     "silence": Silent(),
     "slow body": Slow(),
+    "slow head": SlowHead(),
     "wrong bytes": WrongBytes(),
     "longer than sent": WrongLength(+10),
     "shorter than sent": WrongLength(-1),
     "endless body": Endless(),
     "packed body": Packed(),
 }
+READS = ("head", "manifest", "has_blob", "read_blob", "fetch_blob", "tags", "referrers")
+"""The calls that change nothing."""
+
 DIFFERENT = ("put_blob in chunks", "tags", "put_referrer")
 """Where a registry of OCI 1.1 is asked other things than Debian's, or answers in another way."""
 
@@ -203,31 +208,54 @@ def settings(fault: str, attempts: int) -> RegistrySettings:
     )
 
 
+@pytest.fixture(scope="module")
+def shelves() -> dict[str, str]:
+    """The repository of each registry that the calls which change nothing share."""
+    return {}
+
+
+@pytest.fixture
 def prepare(
-    proxy: FaultyProxy, direct: RegistryClient, settings: RegistrySettings, folder: Path
-) -> Case:
-    """Fill a new repository, past the proxy."""
-    name = uuid4().hex
-    folder.mkdir()
-    case = Case(
-        client=RegistryClient(settings, pause=Waits([])),
-        direct=direct,
-        upstream=proxy.upstream,
-        here=Reference(proxy.host, f"one/{name}"),
-        elsewhere=Reference(proxy.host, f"two/{name}"),
-        folder=folder,
-    )
-    image = put_image(direct, case.behind, "v1", SMALL)
-    direct.put_blob(case.behind, LARGE, described(LARGE))
-    direct.put_referrer(pinned(case.behind, image.digest), case.parts, MANIFEST)
-    return case
+    faulty: FaultyProxy, direct: RegistryClient, call: str, shelves: dict[str, str], tmp_path: Path
+) -> Callable[[RegistrySettings], Case]:
+    """Fills a repository, past the proxy, and makes a new client."""
+
+    def make(settings: RegistrySettings) -> Case:
+        shared = shelves.get(faulty.upstream) if call in READS else None
+        name = shared or uuid4().hex
+        case = Case(
+            client=RegistryClient(settings, pause=Waits([])),
+            direct=direct,
+            upstream=faulty.upstream,
+            here=Reference(faulty.host, f"one/{name}"),
+            elsewhere=Reference(faulty.host, f"two/{name}"),
+            folder=tmp_path / uuid4().hex,
+        )
+        case.folder.mkdir()
+        if shared is None:
+            image = put_image(direct, case.behind, "v1", SMALL)
+            direct.put_blob(case.behind, LARGE, described(LARGE))
+            direct.put_referrer(pinned(case.behind, image.digest), case.parts, MANIFEST)
+        if call in READS:
+            shelves[faulty.upstream] = name
+        return case
+
+    return make
 
 
-def check_nothing_is_half_visible(case: Case, *, deleting: bool) -> None:
+def check_nothing_is_half_visible(case: Case, call: str) -> None:
     """Whatever happened: what can be seen is whole, and what was there still is."""
+    visible = {path.name for path in case.folder.iterdir()} - {"source", "fetched.part"}
+    assert visible <= {"fetched"}
+    if visible:
+        assert (case.folder / "fetched").read_bytes() == LARGE
+    if call in READS:
+        return
     for tag in case.direct.tags(case.behind):
         if case.direct.head(tagged(case.behind, tag)) is None:
-            assert deleting  # Debian's registry removes the manifest first, and its tags after it
+            assert (
+                call == "delete"
+            )  # Debian's registry removes the manifest first, and its tags after it
     for blob in (SMALL, LARGE):
         assert case.direct.read_blob(case.behind, described(blob)) == blob
     for blob in (SMALL + b"x", LARGE + b"x"):
@@ -235,26 +263,22 @@ def check_nothing_is_half_visible(case: Case, *, deleting: bool) -> None:
             assert case.direct.read_blob(case.behind, described(blob)) == blob
     listed = case.direct.referrers(pinned(case.behind, case.image.digest))
     assert described(case.parts, MANIFEST) in listed
-    visible = {path.name for path in case.folder.iterdir()} - {"source", "fetched.part"}
-    assert visible <= {"fetched"}
-    if visible:
-        assert (case.folder / "fetched").read_bytes() == LARGE
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize(("upstream", "call"), EVERYWHERE)
 def test_a_call_outlives_a_fault_that_passes(
-    faulty: FaultyProxy, direct: RegistryClient, call: str, fault: str, tmp_path: Path
+    faulty: FaultyProxy, prepare: Callable[[RegistrySettings], Case], call: str, fault: str
 ) -> None:
     for skip in count():
-        case = prepare(faulty, direct, settings(fault, 4), tmp_path / str(skip))
+        case = prepare(settings(fault, 4))
         faulty.script(scripted := Fault(FAULTS[fault], skip=skip))
         with case.client:
             result = CALLS[call](case)
             faulty.script()
             assert result == RESULTS[call](case)
 
-        check_nothing_is_half_visible(case, deleting=call == "delete")
+        check_nothing_is_half_visible(case, call)
         if scripted.done <= skip:
             break
     assert skip > 0
@@ -263,10 +287,10 @@ def test_a_call_outlives_a_fault_that_passes(
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize(("upstream", "call"), EVERYWHERE)
 def test_a_call_ends_with_an_error_when_a_fault_stays(
-    faulty: FaultyProxy, direct: RegistryClient, call: str, fault: str, tmp_path: Path
+    faulty: FaultyProxy, prepare: Callable[[RegistrySettings], Case], call: str, fault: str
 ) -> None:
     for skip in count():
-        case = prepare(faulty, direct, settings(fault, 2), tmp_path / str(skip))
+        case = prepare(settings(fault, 2))
         faulty.script(scripted := Fault(FAULTS[fault], skip=skip, times=ALWAYS))
         with case.client:
             error = None
@@ -282,7 +306,7 @@ def test_a_call_ends_with_an_error_when_a_fault_stays(
                 assert not isinstance(error, DeniedError)
                 assert str(error).startswith((str(case.here), str(case.elsewhere)))
 
-        check_nothing_is_half_visible(case, deleting=call == "delete")
+        check_nothing_is_half_visible(case, call)
         if scripted.done <= skip:
             break
     assert skip > 0

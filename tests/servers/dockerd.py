@@ -94,7 +94,8 @@ def docker_server() -> Iterator[DockerServer]:
         with run_dockerd(folder) as server:
             yield server
     finally:
-        remove = (*_AMONG_ALL_MOUNTS, "rm", "-rf", str(folder))
+        script = 'umount "$0"/run/netns/*; rm -rf "$0"'  # it leaves its name of the network
+        remove = (*_AMONG_ALL_MOUNTS, "sh", "-c", script, str(folder))
         subprocess.run(remove, pass_fds=[_MOUNTS], check=True)
 
 

@@ -68,6 +68,11 @@ class Slow:
 
 
 @dataclass(frozen=True, slots=True)
+class SlowHead:
+    """Send headers without end, byte by byte."""
+
+
+@dataclass(frozen=True, slots=True)
 class WrongBytes:
     """Change a byte of the answer's body."""
 
@@ -103,6 +108,7 @@ Deed = (
     | Lose
     | Silent
     | Slow
+    | SlowHead
     | WrongBytes
     | WrongLength
     | Endless
@@ -323,6 +329,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(bytes([byte]))
             time.sleep(_TRICKLE)
 
+    def _slow_head(self, _deed: SlowHead, _body: bytes) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+        while not self.server.ended.wait(_TRICKLE):
+            self.wfile.write(b"x")
+
     def _wrong_bytes(self, _deed: WrongBytes, body: bytes) -> None:
         status, headers, data = self._ask(body)
         middle = len(data) // 2
@@ -383,6 +394,7 @@ _DEEDS: Mapping[type, Callable[..., None]] = {
     Lose: _Handler._lose,
     Silent: _Handler._silent,
     Slow: _Handler._slow,
+    SlowHead: _Handler._slow_head,
     WrongBytes: _Handler._wrong_bytes,
     WrongLength: _Handler._wrong_length,
     Endless: _Handler._endless,

@@ -414,6 +414,14 @@ def test_no_package_may_bring_the_database(lab: Lab) -> None:
     assert names(lab) == []
 
 
+def test_a_staging_folder_that_no_journal_names_is_removed(lab: Lab) -> None:
+    lab.write({".cos-staging/new/f": "stale", ".cos-staging/closed/": "000"})
+
+    lab.apply(lab.package("a", {"g": "x"}))
+
+    assert names(lab) == ["g"]
+
+
 class _Stubborn(RootDisk):
     """A disk with a file that may not be removed."""
 

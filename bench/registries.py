@@ -1,0 +1,149 @@
+"""What goes through a registry on this machine: publishing, and fetching beside `skopeo`."""
+
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from bench.measure import COS, Cost, ProgramFailed, best, run
+from bench.report import Result
+from compiler.oci import (
+    CONFIG,
+    LAYER_GZIP,
+    MANIFEST,
+    Descriptor,
+    Digest,
+    Reference,
+    canonical_json,
+    descriptor_json,
+    digest_of,
+)
+from compiler.registry.client import RegistryClient
+from compiler.registry.settings import RegistrySettings
+from tests.publish.shop import Shop
+from tests.servers.registry import RegistryServer, run_registry
+
+SMALL, LARGE = 50, 500
+"""Packages of the repositories in which one package changes."""
+
+LAYER_MB = 1000
+"""Megabytes of the layer that is fetched."""
+
+MOST_MEMORY = 300.0
+
+_ANSWERED = b"response completed"
+_SENT = re.compile(r"([0-9]+) bytes sent")
+
+FETCH = """
+import sys
+from pathlib import Path
+from compiler.oci import Descriptor, parse_reference
+from compiler.registry.client import RegistryClient
+from compiler.registry.settings import RegistrySettings
+name, digest, size, target = sys.argv[1:]
+with RegistryClient(RegistrySettings()) as registry:
+    blob = Descriptor("application/octet-stream", digest, int(size))
+    registry.fetch_blob(parse_reference(name), blob, Path(target))
+"""
+"""Fetches one blob into a file, and does nothing else."""
+
+
+def measure_registries(scratch: Path) -> Iterator[Result]:
+    """Measure publishing and fetching, each with a registry of its own."""
+    place = scratch / "registries"
+    with run_registry(place / "server") as server:
+        yield from _publishing(place, server)
+        yield from _fetching(place, server)
+
+
+def _publishing(place: Path, server: RegistryServer) -> Iterator[Result]:
+    """Measure a publication after one package changed, of few and of many."""
+    asked = {}
+    for count in (SMALL, LARGE):
+        cost, asked[count] = _publication(place / str(count), server, count)
+        what = f"publishing 1 of {count} packages"
+        yield Result(name=what, value=cost.seconds, unit="s")
+        yield Result(name=f"{what}, requests", value=asked[count], unit="")
+        yield Result(name=f"{what}, sent", value=_sent(cost) / 1000, unit="kB")
+        yield Result(name=f"{what}, peak memory", value=cost.peak_mb, unit="MB", limit=MOST_MEMORY)
+    ratio = asked[LARGE] / asked[SMALL]
+    yield Result(name="requests, many by few packages", value=ratio, unit="times", limit=1.0)
+
+
+def _sent(cost: Cost) -> int:
+    """Read how many bytes a publication sent, as it tells programs."""
+    found = _SENT.search(cost.told)
+    if found is None:
+        raise ProgramFailed(f"a publication did not say what it sent: {cost.told[-500:]}")
+    return int(found[1])
+
+
+def _publication(place: Path, server: RegistryServer, count: int) -> tuple[Cost, int]:
+    """Publish a repository, change a package; the cost and requests of publishing again."""
+    shop = Shop(place)
+    for number in range(count):
+        shop.build(f"package-{number}", f"content of {number}\n" * 100)
+    for package in (shop.tree / each.definition.name for each in shop.packages.values()):
+        (package / "build.yaml").write_text("unpack: true\n")
+    target = server.repository("bench")
+    argv = [COS, "create-repo", "--tree", str(shop.tree), "--packages", str(shop.artifacts),
+            "--type", "docker", "--output", str(target), "--push-images"]  # fmt: skip
+    run(argv)
+    shop.build("package-7", "changed\n" * 100, time=60)
+    before = _answers(server)
+    cost = run(argv)
+    return cost, _answers(server) - before
+
+
+def _answers(server: RegistryServer) -> int:
+    """Count what a registry has answered."""
+    return (server.folder / "log").read_bytes().count(_ANSWERED)
+
+
+def _fetching(place: Path, server: RegistryServer) -> Iterator[Result]:
+    """Fetch a large layer, by turns with `skopeo copy` of the image that it belongs to."""
+    reference = server.repository("large")
+    layer = place / "layer"
+    with layer.open("wb") as file:
+        for _ in range(LAYER_MB):
+            file.write(os.urandom(1_000_000))
+    blob = _push(reference, layer)
+    name = str(reference)
+    ours = [sys.executable, "-c", FETCH, name, blob.digest, str(blob.size), str(place / "fetched")]
+    theirs = ["skopeo", "copy", "--src-tls-verify=false", f"docker://{name}", f"dir:{place}/dir"]
+    mine, peer = [], []
+    for _ in range(3):
+        (place / "fetched").unlink(missing_ok=True)
+        mine.append(run(ours))
+        peer.append(run(theirs))
+    cost, other = best(3, iter(mine).__next__), best(3, iter(peer).__next__)
+    yield Result(name="fetching a layer of 1 GB", value=cost.seconds, unit="s")
+    yield Result(name="skopeo copy of the same", value=other.seconds, unit="s")
+    ratio = cost.seconds / other.seconds
+    yield Result(name="fetching, by skopeo", value=ratio, unit="times", limit=1.0)
+    name = "fetching, peak memory"
+    yield Result(name=name, value=cost.peak_mb, unit="MB", limit=MOST_MEMORY)
+
+
+def _push(reference: Reference, layer: Path) -> Descriptor:
+    """Push an image with one large layer."""
+    with layer.open("rb") as file:
+        digest = Digest(f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}")
+    blob = Descriptor(LAYER_GZIP, digest, layer.stat().st_size)
+    config = canonical_json({"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers"}})
+    described = Descriptor(CONFIG, digest_of(config), len(config))
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": descriptor_json(described),
+        "layers": [descriptor_json(blob)],
+    }
+    with RegistryClient(RegistrySettings()) as registry:
+        registry.put_blob(reference, layer, blob)
+        registry.put_blob(reference, config, described)
+        place = replace(reference, tag="latest")
+        registry.put_manifest(place, canonical_json(manifest), MANIFEST)
+    return blob
