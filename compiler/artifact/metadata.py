@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from compiler.artifact import goyaml, records
 from compiler.errors import CompilerError, OutsideError
+from compiler.oci import Platform
 from compiler.spec.package import BuildSpec, Definition, PackageId, PackageSpec, Requirement
 
 SUFFIX = ".metadata.yaml"
@@ -40,6 +41,8 @@ class ArtifactMetadata:
     timestamp: str = ""
     seed: str = ""
     values: tuple[Mapping[str, object], ...] = ()
+    platform: Platform | None = None
+    """What the files are for; None where nobody knows."""
 
     @property
     def id(self) -> PackageId:
@@ -133,6 +136,7 @@ def _from_record(record: records.ArtifactRecord) -> ArtifactMetadata:
         timestamp=built.buildtimestamp if built else "",
         seed=spec.seed if spec else "",
         values=spec.build_options.values if spec else (),
+        platform=record.platform.platform() if record.platform else None,
     )
 
 
@@ -199,7 +203,16 @@ def _structure(metadata: ArtifactMetadata, names: _Names) -> dict[str, object]:
         names.cache_image: "",
         "runtime": _package(metadata.runtime, names),
         **names.internal,
+        **_platform(metadata.platform),
     }
+
+
+def _platform(platform: Platform | None) -> dict[str, object]:
+    """Lay a platform out as later versions of luet do; earlier ones pass it over."""
+    if platform is None:
+        return {}
+    variant = {"variant": platform.variant} if platform.variant else {}
+    return {"platform": {"os": platform.os, "arch": platform.architecture, **variant}}
 
 
 def _spec(metadata: ArtifactMetadata, names: _Names) -> dict[str, object]:

@@ -15,6 +15,7 @@ from compiler.artifact import archive_name
 from compiler.artifact.metadata import ArtifactMetadata, built_definition, go_time, metadata_text
 from compiler.artifact.selection import Selection
 from compiler.errors import OutsideError, UsageError
+from compiler.oci import Platform
 from compiler.spec.package import BuildSpec, PackageId, PackageSpec
 
 
@@ -28,6 +29,14 @@ class Artifact:
     size: int
     compression: Compression
     files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The base image that an artifact was built on, by its name, and what its files are for."""
+
+    image: str = ""
+    platform: Platform | None = None
 
 
 def pack(
@@ -63,14 +72,15 @@ def describe(
     artifact: Artifact,
     *,
     epoch: int,
-    seed: str = "",
+    origin: Origin | None = None,
     values: Mapping[str, object] | None = None,
 ) -> ArtifactMetadata:
     """Describe the artifact of `spec`, or of the one of its subpackages that it was packed for.
 
-    `epoch` is the time of the build in seconds since 1970, `seed` the name of the base image,
-    `values` what values files gave to the templates.
+    `epoch` is the time of the build in seconds since 1970, `values` what values files gave to the
+    templates.
     """
+    origin = origin or Origin()
     build = spec.build or BuildSpec()
     parts = {part.id: part for part in build.subpackages}
     part = parts.get(artifact.package)
@@ -83,8 +93,9 @@ def describe(
         compression=artifact.compression.value,
         files=artifact.files,
         timestamp=go_time(epoch),
-        seed=seed or build.image,
+        seed=origin.image or build.image,
         values=(values,) if values else (),
+        platform=origin.platform,
     )
 
 

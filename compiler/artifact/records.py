@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from compiler.oci import Platform
 from compiler.spec.package import BuildSpec, CopySource, Definition, Requirement, Subpackage
 
 
@@ -172,6 +173,18 @@ class SpecRecord(_Loose):
         )
 
 
+class PlatformRecord(_Loose):
+    """The platform of an artifact, as later versions of luet write it."""
+
+    os: str = "linux"
+    arch: str = ""
+    variant: str = ""
+
+    def platform(self) -> Platform | None:
+        """Return our value; None where it does not say for which machines."""
+        return Platform(self.os, self.arch, self.variant) if self.arch else None
+
+
 class ArtifactRecord(_Loose):
     """An artifact, as a metadata file or an entry of an index."""
 
@@ -183,6 +196,7 @@ class ArtifactRecord(_Loose):
     compressiontype: str = "none"
     files: tuple[Annotated[str, BeforeValidator(_text_from_bytes)], ...] = ()
     runtime: PackageRecord | None = None
+    platform: PlatformRecord | None = None
 
 
 def first_fault(error: ValidationError | RecursionError) -> str:

@@ -10,7 +10,7 @@ from compiler.archive.scan import collector_paused
 from compiler.archive.tar import Content
 from compiler.artifact import archive_name
 from compiler.artifact.layered import LayeredRoot
-from compiler.artifact.pack import Artifact, describe, pack, write_metadata
+from compiler.artifact.pack import Artifact, Origin, describe, pack, write_metadata
 from compiler.artifact.roots import MountedRoots
 from compiler.artifact.selection import Selection, cut, select
 from compiler.build.settings import BuildSettings, Tools
@@ -129,8 +129,13 @@ class Packer:
             package=package,
             compression=settings.compression,
         )
+        image = settings.images.get(seed)
         described = describe(
-            node.node.spec, artifact, epoch=settings.epoch, seed=seed, values=settings.values
+            node.node.spec,
+            artifact,
+            epoch=settings.epoch,
+            origin=Origin(seed, image.platform if image is not None else None),
+            values=settings.values,
         )
         metadata = write_metadata(described, settings.destination)
         if self._remembers:

@@ -205,7 +205,8 @@ def _note(report: Reporter, *, backend: str, args: Sequence[str] | None) -> None
         message = f"the {backend} backend is not needed: building with the embedded engine"
         report(Noted(message, warning=True))
     if args:
-        report(Noted("--backend-args have no meaning here", warning=True))
+        message = "--backend-args are for `docker build`, which no engine here uses: left out"
+        report(Noted(message, warning=True))
 
 
 def _what(request: Request) -> str:

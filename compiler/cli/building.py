@@ -1,15 +1,17 @@
 """One call of `cos build` that has something to do, from its plan to the last archive."""
 
+import importlib
 from dataclasses import replace
-from pathlib import Path
 
 from compiler.build import BuildSettings, Tools, run_plan
 from compiler.build.check import check_nodes
 from compiler.cli.call import Call
 from compiler.cli.live import watched
+from compiler.engine import Engine
 from compiler.engine.overlay import OverlayEngine
 from compiler.errors import Faults
 from compiler.request import Planned
+from compiler.store.local import LocalStore
 
 
 class Building:
@@ -19,8 +21,7 @@ class Building:
         self._request = call.request
         self._concurrency = call.settings.concurrency
         self._pushes = call.options.push
-        caches: Path = call.store.root / "caches"
-        engine = OverlayEngine(call.store.layer_path, call.store.scratch, caches)
+        engine = _engine(call.backend, call.store)
         shares = call.options.pull or call.options.push
         cache = call.sharing.cache if shares else None
         self._tools = Tools(engine=engine, store=call.store, report=call.report, cache=cache)
@@ -59,3 +60,12 @@ class Building:
             values=request.values,
             pushes=self._pushes,
         )
+
+
+def _engine(backend: str, store: LocalStore) -> Engine:
+    """Make the engine that was asked for; Docker's SDK is loaded for nobody else."""
+    places = store.layer_path, store.scratch, store.root / "caches"
+    if backend != "docker":
+        return OverlayEngine(*places)
+    engine: Engine = importlib.import_module("compiler.engine.docker").DockerEngine(*places)
+    return engine

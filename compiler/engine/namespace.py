@@ -123,10 +123,14 @@ def _map_only_ourselves(uid: int, gid: int) -> None:
 
 
 def _refused(error: OSError) -> EngineError:
-    """Say what the overlay engine lacks here, and how to get it."""
+    """Say what the overlay engine lacks here, and how to get it.
+
+    Docker's can do without mounts of ours, but not without root: a layer's files have owners.
+    """
+    other = ", or use --backend docker" if os.geteuid() == 0 else ""
     return EngineError(
         f"the overlay engine needs root or user namespaces, and has neither: {_why(error)}",
-        hint="run as root, or allow user namespaces as said, or use --backend docker",
+        hint=f"run as root, or allow user namespaces as said{other}",
     )
 
 

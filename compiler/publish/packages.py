@@ -39,6 +39,7 @@ class _Ready:
     """Images whose contents are up, and which only lack their tags."""
 
     package: PackageId
+    platform: Platform
     image: ImageParts
     metadata: ImageParts
     metadata_name: str
@@ -54,7 +55,8 @@ def push_packages(
 ) -> Sequence[PushedPackage]:
     """Bring up packages, several at a time: the contents of all of them, then their tags.
 
-    `folder` is for what is being made.
+    `platform` is that of packages which do not say what they are for; `folder` is for what is
+    being made.
     """
 
     def contents(packed: Packed) -> _Ready:
@@ -63,25 +65,26 @@ def push_packages(
         return ready
 
     ready = each_at_once(contents, packages)
-    return each_at_once(lambda each: _name(each, pusher, platform), ready)
+    return each_at_once(lambda each: _name(each, pusher), ready)
 
 
 def _contents(packed: Packed, pusher: Pusher, platform: Platform, folder: Path) -> _Ready:
     """Bring up what the images of a package and of its metadata are made of."""
     package = packed.metadata.id
     layer = layer_of_archive(packed.archive, folder=folder)
-    image = image_of(layer, platform, labels=_labels(package))
+    own = packed.metadata.platform or platform
+    image = image_of(layer, own, labels=_labels(package))
     pusher.contents(image)
     layer.path.unlink()
     name = packed.file.name
     beside = pusher.file_image((name,), packed.file.read_bytes(), folder=folder)
-    return _Ready(package, image, beside, name)
+    return _Ready(package, own, image, beside, name)
 
 
-def _name(ready: _Ready, pusher: Pusher, platform: Platform) -> PushedPackage:
+def _name(ready: _Ready, pusher: Pusher) -> PushedPackage:
     """Give the images of a package their tags."""
     tag = tag_of(ready.package.fingerprint)
-    image = pusher.name_for_platform(ready.image, platform, tag)
+    image = pusher.name_for_platform(ready.image, ready.platform, tag)
     metadata = pusher.name(ready.metadata, tag_of(ready.metadata_name))
     return PushedPackage(ready.package, image, metadata)
 

@@ -6,7 +6,7 @@ packages that exclude each other, is there a search for versions that go togethe
 search takes time linear to what it looks at.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from compiler.errors import CycleError, ResolutionError
@@ -64,12 +64,16 @@ class Resolutions:
         return _resolution_of(target, self.edges, self.chosen)
 
 
-def resolve(wanted: Iterable[Requirement], candidates: Candidates) -> Resolution:
-    """Choose the newest packages that satisfy all of `wanted` together.
+def resolve(
+    wanted: Iterable[Requirement],
+    candidates: Candidates,
+    preferred: Set[PackageId] = frozenset(),
+) -> Resolution:
+    """Choose packages that satisfy all of `wanted` together: the preferred ones, else the newest.
 
     Raises `ResolutionError`, with the chain of who wanted what, or `CycleError`.
     """
-    world = World(candidates, tuple(wanted))
+    world = World(candidates, tuple(wanted), preferred)
     answer = _resolve_all((ASKED,), world).of(ASKED)
     chosen = {package: answer.chosen[package] for package in answer.packages if package != ASKED}
     return Resolution(

@@ -1,6 +1,6 @@
 """Everything that could take part in an answer: who can stand for which requirement."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -60,6 +60,8 @@ class World:
 
     candidates: Candidates
     wanted: tuple[Requirement, ...] = ()
+    preferred: Set[PackageId] = frozenset()
+    """Packages that are taken before newer ones: what is installed, say."""
     needs: dict[PackageId, tuple[Need, ...]] = field(default_factory=dict)
     """What is found, with what still can answer each requirement."""
     hopeless: dict[PackageId, Need | None] = field(default_factory=dict)
@@ -120,7 +122,10 @@ class World:
         key = (requirement.category, requirement.name, requirement.version)
         answers = self._answers.get(key)
         if answers is None:
-            answers = self._answers[key] = _find_answers(requirement, self.candidates)
+            answers = _find_answers(requirement, self.candidates)
+            if self.preferred:
+                answers = tuple(sorted(answers, key=lambda each: each not in self.preferred))
+            self._answers[key] = answers
         return answers
 
     def _requirements(self, package: PackageId) -> Sequence[Requirement]:

@@ -181,9 +181,7 @@ def contents_of(files: Iterable[SbomFile], found: Found) -> Contents:
         if whole or owned:
             packages.append(replace(package, files=owned))
     kept = sorted(packages, key=lambda each: (each.name, each.version, each.purl))
-    return Contents(
-        files=ordered, packages=tuple(kept), distro=found.distro, unread=found.unread
-    )
+    return Contents(files=ordered, packages=tuple(kept), distro=found.distro, unread=found.unread)
 
 
 def _present(owned: Iterable[str], paths: set[str]) -> set[str]:

@@ -60,7 +60,7 @@ def json_pieces(
 
 
 def shown(text: str) -> str:
-    """Write a name of any bytes as plain text: what is not UTF-8 is shown as `\\xNN`."""
+    """Write a name of any bytes as plain text: each that is not UTF-8 as its number, in hexadecimal."""
     if text.isascii():
         return text
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

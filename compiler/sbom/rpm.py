@@ -146,9 +146,7 @@ def _package(header: RpmHeader, distro: Distro) -> DistroPackage:
     )
 
 
-def _purl(
-    name: str, version: str, qualifiers: Iterable[tuple[str, str]], distro: Distro
-) -> str:
+def _purl(name: str, version: str, qualifiers: Iterable[tuple[str, str]], distro: Distro) -> str:
     """Name a package for everybody (purl-spec, type rpm)."""
     kept = {key: value for key, value in qualifiers if value}
     words = "-".join(filter(None, distro_words(distro)))

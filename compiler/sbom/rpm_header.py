@@ -16,7 +16,9 @@ _LARGEST_STORE = 1 << 28
 _MOST_VALUES = 4_000_000
 _PREFIX = struct.Struct(">II")
 _ENTRY = struct.Struct(">IIII")
-_INT32, _STRING, _STRINGS, _TRANSLATED = 4, 6, 8, 9
+_INT32 = 4
+_TEXTS = frozenset((6, 8, 9))
+"""The types of a text, a list of texts, and a text in several languages."""
 
 
 class Tag(IntEnum):
@@ -40,29 +42,27 @@ _WANTED = frozenset(Tag)
 
 @dataclass(frozen=True, slots=True)
 class RpmHeader:
-    """The tags of one package; those that are absent read as empty."""
+    """The tags of one package by their kind; those that are absent read as empty."""
 
-    values: Mapping[int, tuple[str, ...] | tuple[int, ...]]
+    texts: Mapping[int, tuple[str, ...]]
+    numbers: Mapping[int, tuple[int, ...]]
 
     def text(self, tag: Tag) -> str:
-        """Return a text."""
-        values = self.values.get(tag, ())
-        return str(values[0]) if values else ""
+        """Return a text, or a number as text."""
+        values = self.texts.get(tag) or self.numbers.get(tag) or ("",)
+        return str(values[0])
 
     def files(self) -> tuple[str, ...]:
         """Put the paths together that the package owns, without a leading slash."""
-        folders = self.values.get(Tag.FOLDERS, ())
-        numbers = self.values.get(Tag.FOLDER_NUMBERS, ())
-        names = self.values.get(Tag.BASE_NAMES, ())
-        if len(numbers) != len(names):
-            raise _damaged("files without folders")
-        try:
-            return tuple(
-                f"{folders[int(number)]}{name}".lstrip("/")
-                for number, name in zip(numbers, names, strict=True)
-            )
-        except IndexError as error:
-            raise _damaged("a file in no folder") from error
+        folders = self.texts.get(Tag.FOLDERS, ())
+        numbers = self.numbers.get(Tag.FOLDER_NUMBERS, ())
+        names = self.texts.get(Tag.BASE_NAMES, ())
+        if len(numbers) != len(names) or max(numbers, default=-1) >= len(folders):
+            raise _damaged("a file in no folder")
+        return tuple(
+            f"{folders[number]}{name}".lstrip("/")
+            for number, name in zip(numbers, names, strict=True)
+        )
 
 
 def parse_header(blob: bytes) -> RpmHeader:
@@ -74,27 +74,26 @@ def parse_header(blob: bytes) -> RpmHeader:
     if entries > _MOST_ENTRIES or size > _LARGEST_STORE or start + size > len(blob):
         raise _damaged("too short for its index")
     store = memoryview(blob)[start : start + size]
-    values: dict[int, tuple[str, ...] | tuple[int, ...]] = {}
-    for number in range(entries):
-        tag, kind, offset, count = _ENTRY.unpack_from(blob, _PREFIX.size + number * _ENTRY.size)
-        if tag in _WANTED:
-            values[tag] = _values(store, kind, offset, count)
-    return RpmHeader(values)
+    texts: dict[int, tuple[str, ...]] = {}
+    numbers: dict[int, tuple[int, ...]] = {}
+    for place in range(_PREFIX.size, start, _ENTRY.size):
+        tag, kind, offset, count = _ENTRY.unpack_from(blob, place)
+        if tag not in _WANTED:
+            continue
+        if count > _MOST_VALUES:
+            raise _damaged("too many values")
+        if kind == _INT32:
+            numbers[tag] = _numbers(store, offset, count)
+        elif kind in _TEXTS:
+            texts[tag] = _texts(store, offset, count)
+    return RpmHeader(texts, numbers)
 
 
-def _values(
-    store: memoryview, kind: int, offset: int, count: int
-) -> tuple[str, ...] | tuple[int, ...]:
-    """Read the values of one tag."""
-    if count > _MOST_VALUES:
-        raise _damaged("too many values")
-    if kind == _INT32:
-        if offset + 4 * count > len(store):
-            raise _damaged("numbers outside of the store")
-        return struct.unpack_from(f">{count}i", store, offset)
-    if kind in {_STRING, _STRINGS, _TRANSLATED}:
-        return _texts(store, offset, 1 if kind == _STRING else count)
-    raise _damaged(f"a value of type {kind}")
+def _numbers(store: memoryview, offset: int, count: int) -> tuple[int, ...]:
+    """Read the numbers of one tag."""
+    if offset + 4 * count > len(store):
+        raise _damaged("numbers outside of the store")
+    return struct.unpack_from(f">{count}I", store, offset)
 
 
 def _texts(store: memoryview, offset: int, count: int) -> tuple[str, ...]:

@@ -12,13 +12,6 @@ from compiler.version import Selector, Version
 Title = tuple[str, str]
 """Category and name."""
 
-_ANY = Requirement()
-
-
-def title_of(package: PackageId) -> Title:
-    """Return what stays when the version of a package changes."""
-    return package[:2]
-
 
 @dataclass(frozen=True, slots=True)
 class Offer:
@@ -43,9 +36,6 @@ class Offers:
     def get(self, package: PackageId) -> Offer | None:
         """Return the offer of a package, None if no repository has it."""
         return self._found.get(package)
-
-    def __iter__(self) -> Iterable[PackageId]:  # type: ignore[override]  (never used as such)
-        return iter(self._found)
 
     def ids(self) -> Collection[PackageId]:
         """List all packages."""
