@@ -158,6 +158,10 @@ class TrustError(CompilerError):
     """Something is not signed as it has to be, or is not what was signed."""
 
 
+class ContentError(TrustError):
+    """A content is another than was signed; it may be changing just now, so ask once more."""
+
+
 class Interrupted(CompilerError):  # noqa: N818  (the word users know from Ctrl-C)
     """The run was asked to stop by a signal."""
 

@@ -9,7 +9,7 @@ import gc
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -320,16 +320,14 @@ def _add(
     own: dict[PackageId, PackageSpec] = {}
     for spec in specs:
         other = own.get(spec.id)
-        if (
-            other is not None
-            and other.folder == spec.folder
-            and other.parent is spec.parent is None
-        ):
-            if other.definition != spec.definition:
-                faults.append(_defined_twice(spec, other))
-        elif other is not None and spec.parent is not None and other.parent is None:
+        if other is not None and spec.parent is not None and other.parent is None:
             continue  # a package of its own goes before a part of another one
         own[spec.id] = spec
+        if other is not None and other.parent is spec.parent is None:
+            if other.folder != spec.folder:
+                own[spec.id] = _instead_of(spec, other)
+            elif other.definition != spec.definition:
+                faults.append(_defined_twice(spec, other))
     packages |= own
 
 
@@ -350,6 +348,14 @@ def _defined_twice(spec: PackageSpec, other: PackageSpec) -> SpecError:
     place = spec.places.get("definition.name", Location(str(spec.definition_file)))
     hint = f"first at {first}; give one of them another name or version"
     return SpecError(f"{spec.id} is defined twice in this folder", location=place, hint=hint)
+
+
+def _instead_of(spec: PackageSpec, other: PackageSpec) -> PackageSpec:
+    """Let a package warn of the one in another folder of its tree that it takes the place of."""
+    place = spec.places.get("definition.name", Location(str(spec.definition_file)))
+    hint = "take one of the two out, or give it another name or version"
+    message = f"{spec.id} is in {other.folder} too, which is not used: the last folder wins"
+    return replace(spec, warnings=(*spec.warnings, SpecError(message, location=place, hint=hint)))
 
 
 def _unknown_package(argument: str, name: str, view: View) -> ResolutionError:

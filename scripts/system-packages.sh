@@ -18,6 +18,7 @@ test | command -v skopeo                                       | skopeo         
 test | command -v umoci                                        | umoci                  | umoci                  | umoci
 test | command -v docker-registry                              | docker-registry        | docker-distribution    | distribution-registry
 test | command -v dockerd                                      | docker.io              | moby-engine            | docker
+test | command -v rpm && command -v rpmbuild                    | rpm                    | rpm-build              | rpm-build
 test | command -v notary notary-server                         | notary                 | notary                 | notary
 TABLE
 }

@@ -71,7 +71,6 @@ class Placer:
     def __init__(self, target: Path, devices: Devices) -> None:
         self._devices = devices
         self._as_root = os.geteuid() == 0
-        self._overlay = "trusted.overlay." if self._as_root else "user.overlay."
         self._root = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._parent: tuple[tuple[str, ...], int] = ((), self._root)
         self._folders: dict[tuple[str, ...], Entry] = {}
@@ -100,7 +99,7 @@ class Placer:
                 try:
                     self._describe(handle, entry)
                     if entry.opaque:
-                        os.setxattr(handle, f"{self._overlay}opaque", b"y")
+                        _hide_below(handle)
                 finally:
                     os.close(handle)
 
@@ -108,7 +107,7 @@ class Placer:
         """Mark a folder as one that hides what layers below have in it."""
         with _disk_apart():
             handle = self._enter(safe_parts(path))
-            os.setxattr(handle, f"{self._overlay}opaque", b"y")
+            _hide_below(handle)
 
     def _make(
         self, parent: int, parts: tuple[str, ...], entry: Entry, content: Source | None
@@ -153,7 +152,7 @@ class Placer:
         status = _status(parent, name)
         if status is not None and stat.S_ISDIR(status.st_mode):
             path = f"/proc/self/fd/{parent}/{name}"
-            os.setxattr(path, f"{self._overlay}opaque", b"y", follow_symlinks=False)
+            _hide_below(path)
 
     def _make_file(
         self, parent: int, parts: tuple[str, ...], entry: Entry, content: Source | None
@@ -270,6 +269,14 @@ class Placer:
                 os.close(handle)
             handle = below
         return handle
+
+
+def _hide_below(folder: int | str) -> None:
+    """Make a folder opaque: by the machine's root for its overlayfs, else for that of users."""
+    try:
+        os.setxattr(folder, f"{_OVERLAY[0]}opaque", b"y")
+    except PermissionError:
+        os.setxattr(folder, f"{_OVERLAY[1]}opaque", b"y")
 
 
 def _open_folder(parent: int, name: str, *, make: bool) -> int:

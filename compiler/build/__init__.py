@@ -6,6 +6,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from compiler.artifact.pack import Artifact
+from compiler.build.inventory import Inventory, Origin, document_files
 from compiler.build.nodes import NodeBuilder, StackClash
 from compiler.build.packing import Packer
 from compiler.build.settings import BuildSettings, Tools
@@ -25,8 +27,11 @@ _FETCH = "fetch"
 _DOWNLOAD = "download"
 _PUSH = "push"
 _UPLOAD = "upload"
-_LAST = frozenset({_PACK, _PUSH, _UPLOAD})
+_DESCRIBE = "describe"
+_LAST = frozenset({_PACK, _DESCRIBE, _PUSH, _UPLOAD})
 """What is still done after a failure, with what was built before it."""
+_TOLD = frozenset({_BUILD, _PACK, _FETCH, _DOWNLOAD})
+"""What people and programs hear the end of; the rest follows by itself."""
 _TRANSFERS = 4
 """Contents that travel at the same time: each is many requests already."""
 
@@ -104,6 +109,9 @@ class _Run:
         self._packer = Packer(graph, tools, settings)
         self._concurrency = settings.concurrency
         self._archives: dict[NodeId, Path] = {}
+        self._documents = settings.documents
+        self._packed: dict[NodeId, Sequence[Artifact]] = {}
+        self._inventory = Inventory(tools.store, settings, Origin(), tools.report)
         self._destination = settings.destination
         self._compression = settings.compression
         self._progress = _Progress()
@@ -115,6 +123,7 @@ class _Run:
             _DOWNLOAD: self._download,
             _PUSH: self._push,
             _UPLOAD: self._upload,
+            _DESCRIBE: self._describe,
         }
         self._pushes = settings.pushes and tools.cache is not None
         self._graph = graph
@@ -137,7 +146,7 @@ class _Run:
             ThreadPoolExecutor(max(1, self._concurrency // 2), "pack") as packs,
             ThreadPoolExecutor(_TRANSFERS, "transfer") as transfers,
         ):
-            pools = {_BUILD: builds, _PACK: packs}
+            pools = {_BUILD: builds, _PACK: packs, _DESCRIBE: packs}
             try:
                 while True:
                     for task in self._ready(waiting):
@@ -159,26 +168,27 @@ class _Run:
     def _tasks(self) -> Iterator[_Task]:
         """List the work of the plan, in build order."""
         for node in self._plan.values():
-            if node.fetches:
-                yield _Task(_FETCH, node.id)
-            if node.downloads:
-                yield _Task(_DOWNLOAD, node.id)
-            if node.action is Action.BUILD:
-                yield _Task(_BUILD, node.id)
-                if self._pushes:
-                    yield _Task(_PUSH, node.id)
-            if node.packs:
-                yield _Task(_PACK, node.id)
-                if self._pushes:
-                    yield _Task(_UPLOAD, node.id)
+            builds = node.action is Action.BUILD
+            kinds = {
+                _FETCH: node.fetches,
+                _DOWNLOAD: node.downloads,
+                _BUILD: builds,
+                _PUSH: builds and self._pushes,
+                _PACK: node.packs,
+                _DESCRIBE: node.packs and self._documents,
+                _UPLOAD: node.packs and self._pushes,
+            }
+            yield from (_Task(kind, node.id) for kind, wanted in kinds.items() if wanted)
 
     def _before(self, task: _Task) -> set[_Task]:
         """Name the tasks that must be done before `task`."""
         node = self._plan[task.node]
         if task.kind == _PUSH:
             return {_Task(_BUILD, task.node)}
-        if task.kind == _UPLOAD:
+        if task.kind == _DESCRIBE:
             return {_Task(_PACK, task.node)}
+        if task.kind == _UPLOAD:
+            return {_Task(_DESCRIBE if self._documents else _PACK, task.node)}
         if task.kind in {_FETCH, _DOWNLOAD}:
             return set()
         below = self._layers_below(task.node)
@@ -220,7 +230,8 @@ class _Run:
         started = time.monotonic()
         fresh = self._works[task.kind](node)
         action = task.kind if fresh else "unchanged"
-        self._tools.report(NodeFinished(str(node.id), action, time.monotonic() - started))
+        if task.kind in _TOLD:
+            self._tools.report(NodeFinished(str(node.id), action, time.monotonic() - started))
         return fresh
 
     def _build(self, node: PlanNode) -> bool:
@@ -236,7 +247,16 @@ class _Run:
         if node.action is Action.PACK:
             self._tools.report(NodeStarted(str(node.id), _PACK, node.reason))
         record = self._builder.record(node.id)
-        self._archives[node.id] = self._packer.pack(node, record).path
+        artifacts = self._packer.pack(node, record)
+        self._archives[node.id] = artifacts[0].path
+        if self._documents:
+            self._packed[node.id] = artifacts
+        return True
+
+    def _describe(self, node: PlanNode) -> bool:
+        """Write beside the artifacts of a node what is in them and how they were made."""
+        record = self._builder.record(node.id)
+        self._inventory.write(node, record, self._packed.pop(node.id))
         return True
 
     def _fetch(self, node: PlanNode) -> bool:
@@ -260,6 +280,8 @@ class _Run:
     def _upload(self, node: PlanNode) -> bool:
         """Give the archive of a node, and what belongs to it, to others."""
         files = dict(files_of(node.node.spec, node.keys, self._compression))
+        if self._documents:
+            files.update(document_files(node.node.spec, node.keys))
         self._cache.push_artifact(node.keys.artifact, files, self._destination)
         return True
 

@@ -50,7 +50,7 @@ def _packs_the_same(
         return True
     with tools.store.scratch() as place:
         packer = Packer(graph, tools, replace(settings, destination=place), remembers=False)
-        return packer.pack(node, record).sha256 == before.sha256
+        return packer.pack(node, record)[0].sha256 == before.sha256
 
 
 def _differing(before: Sequence[Digest], after: Sequence[Digest], tools: Tools) -> tuple[str, ...]:

@@ -41,17 +41,17 @@ class Packer:
         self._remembers = remembers
         self._settings = settings
 
-    def pack(self, node: PlanNode, record: NodeRecord) -> Artifact:
-        """Write a node's archive and metadata, and its subpackages'; returns its own artifact."""
+    def pack(self, node: PlanNode, record: NodeRecord) -> tuple[Artifact, ...]:
+        """Write a node's archive and metadata, and its subpackages'; its own artifact is first."""
         spec = node.node.spec
         with ExitStack() as context, collector_paused():
             root, selection = self._select(spec, record, context)
             seed = self._graph.base_image(node.id)
-            artifact = self._write(node, spec.id, selection, root, seed)
+            artifacts = [self._write(node, spec.id, selection, root, seed)]
             for part in spec.build.subpackages if spec.build is not None else ():
                 members = cut(selection, includes=part.includes, excludes=part.excludes)
-                self._write(node, part.id, members, root, seed)
-        return artifact
+                artifacts.append(self._write(node, part.id, members, root, seed))
+        return tuple(artifacts)
 
     def checked_archive(self, node: PlanNode) -> Path:
         """Find the archive that an earlier run packed; raises `ArchiveError` if it was changed."""

@@ -32,6 +32,8 @@ class BuildSettings:
     concurrency: int = 1
     source_date_epoch: int | None = None
     images: Mapping[str, Image] = field(default_factory=dict)
+    documents: bool = False
+    """Whether SBOMs and provenance are written beside each artifact."""
     pushes: bool = False
     """Whether what is built and packed goes into the cache."""
     contexts: Mapping[PackageId, Sequence[ContextFile]] = field(default_factory=dict)

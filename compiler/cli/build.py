@@ -84,6 +84,9 @@ def build(  # noqa: PLR0913  (one parameter for each option of the command)
         list[str] | None,
         typer.Option("--verify-key", help="Fetch only what the owner of this key has signed."),
     ] = None,
+    sbom: Annotated[
+        bool, typer.Option("--sbom/--no-sbom", help="Write SBOMs and provenance beside artifacts.")
+    ] = True,
     locked: Annotated[
         bool, typer.Option("--locked", help="Refuse images that cos.lock does not name.")
     ] = False,
@@ -166,6 +169,7 @@ def build(  # noqa: PLR0913  (one parameter for each option of the command)
             options=sharing,
             locking=Locking(lock, read_lock(lock), refuses=locked),
             backend=backend,
+            documents=sbom,
         )
         planned = call.build()
         if check:

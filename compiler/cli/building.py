@@ -1,7 +1,9 @@
 """One call of `cos build` that has something to do, from its plan to the last archive."""
 
 import importlib
+import os
 from dataclasses import replace
+from pathlib import Path
 
 from compiler.build import BuildSettings, Tools, run_plan
 from compiler.build.check import check_nodes
@@ -10,8 +12,10 @@ from compiler.cli.live import watched
 from compiler.engine import Engine
 from compiler.engine.overlay import OverlayEngine
 from compiler.errors import Faults
+from compiler.events import Noted
 from compiler.request import Planned
-from compiler.store.local import LocalStore
+
+_SOCKET = Path("/var/run/docker.sock")
 
 
 class Building:
@@ -21,7 +25,8 @@ class Building:
         self._request = call.request
         self._concurrency = call.settings.concurrency
         self._pushes = call.options.push
-        engine = _engine(call.backend, call.store)
+        self._documents = call.documents
+        engine = _engine(call)
         shares = call.options.pull or call.options.push
         cache = call.sharing.cache if shares else None
         self._tools = Tools(engine=engine, store=call.store, report=call.report, cache=cache)
@@ -59,13 +64,27 @@ class Building:
             contexts=planned.contexts,
             values=request.values,
             pushes=self._pushes,
+            documents=self._documents,
         )
 
 
-def _engine(backend: str, store: LocalStore) -> Engine:
-    """Make the engine that was asked for; Docker's SDK is loaded for nobody else."""
+def _engine(call: Call) -> Engine:
+    """Make the engine that was asked for; Docker's SDK is loaded for nobody else.
+
+    Makefiles written for luet ask for Docker everywhere: where there is none, the embedded engine
+    makes the same layers.
+    """
+    store = call.store
     places = store.layer_path, store.scratch, store.root / "caches"
-    if backend != "docker":
-        return OverlayEngine(*places)
-    engine: Engine = importlib.import_module("compiler.engine.docker").DockerEngine(*places)
-    return engine
+    if call.backend == "docker" and _may_have_docker():
+        engine: Engine = importlib.import_module("compiler.engine.docker").DockerEngine(*places)
+        return engine
+    if call.backend == "docker":
+        message = "there is no Docker engine on this machine: building with the embedded engine"
+        call.report(Noted(message, warning=True))
+    return OverlayEngine(*places)
+
+
+def _may_have_docker() -> bool:
+    """Tell whether somebody names a Docker engine, or its socket is where it usually is."""
+    return "DOCKER_HOST" in os.environ or _SOCKET.exists()

@@ -30,9 +30,12 @@ def registry_settings(settings: Settings) -> RegistrySettings:
     )
 
 
-def open_registry(settings: Settings) -> RegistryClient:
-    """Return the client of all registries."""
-    return RegistryClient(registry_settings(settings))
+def open_registry(settings: Settings, auth_file: Path | None = None) -> RegistryClient:
+    """Return the client of all registries; credentials in `auth_file` go before all others."""
+    made = registry_settings(settings)
+    if auth_file is not None:
+        made = replace(made, auth_files=(auth_file, *made.auth_files))
+    return RegistryClient(made)
 
 
 def repository_named(text: str, option: str) -> Reference:

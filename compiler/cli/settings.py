@@ -29,6 +29,10 @@ class Settings:
     """Registries that are asked before another one, each as HOST=MIRROR."""
     certificates: Path | None = None
     """A folder that holds, for each registry, a folder with certificates to trust."""
+    config: Path | None = None
+    """The configuration of a client, in place of those that are looked for."""
+    overrides: tuple[tuple[str, str], ...] = ()
+    """What wins over a client's configuration: its keys, and values as text."""
 
 
 _SWITCHES = {"--debug": "debug", "-d": "debug", "--quiet": "quiet", "-q": "quiet",
@@ -37,12 +41,17 @@ _SWITCHES = {"--debug": "debug", "-d": "debug", "--quiet": "quiet", "-q": "quiet
 _VALUES = {"--store", "--concurrency", "--log-format", "--cert-dir"}
 _LISTS = {"--registry-mirror"}
 _LUET_SWITCHES = {"--color", "--emoji", "--no-spinner", "--enable-logfile",
-                  "--same-owner", "--skip-config-protect", "--fatal", "--privileged",
-                  "--solver-concurrent"}  # fmt: skip
-_LUET_VALUES = {"--config", "--logfile", "-l", "--http-timeout", "--plugin", "--solver-type",
-                "--solver-rate", "--solver-discount", "--solver-attempts", "--system-dbpath",
-                "--system-target", "--system-engine"}  # fmt: skip
+                  "--same-owner", "--fatal", "--privileged", "--solver-concurrent"}  # fmt: skip
+_LUET_VALUES = {"--logfile", "-l", "--plugin", "--solver-type", "--solver-rate",
+                "--solver-discount", "--solver-attempts"}  # fmt: skip
 """Options of luet that a Makefile written for it may pass; they have no effect on what cos does."""
+_CLIENT_VALUES = {"--config", "--http-timeout", "--system-dbpath", "--system-target",
+                  "--system-engine"}  # fmt: skip
+_CONFIGURED = {"--concurrency": "general.concurrency", "--http-timeout": "general.http_timeout",
+               "--system-dbpath": "system.database_path", "--system-target": "system.rootfs",
+               "--system-engine": "system.database_engine",
+               "--skip-config-protect": "config_protect_skip"}  # fmt: skip
+"""Options by the key of a client's configuration that they stand for."""
 
 
 def take_settings(
@@ -58,8 +67,10 @@ def take_settings(
             rest += [word, *words]
         elif name in _SWITCHES:
             found[_SWITCHES[name]] = "yes" if given.lower() != "false" else ""
-        elif name in _VALUES or name in _LUET_VALUES:
+        elif name in _VALUES or name in _LUET_VALUES or name in _CLIENT_VALUES:
             found[name] = given if "=" in word else _next(words, name)
+        elif name == "--skip-config-protect":
+            found[name] = given or "true"
         elif name in _LISTS:
             value = given if "=" in word and word.startswith(f"{name}=") else _next(words, name)
             found[name] = f"{found.get(name, '')},{value}"
@@ -95,6 +106,8 @@ def _settings(found: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
         insecure=("*",) if found.get("insecure") else (),
         mirrors=tuple(filter(None, found.get("--registry-mirror", "").split(","))),
         certificates=Path(certificates) if (certificates := found.get("--cert-dir")) else None,
+        config=Path(found["--config"]) if "--config" in found else None,
+        overrides=tuple((key, found[name]) for name, key in _CONFIGURED.items() if name in found),
     )
 
 

@@ -9,6 +9,7 @@ from compiler.archive import DEFAULT_EPOCH, Clamp
 from compiler.archive.place import Devices
 from compiler.archive.unpack import unpack_tar
 from compiler.artifact.metadata import SUFFIX, read_metadata
+from compiler.build.inventory import document_files
 from compiler.cli.call import SharingOptions
 from compiler.cli.key import public_keys, signing_key
 from compiler.cli.registries import open_registry, repository_named, scratch_folder
@@ -29,7 +30,7 @@ from compiler.spec.package import PackageId
 from compiler.store.images import ImageConfig, host_platform
 from compiler.store.local import LocalStore
 from compiler.store.pull import ImagePuller
-from compiler.store.remote import Check, RemoteCache, Seal, Sealing
+from compiler.store.remote import Check, Places, RemoteCache, Seal, Sealing
 
 
 class RegistrySharing:
@@ -80,9 +81,12 @@ class RegistrySharing:
         return RemoteCache(
             self.registry,
             self._store,
-            sources=places if options.pull else (),
-            target=places[0] if options.push else None,
+            Places(
+                sources=places if options.pull else (),
+                target=places[0] if options.push else None,
+            ),
             sealing=Sealing(seal=self._seal(), check=self._check()),
+            report=self._report,
         )
 
     def lookup(self, name: str) -> Image | None:
@@ -117,8 +121,15 @@ class RegistrySharing:
                 self.cache.push_node(record)
         archives = {each.keys.artifact: each for each in planned.nodes if not each.id.variant}
         for own in self.cache.lacking(archives):
-            names = dict(files_of(archives[own].node.spec, archives[own].keys, request.compression))
-            if all((request.destination / name).exists() for name in names):
+            spec, keys = archives[own].node.spec, archives[own].keys
+            names = dict(files_of(spec, keys, request.compression))
+            there = all((request.destination / name).exists() for name in names)
+            names.update(
+                (name, key)
+                for name, key in document_files(spec, keys)
+                if (request.destination / name).exists()
+            )
+            if there:
                 self.cache.push_artifact(own, names, request.destination)
         for image in planned.images.values():
             self.cache.push_image(image)

@@ -87,10 +87,12 @@ def validate(  # noqa: PLR0913  (one parameter for each option of the command)
     if only_runtime and only_buildtime:
         raise UsageError("--only-runtime and --only-buildtime exclude each other")
     kept = _Filter(matches, excludes)
-    loaded = _load(context, _roots(tree, commas=True), values)
+    roots = _roots(tree, commas=True)
+    loaded = _load(context, roots, values)
     chosen = [id_ for id_ in loaded.packages if kept.keeps(str(id_))]
     checks = importlib.import_module("compiler.cli.validate")  # start-up: what plans comes with it
-    findings = list(checks.own_findings(loaded.packages[id_] for id_ in chosen))
+    findings = list(checks.stray_findings(roots))
+    findings += checks.own_findings(loaded.packages[id_] for id_ in chosen)
     for view in _views(loaded, runtime=not only_buildtime, buildtime=not only_runtime):
         findings += checks.check_view(view, chosen, solve=with_solver)
     for finding in findings:

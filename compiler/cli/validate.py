@@ -1,18 +1,24 @@
 """What `cos tree validate` checks beyond what keeps a tree from being loaded."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import typer
 
-from compiler.errors import CompilerError, CycleError, ResolutionError
+from compiler.errors import CompilerError, CycleError, Location, ResolutionError, SpecError
 from compiler.preflight import spec_faults
 from compiler.resolver import resolve_each
 from compiler.resolver.world import World
-from compiler.spec.folder import read_finalizer
+from compiler.spec.folder import BUILD, COLLECTION, DEFINITION, FINALIZE, read_finalizer
 from compiler.spec.package import PackageId, PackageSpec, Requirement
 from compiler.tree import View
 from compiler.version import Selector
+
+_NAMING = frozenset((DEFINITION, COLLECTION))
+_NAMED = frozenset((BUILD, FINALIZE))
+_TEMPLATES = "templates"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,31 @@ def own_findings(specs: Iterable[PackageSpec]) -> Iterator[Finding]:
             read_finalizer(spec)
         except CompilerError as error:
             yield Finding(error)
+
+
+def stray_findings(roots: Iterable[Path]) -> Iterator[Finding]:
+    """Find the files that are read only beside a definition, and have none.
+
+    What lies below a package's folder are files of the package, whatever they are called.
+    """
+    for root in roots:
+        packages: set[str] = set()
+        for folder, below, names in os.walk(root):
+            below.sort()
+            if not _NAMING.isdisjoint(names) or os.path.dirname(folder) in packages:  # noqa: PTH120  (the text that the walk gives)
+                packages.add(folder)
+            elif _TEMPLATES not in Path(folder).relative_to(root).parts:
+                for name in sorted(_NAMED.intersection(names)):
+                    yield Finding(_stray(Path(folder) / name), is_error=False)
+
+
+def _stray(path: Path) -> SpecError:
+    """Say that a file belongs to no package."""
+    return SpecError(
+        f"belongs to no package: its folder has no {DEFINITION}",
+        location=Location(str(path)),
+        hint="add one, or remove this file",
+    )
 
 
 def check_view(view: View, chosen: Sequence[PackageId], *, solve: bool) -> Iterator[Finding]:

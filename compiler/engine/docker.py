@@ -268,7 +268,7 @@ class DockerEngine:
                 turn.job.api,
                 box,
                 delta,
-                readable=bool(self._shares) and facts.whole,
+                readable=bool(self._shares) and facts.whole and self._local.mounts,
                 scratch=self._scratch,
             )
             if not self._shares:

@@ -5,6 +5,7 @@
 
 import math
 import os
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -58,6 +59,7 @@ class Daemon:
         self.run = _own_name()
         self._environ = {**environ, "DOCKER_HOST": self.url}
         self._version = _OLDEST
+        self._knock()
         with self.answering(_REACH), self.client() as api:
             self._version = self._checked(str(api.version(api_version=False)["ApiVersion"]))
         with self.answering(_REACH), self.client() as api:
@@ -86,11 +88,22 @@ class Daemon:
         except APIError as error:
             raise OutsideError(f"the Docker engine at {self.url}: {said_by(error)}") from error
         except (DockerException, RequestException) as error:
-            reason = _reason(error)
-            raise OutsideError(
-                f"cannot {what} at {self.url}: {_words(error, reason)}",
-                hint=_hint(error, reason),
-            ) from error
+            raise self._broken(what, error) from error
+
+    def _knock(self) -> None:
+        """Find out early whether there is a socket that lets us in; raises `OutsideError`."""
+        if self.url.startswith("unix://"):
+            try:
+                with socket.socket(socket.AF_UNIX) as ours:
+                    ours.connect(self.url.removeprefix("unix://"))
+            except OSError as error:
+                raise self._broken(_REACH, error) from error
+
+    def _broken(self, what: str, error: Exception) -> OutsideError:
+        """Say what keeps us from the engine, and what to try."""
+        reason = _reason(error)
+        message = f"cannot {what} at {self.url}: {_words(error, reason)}"
+        return OutsideError(message, hint=_hint(error, reason))
 
     def _checked(self, version: str) -> str:
         """Refuse an engine that is too old."""

@@ -30,6 +30,11 @@ class LocalRoots:
         self._scratch = scratch
         self._namespace = _namespace()
 
+    @property
+    def mounts(self) -> bool:
+        """Whether we may mount, and see all that overlayfs writes down."""
+        return self._namespace is not None
+
     def enter(self) -> None:
         """Bring the calling thread to where stacks are mounted."""
         if self._namespace is not None:

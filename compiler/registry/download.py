@@ -26,7 +26,6 @@ _LARGE = 1 << 21
 """From how many bytes on a thread of its own hashes what another one receives."""
 _ENOUGH = 1 << 20
 """How much has to arrive for an attempt to count as one that got further."""
-_SYNC = 1 << 26
 _BLOCK = 1 << 20
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 

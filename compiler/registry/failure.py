@@ -116,11 +116,6 @@ def is_registry_error(data: bytes) -> bool:
     return bool(_errors(data))
 
 
-def has_code(data: bytes, *codes: str) -> bool:
-    """Tell whether a registry's answer names one of these codes."""
-    return any(error.code in codes for error in _errors(data))
-
-
 def refused(subject: str, status: int, headers: Mapping[str, str], data: bytes) -> Exception:
     """Make the error for an answer that is none of those asked for; `Passing` to try again."""
     said = words(data)

@@ -10,10 +10,27 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import BinaryIO, NamedTuple, Protocol
 
-CYCLONEDX_TYPE = "application/vnd.cyclonedx+json"
-SPDX_TYPE = "application/spdx+json"
-PROVENANCE_TYPE = "application/vnd.in-toto+json"
-"""The media types of the three documents, as registries name what is attached to an image."""
+
+@dataclass(frozen=True, slots=True)
+class DocumentKind:
+    """A kind of document: how its files end, its media type, and its type inside of a statement.
+
+    The media type is what registries call it when it is attached to an image; `predicate` is what
+    in-toto and cosign call it.
+    """
+
+    suffix: str
+    media_type: str
+    predicate: str
+
+
+CYCLONEDX = DocumentKind(".cdx.json", "application/vnd.cyclonedx+json", "https://cyclonedx.org/bom")
+SPDX = DocumentKind(".spdx.json", "application/spdx+json", "https://spdx.dev/Document")
+PROVENANCE = DocumentKind(
+    ".provenance.json", "application/vnd.in-toto+json", "https://slsa.dev/provenance/v1"
+)
+KINDS = (CYCLONEDX, SPDX, PROVENANCE)
+"""Every document that an artifact has beside it, as `<fingerprint><suffix>`."""
 
 
 class Root(Protocol):

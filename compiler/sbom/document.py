@@ -60,7 +60,7 @@ def json_pieces(
 
 
 def shown(text: str) -> str:
-    """Write a name of any bytes as plain text: each that is not UTF-8 as its number, in hexadecimal."""
+    """Write a name of any bytes as plain text: those that are no UTF-8 as numbers."""
     if text.isascii():
         return text
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

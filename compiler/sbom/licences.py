@@ -25,6 +25,7 @@ _NAMES = {
     "asl 2.0": "Apache-2.0",
     "bsd-4-clause-uc": "BSD-4-Clause-UC",
     "cc0": "CC0-1.0",
+    "mit/x11": "MIT",
     "mplv2.0": "MPL-2.0",
     "zlib/libpng": "Zlib",
 }
@@ -56,10 +57,14 @@ def expression_of(text: str) -> str:
 
 def all_of(texts: Iterable[str]) -> str:
     """Say that all of these licences hold, each once, sorted."""
-    found = sorted({each for each in map(expression_of, texts) if each})
+    found: set[str] = set()
+    for expression in map(expression_of, texts):
+        plain = _OR not in expression and "(" not in expression
+        found.update(expression.split(_AND) if plain else (expression,))
+    found.discard("")
     if len(found) == 1:
-        return found[0]
-    return " AND ".join(f"({each})" if " " in each else each for each in found)
+        return found.pop()
+    return _AND.join(f"({each})" if _AND in each or _OR in each else each for each in sorted(found))
 
 
 def references_in(expressions: Iterable[str]) -> list[str]:

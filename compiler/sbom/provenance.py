@@ -5,16 +5,13 @@ are the external parameters, what the builder chose the internal ones. docs/prov
 the build type.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 
-from compiler.errors import CompilerError
-from compiler.oci import canonical_json
-from compiler.sbom import Inputs, Resource, Subject
+from compiler.oci import canonical_json, parse_object
+from compiler.sbom import PROVENANCE, DocumentKind, Inputs, Resource, Subject
 from compiler.sbom.document import TOOL, TOOL_VERSION, shown, time_text
 
 STATEMENT = "https://in-toto.io/Statement/v1"
-PREDICATE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "https://cos-toolkit.io/build-types/package/v1"
 
 _Json = Mapping[str, object]
@@ -26,7 +23,7 @@ def provenance_text(subject: Subject, inputs: Inputs, epoch: int) -> bytes:
     statement = {
         "_type": STATEMENT,
         "subject": [_subject(subject.file_name, subject.sha256)],
-        "predicateType": PREDICATE,
+        "predicateType": PROVENANCE.predicate,
         "predicate": {
             "buildDefinition": {
                 "buildType": BUILD_TYPE,
@@ -42,10 +39,10 @@ def provenance_text(subject: Subject, inputs: Inputs, epoch: int) -> bytes:
                 "internalParameters": {
                     key: shown(text) for key, text in sorted(inputs.settings.items())
                 },
-                "resolvedDependencies": _resources(
-                    (*inputs.tree, *inputs.values),
-                )
-                + [_resource(each.resource, {"input": each.kind.value}) for each in inputs.used],
+                "resolvedDependencies": [
+                    *_resources((*inputs.tree, *inputs.values)),
+                    *(_resource(each.resource, {"input": each.kind.value}) for each in inputs.used),
+                ],
             },
             "runDetails": {
                 "builder": {"id": inputs.builder, "version": {TOOL: TOOL_VERSION}},
@@ -56,18 +53,21 @@ def provenance_text(subject: Subject, inputs: Inputs, epoch: int) -> bytes:
     return canonical_json(statement) + b"\n"
 
 
-def with_subject(statement: bytes, name: str, sha256: str) -> bytes:
-    """Say the same of one more subject: the image, say, that the artifact was published as.
+def statement_about(kind: DocumentKind, document: bytes, *, name: str, sha256: str) -> bytes:
+    """Turn a document about an artifact into a statement about the image that it became.
 
-    Raises `CompilerError` for what is no statement.
+    That is what `attest_image` signs and `cosign verify-attestation` reads. Provenance is a
+    statement already, and only says the same of one more subject; of every other document the
+    statement's predicate is the document itself. Raises `ImageError` for what is no JSON object.
     """
-    try:
-        value = json.loads(statement)
-        subjects = value["subject"]
-        others = [each for each in subjects if each["digest"] != {"sha256": sha256}]
-        value["subject"] = [*others, _subject(name, sha256)]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise CompilerError("the provenance is no in-toto statement") from error
+    value = parse_object(document, f"a document *{kind.suffix}")
+    if kind != PROVENANCE:
+        statement = {"_type": STATEMENT, "predicateType": kind.predicate, "predicate": value}
+        return canonical_json({**statement, "subject": [_subject(name, sha256)]}) + b"\n"
+    known = value.get("subject")
+    others = known if isinstance(known, list) else []
+    subject = _subject(name, sha256)
+    value["subject"] = [*(each for each in others if each != subject), subject]
     return canonical_json(value) + b"\n"
 
 

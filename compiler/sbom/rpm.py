@@ -22,6 +22,9 @@ from compiler.sbom.rpm_header import RpmHeader, Tag, parse_header
 FOLDERS = ("usr/lib/sysimage/rpm", "var/lib/rpm")
 _NAME = "rpmdb.sqlite"
 _OTHERS = {"Packages.db": "ndb", "Packages": "Berkeley DB"}
+DATABASES = tuple(f"{folder}/{name}" for folder in FOLDERS for name in (_NAME, *_OTHERS))
+"""Every path at which a database of rpm may lie."""
+
 _LARGEST_HEADER = 256 << 20
 _LARGEST_DATABASE = 8 << 30
 _CHUNK = 1 << 20

@@ -67,7 +67,6 @@ def spdx_pieces(
         "SPDXID": _DOCUMENT,
         "name": name,
         "documentNamespace": f"{_NAMESPACE}/{unique}",
-        "documentDescribes": [_SUBJECT],
         "creationInfo": created,
         "hasExtractedLicensingInfos": _unknown_licences(subject, contents),
     }

@@ -18,6 +18,7 @@ from compiler.archive import Clamp
 from compiler.archive.place import Devices
 from compiler.archive.unpack import unpack_layer
 from compiler.errors import ArchiveError, ImageError, NotFoundError, RegistryError, TrustError
+from compiler.events import Noted, Reporter, silent
 from compiler.keys import ArtifactKey, LayerKey
 from compiler.oci import (
     LAYER_ZSTD,
@@ -25,7 +26,6 @@ from compiler.oci import (
     Descriptor,
     Digest,
     Image,
-    Platform,
     Reference,
     canonical_json,
     descriptor_json,
@@ -33,14 +33,20 @@ from compiler.oci import (
     hex_of,
     json_object,
     parse_descriptor,
-    parse_digest,
     parse_object,
-    parse_reference,
 )
 from compiler.registry import Registry
-from compiler.store import ArtifactRecord, NodeRecord
+from compiler.store import NodeRecord
 from compiler.store.local import LocalStore
-from compiler.store.records import node_from_json, node_to_json, texts
+from compiler.store.records import node_to_json
+from compiler.store.remote_records import (
+    archives_first,
+    embedded,
+    file_records,
+    image_key,
+    image_record,
+    node_record,
+)
 
 NODE = "application/vnd.cos-toolkit.node.v1+json"
 """The media type of the record of a node."""
@@ -61,7 +67,6 @@ _AT_ONCE = 16
 _AS_THEY_ARE = Clamp(epoch=0, after=2**62)
 _LARGEST_RECORD = 8 << 20
 _EMBEDDED = 64 << 10
-_NAME = 255
 
 Key = TypeVar("Key", bound=str)
 
@@ -90,11 +95,11 @@ class _Found:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _PackedFile:
-    """One file of an artifact: its name in the destination, and what the store keeps of it."""
+class Places:
+    """The repositories that are looked into, in order, and the one that is pushed to."""
 
-    name: str
-    record: ArtifactRecord
+    sources: Sequence[Reference] = ()
+    target: Reference | None = None
 
 
 class RemoteCache:
@@ -104,19 +109,21 @@ class RemoteCache:
         self,
         registry: Registry,
         store: LocalStore,
+        places: Places,
         *,
-        sources: Sequence[Reference],
-        target: Reference | None = None,
         sealing: Sealing | None = None,
+        report: Reporter = silent,
     ) -> None:
         self._registry = registry
         self._store = store
-        self._sources = tuple(sources)
+        self._sources = tuple(places.sources)
         self._sealing = sealing or Sealing()
         self._found: dict[str, _Found | None] = {}
+        self._report = report
+        self._silent: set[Reference] = set()
         self._refused: set[str] = set()
         self._guard = threading.Lock()
-        self.target = target
+        self.target = places.target
 
     def nodes(self, keys: Iterable[LayerKey]) -> Set[LayerKey]:
         """Tell which nodes can be fetched; all are asked for at the same time."""
@@ -150,7 +157,7 @@ class RemoteCache:
         Raises `RegistryError` for layers that are not what the record says.
         """
         found = self._of(key)
-        record = _node(found.record, key)
+        record = node_record(found.record, key)
         digests = [blob.digest for blob in found.blobs]
         if digests != found.record.get("blobs") or len(digests) != len(record.layers):
             raise RegistryError(f"{found.repository}: its layers are not those of its record")
@@ -163,11 +170,11 @@ class RemoteCache:
     def fetch_artifact(self, key: ArtifactKey, destination: Path) -> None:
         """Bring an archive and what belongs to it into the destination; metadata comes last."""
         found = self._of(key)
-        files = _files(found.record, key)
+        files = file_records(found.record, key)
         if len(files) != len(found.blobs):
             raise RegistryError(f"{found.repository}: its files are not those of its record")
         destination.mkdir(parents=True, exist_ok=True)
-        pairs = sorted(zip(files, found.blobs, strict=True), key=_archives_first)
+        pairs = sorted(zip(files, found.blobs, strict=True), key=archives_first)
         for file, blob in pairs:
             if hex_of(blob.digest) != file.record.sha256 or blob.size != file.record.size:
                 raise RegistryError(f"{found.repository}: {file.name} is not what its record says")
@@ -177,17 +184,17 @@ class RemoteCache:
 
     def image(self, source: Digest, name: str) -> Image | None:
         """Return a base image by its manifest's digest, so that its layers need not be here yet."""
-        key = _image_key(source)
+        key = image_key(source)
         if not self._known((key,), IMAGE):
             return None
         try:
-            return _image(self._of(key).record, source, name)
+            return image_record(self._of(key).record, source, name)
         except (TypeError, ValueError, ImageError):
             return None
 
     def push_image(self, image: Image) -> None:
         """Tell others what a base image from a registry is made of, unless somebody has already."""
-        key = _image_key(Digest(image.source))
+        key = image_key(Digest(image.source))
         if image.source and self.lacking((key,)):
             value = {
                 "source": image.source,
@@ -277,13 +284,25 @@ class RemoteCache:
     def _look_up(self, key: str, media_type: str) -> _Found | None:
         """Find the record of a key in the first repository that has a good one."""
         for repository in self._sources:
+            if repository in self._silent:
+                continue
             place = replace(repository, tag=key, digest="")
             try:
                 manifest = self._registry.manifest(place)
                 return self._read(place, manifest.data, media_type)
             except (NotFoundError, ImageError, TrustError):
                 continue
+            except RegistryError as error:
+                self._leave_out(repository, error)
         return None
+
+    def _leave_out(self, repository: Reference, error: RegistryError) -> None:
+        """Do without a repository that does not answer: what it may have is built here."""
+        with self._guard:
+            first = repository not in self._silent
+            self._silent.add(repository)
+        if first:
+            self._report(Noted(f"layers are not taken from {repository}: {error}", warning=True))
 
     def _read(self, place: Reference, manifest: bytes, media_type: str) -> _Found:
         """Read a record and check it; raises `ImageError` or `TrustError`."""
@@ -291,7 +310,7 @@ class RemoteCache:
         config = parse_descriptor(value.get("config"))
         if config.media_type != media_type or config.size > _LARGEST_RECORD:
             raise ImageError(f"{place}: is no record of the kind that its key asks for")
-        data = _embedded(value.get("config"), config)
+        data = embedded(value.get("config"), config)
         if data is None:
             data = self._registry.read_blob(place, config)
         if self._sealing.check is not None:
@@ -313,76 +332,3 @@ class RemoteCache:
                 raise RegistryError(f"{repository}: a layer of it is damaged: {error}") from error
             if self._store.add_layer(folder, _AS_THEY_ARE) != layer:
                 raise RegistryError(f"{repository}: a layer of it is not what its record says")
-
-
-def _archives_first(pair: tuple[_PackedFile, Descriptor]) -> tuple[bool, str]:
-    """Order files so that metadata, which says that an archive is there, comes after it."""
-    return pair[0].name.endswith(".yaml"), pair[0].name
-
-
-def _embedded(entry: object, config: Descriptor) -> bytes | None:
-    """Read a content that its descriptor holds (OCI Image Specification, Embedded Content)."""
-    text = json_object(entry).get("data")
-    if not isinstance(text, str):
-        return None
-    try:
-        data = base64.b64decode(text, validate=True)
-    except ValueError as error:
-        raise ImageError("a descriptor's data is not base64") from error
-    if digest_of(data) != config.digest:
-        raise ImageError("a descriptor's data is not what its digest says")
-    return data
-
-
-def _node(value: Mapping[str, object], key: LayerKey) -> NodeRecord:
-    """Read the record of a node; raises `RegistryError` for one of another key."""
-    try:
-        record = node_from_json(value)
-    except (TypeError, ValueError, ImageError) as error:
-        raise RegistryError(f"the record of {key} cannot be read") from error
-    if record.key != key:
-        raise RegistryError(f"the record of {key} is that of {record.key}")
-    return record
-
-
-def _image_key(source: Digest) -> str:
-    """Name the record of a base image."""
-    return f"image-{hex_of(source)}"
-
-
-def _image(value: Mapping[str, object], source: Digest, name: str) -> Image | None:
-    """Read the record of a base image; None for that of another. May raise `TypeError`."""
-    if value.get("source") != source:
-        return None
-    env = value.get("env")
-    pairs = env if isinstance(env, list) else []
-    return Image(
-        name=str(parse_reference(name)),
-        digest=source,
-        layers=tuple(map(parse_digest, texts(value, "layers"))),
-        env=tuple((str(key), str(text)) for key, text in pairs),
-        user=str(value.get("user") or ""),
-        shell=texts(value, "shell"),
-        platform=Platform(*texts(value, "platform")),
-        source=source,
-    )
-
-
-def _files(value: Mapping[str, object], key: ArtifactKey) -> tuple[_PackedFile, ...]:
-    """Read the record of an artifact; raises `RegistryError` for one of another key."""
-    rows = value.get("files")
-    if value.get("key") != key or not isinstance(rows, list):
-        raise RegistryError(f"the record of {key} is that of another artifact")
-    return tuple(_file(json_object(row)) for row in rows)
-
-
-def _file(row: Mapping[str, object]) -> _PackedFile:
-    """Read one file of an artifact's record; its name must be that of a plain file."""
-    name, size, sha256 = str(row.get("name")), row.get("size"), str(row.get("sha256"))
-    if "/" in name or "\0" in name or name in {"", ".", ".."} or len(name) > _NAME:
-        raise RegistryError(f"{name[:80]!r} cannot be the name of an artifact's file")
-    if not isinstance(size, int) or size < 0:
-        raise RegistryError(f"{name}: has no size in its record")
-    parse_digest(f"sha256:{sha256}")
-    record = ArtifactRecord(key=ArtifactKey(str(row.get("key"))), sha256=sha256, size=size)
-    return _PackedFile(name=name, record=record)

@@ -119,7 +119,7 @@ class Solver:
         no repository has any more goes, unless something needs it.
         """
         again = set(self.rebuilt()) if rebuilt else set()
-        vanished = {title for title in self._titles if title not in self._offered()}
+        vanished = self._titles.keys() - {id_[:2] for id_ in self._offers.ids()}
         needed = [
             each
             for each in self._at_least()
@@ -222,9 +222,6 @@ class Solver:
             if there is not None and there != id_ and _is_equal(there, id_):
                 found.add(id_)
         return found
-
-    def _offered(self) -> set[Title]:
-        return {id_[:2] for id_ in self._offers.ids()}
 
     def _again(self, wanted: Sequence[Requirement]) -> set[PackageId]:
         """Find what goes and is asked for in the same version."""

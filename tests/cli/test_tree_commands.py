@@ -1,9 +1,11 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from compiler.cli import main
+from compiler.tree import load_tree
 from tests.spec.conformance import CASES, Check, checks
 
 LUET_FAILS = {
@@ -13,6 +15,13 @@ LUET_SUCCEEDS = {
     ("21b-bad-steps-type", "--buildtime"): "a wrong type is a fault whatever view is asked for",
     ("17-conflicts", "-s"): "luet does not wait for its solver, and calls the conflict good",
 }
+
+BROKEN = re.compile(r"ERROR     \[buildtime\] (\S+): Broken Dep (\S+?)-(>=0|[0-9.]+) - .*")
+CHECKED = re.compile(
+    r"INFO    \[ *(?P<view>\w+)\] Checking package (?P<id>\S+)  with  (?P<requires>\d+)  "
+    r"dependencies and  (?P<conflicts>\d+)  conflicts\."
+)
+"""What luet writes into its log for a package that it looks at."""
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -34,6 +43,40 @@ def exit_code(case: Path, check: Check) -> int:
     return 1 if check["exit"] else 0
 
 
+def plural(number: int) -> str:
+    """End a word that is counted."""
+    return "" if number == 1 else "s"
+
+
+def compare_with_luets_words(case: Path, check: Check, out: str) -> None:
+    """Compare what `validate` printed with the lines of luet's log.
+
+    luet passes over some packages, so it may find less of what is wrong.
+    """
+    lines = check["lines"]
+    assert isinstance(lines, list)
+    tree = load_tree([Path("tree")])
+    *found, summary = out.removesuffix("\n").split("\n")
+    errors = sum(line.startswith("error: ") for line in found)
+    assert summary == (
+        f"{len(tree.packages)} package{plural(len(tree.packages))} checked: "
+        f"{errors} error{plural(errors)}, 0 warnings"
+    )
+    assert (found == []) is (exit_code(case, check) == 0)
+    for line in lines:
+        broken = BROKEN.fullmatch(line)
+        if broken is not None:
+            title, wanted, version = broken.groups()
+            what = f"{title} requires {wanted}@{version} to be built, which no package satisfies"
+            assert any(what in each for each in found), line
+        counted = CHECKED.fullmatch(line)
+        if counted is not None:
+            view = tree.buildtime if counted["view"] == "buildtime" else tree.runtime
+            (id_,) = (each for each in view.packages if str(each) == counted["id"])
+            assert len(view.requirements(id_)) == int(counted["requires"]), line
+            assert len(view.conflicts(id_)) == int(counted["conflicts"]), line
+
+
 @pytest.mark.parametrize(("case", "check"), checks("pkglist", "pkgterm", "validate"))
 def test_a_tree_command_ends_and_prints_as_luet_does(
     case: Path,
@@ -48,7 +91,10 @@ def test_a_tree_command_ends_and_prints_as_luet_does(
     code, out, _ = run(capsys, *argv)
 
     assert code == exit_code(case, check)
-    if code or check["exit"] or check["kind"] == "validate":
+    if check["kind"] == "validate":
+        compare_with_luets_words(case, check, out)
+        return
+    if code or check["exit"]:
         return
     if check["kind"] == "pkglist":
         packages = json.loads(out)["packages"]
@@ -159,6 +205,52 @@ def test_validate_names_slips_requirements_and_selectors(
         f"error: {tmp_path}/a/build.yaml:4:3: c/a-1.0 requires c/zz@>=2 to be built, "
         "which no package satisfies (there is no package of that name)\n"
         "2 packages checked: 1 error, 2 warnings\n"
+    )
+
+
+def test_validate_warns_of_a_package_in_two_folders_of_one_tree(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = tmp_path / "tree" / "one", tmp_path / "tree" / "two"
+    write(first, package("a"))
+    write(second, package("a"))
+
+    code, out, _ = run(capsys, "tree", "validate", "-t", str(tmp_path / "tree"))
+
+    assert code == 0
+    assert out == (
+        f"warning: {second}/a/definition.yaml:1:7: c/a-1.0 is in {first}/a too, which is not used: "
+        "the last folder wins (take one of the two out, or give it another name or version)\n"
+        "1 package checked: 0 errors, 1 warning\n"
+    )
+
+
+def test_validate_says_nothing_of_a_package_that_a_later_tree_lies_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    below = write(tmp_path / "below", package("a"))
+    above = write(tmp_path / "above", package("a"))
+
+    done = run(capsys, "tree", "validate", "-t", str(below), "-t", str(above))
+
+    assert done == (0, "1 package checked: 0 errors, 0 warnings\n", "")
+
+
+def test_validate_warns_of_files_that_belong_to_no_package(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stray = {"lost/build.yaml": "image: base\n", "lost/finalize.yaml": "install: []\n"}
+    own = {"a/files/build.yaml": "is a file of the package", "templates/build.yaml": ""}
+    write(tmp_path, {**package("a"), **stray, **own})
+
+    code, out, _ = run(capsys, "tree", "validate", "-t", str(tmp_path))
+
+    why = "belongs to no package: its folder has no definition.yaml (add one, or remove this file)"
+    assert code == 0
+    assert out == (
+        f"warning: {tmp_path}/lost/build.yaml: {why}\n"
+        f"warning: {tmp_path}/lost/finalize.yaml: {why}\n"
+        "1 package checked: 0 errors, 2 warnings\n"
     )
 
 

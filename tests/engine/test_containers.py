@@ -174,6 +174,12 @@ def test_processes_of_a_step_end_with_it(boxes: Lab) -> None:
     wait_for(lambda: not processes("sleep\0004711"))
 
 
+def test_what_a_step_leaves_running_ends_before_the_next(boxes: Lab) -> None:
+    built = boxes.build("setsid sleep 4716 >&- 2>&- &", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+
+    assert not any("sleep 4716" in line for line in said(built))
+
+
 def test_temporary_files_stay_between_steps(boxes: Lab) -> None:
     assert said(boxes.build("echo kept > /tmp/x", "cat /tmp/x")) == ["kept"]
 

@@ -11,12 +11,14 @@ import pytest
 
 from compiler.archive import Clamp
 from compiler.errors import RegistryError, TrustError
+from compiler.events import Event, Noted
 from compiler.keys import ArtifactKey, LayerKey
 from compiler.oci import MANIFEST, Descriptor, Digest, Image, Platform, Reference, canonical_json
+from compiler.registry import Manifest
 from compiler.registry.memory import MemoryRegistry
 from compiler.store import ArtifactRecord, NodeRecord
 from compiler.store.local import LocalStore
-from compiler.store.remote import SIGNATURE, RemoteCache, Sealing
+from compiler.store.remote import SIGNATURE, Places, RemoteCache, Sealing
 
 PLACE = Reference("registry.test", "cache")
 KEY = LayerKey("1" * 64)
@@ -72,13 +74,13 @@ def check(data: bytes, signature: str) -> None:
 def pushing(
     registry: MemoryRegistry, store: LocalStore, sealing: Sealing | None = None
 ) -> RemoteCache:
-    return RemoteCache(registry, store, sources=(), target=PLACE, sealing=sealing)
+    return RemoteCache(registry, store, Places(target=PLACE), sealing=sealing)
 
 
 def pulling(
     registry: MemoryRegistry, store: LocalStore, sealing: Sealing | None = None
 ) -> RemoteCache:
-    return RemoteCache(registry, store, sources=(PLACE,), sealing=sealing)
+    return RemoteCache(registry, store, Places(sources=(PLACE,)), sealing=sealing)
 
 
 def change(registry: MemoryRegistry, edit: Edit) -> None:
@@ -312,3 +314,29 @@ def test_signatures_stand_in_an_annotation(stores: tuple[LocalStore, LocalStore]
 
     value = json.loads(registry.manifest(replace(PLACE, tag=KEY)).data)
     assert value["annotations"][SIGNATURE].startswith("sealed ")
+
+
+class Dead(MemoryRegistry):
+    """A registry that does not answer."""
+
+    def manifest(self, reference: Reference) -> Manifest:
+        self.requests["manifest"] += 1
+        raise RegistryError(f"{reference}: no route to host")
+
+
+def test_a_repository_that_does_not_answer_is_done_without_and_told_once(
+    stores: tuple[LocalStore, LocalStore],
+) -> None:
+    told: list[Event] = []
+    cache = RemoteCache(Dead(), stores[0], Places(sources=(PLACE,)), report=told.append)
+
+    assert cache.nodes([KEY]) == frozenset()
+    assert cache.nodes([LayerKey("3" * 64)]) == frozenset()
+
+    assert told == [
+        Noted(
+            f"layers are not taken from registry.test/cache: registry.test/cache:{KEY}: "
+            "no route to host",
+            warning=True,
+        )
+    ]

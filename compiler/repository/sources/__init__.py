@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from compiler.artifact.metadata import ArtifactMetadata
-from compiler.errors import CompilerError, OutsideError
+from compiler.errors import CompilerError, NotFoundError, OutsideError
 from compiler.events import Noted, Reporter, silent
 from compiler.repository.cache import Cache
 
@@ -17,6 +17,8 @@ _Result = TypeVar("_Result")
 
 class Source(Protocol):
     """One address of a repository. All methods raise `OutsideError` when it does not answer.
+
+    `NotFoundError` is raised where it does answer, and has no such file.
 
     What `fetch` returns has been compared with what names it.
     """
@@ -68,4 +70,6 @@ class Mirrors:
         if not others:
             raise first
         tried = "; ".join(str(each) for each in others)
-        raise OutsideError(f"{first.message}; then: {tried}", hint=first.hint) from first
+        missing = all(isinstance(each, NotFoundError) for each in errors)
+        kind = NotFoundError if missing else OutsideError
+        raise kind(f"{first.message}; then: {tried}", hint=first.hint) from first

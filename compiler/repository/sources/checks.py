@@ -8,7 +8,7 @@ from compiler.artifact.metadata import ArtifactMetadata
 from compiler.errors import OutsideError
 from compiler.repository.sources import LARGEST_ARCHIVE
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+~@:-]*")
+_NAME = re.compile(r"(?:trust/)?[A-Za-z0-9_][A-Za-z0-9_.+~@:-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 

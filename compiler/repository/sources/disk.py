@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from compiler.artifact.metadata import ArtifactMetadata
-from compiler.errors import OutsideError
+from compiler.errors import NotFoundError, OutsideError
 from compiler.repository.cache import Cache
 from compiler.repository.sources.checks import Checked, archive_of, check_name
 
@@ -52,7 +52,8 @@ class DiskSource:
                     digest.update(data)
                     copy.write(data)
         except FileNotFoundError as error:
-            raise OutsideError(f"{source}: there is no such file") from error
+            kind = NotFoundError if self._folder.is_dir() else OutsideError
+            raise kind(f"{source}: there is no such file") from error
         except OSError as error:
             reason = error.strerror or str(error)
             raise OutsideError(f"{error.filename or source}: {reason.lower()}") from error

@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from compiler import __version__
 from compiler.artifact.metadata import ArtifactMetadata
-from compiler.errors import OutsideError
+from compiler.errors import NotFoundError, OutsideError
 from compiler.repository.cache import Cache
 from compiler.repository.sources.checks import Checked, archive_of, check_name
 
@@ -182,7 +182,7 @@ class HttpSource:
             hint = "give the repository 'auth' with a 'token', or 'basic'"
             return OutsideError(f"{url}: the server wants other credentials", hint=hint)
         if error.code in _NOT_THERE:
-            return OutsideError(f"{url}: there is no such file", hint="is this a repository?")
+            return NotFoundError(f"{url}: there is no such file", hint="is this a repository?")
         return OutsideError(f"{url}: the server answers {error.code} {error.reason}")
 
 

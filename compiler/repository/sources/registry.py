@@ -68,7 +68,8 @@ class RegistrySource:
 
     def bring(self, name: str, target: Path, limit: int) -> None:
         """Write the one file that an image holds."""
-        place = self._tagged(check_name(name, self.address))
+        name = check_name(name, self.address).replace("/", "-")
+        place = self._tagged(name)
         layers = self._layers(place, self.manifest(place))
         if len(layers) != 1:
             raise RegistryError(f"{place}: is not the image of one file")

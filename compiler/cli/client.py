@@ -1,0 +1,160 @@
+"""What the commands that work on a system share: its configuration, questions, and the result."""
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+from compiler.cli.report import reporter
+from compiler.cli.settings import Settings
+from compiler.errors import CompilerError, OutsideError, UsageError
+from compiler.oci import parse_reference
+from compiler.registry import Registry
+from compiler.repository.configured import RepositoryConfig
+from compiler.repository.sources.http import HttpSettings
+from compiler.repository.sources.opening import Opening
+from compiler.store.images import host_platform
+from compiler.system.client import Client, How
+from compiler.system.config import Config, Surroundings, load_config
+from compiler.system.solve import Decision
+from compiler.system.summary import rows_of, table
+
+Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Let files of packages overwrite those of others.")
+]
+NoDeps = Annotated[bool, typer.Option("--nodeps", help="Take no care of what packages need.")]
+OnlyDeps = Annotated[
+    bool, typer.Option("--onlydeps", help="Only what the named packages need, not themselves.")
+]
+DownloadOnly = Annotated[
+    bool, typer.Option("--download-only", help="Fetch archives into the cache; change nothing.")
+]
+FinalizerEnv = Annotated[
+    list[str], typer.Option("--finalizer-env", help="NAME=VALUE for finalizers; repeatable.")
+]
+Output = Annotated[str, typer.Option("-o", "--output", help="terminal, json or yaml")]
+
+_CREDENTIALS = ("username", "password", "auth", "identitytoken", "registrytoken")
+
+
+def client_config(settings: Settings) -> Config:
+    """Read the configuration, and say on standard error what is doubtful in it."""
+    overrides = dict(settings.overrides)
+    overrides |= {"general.debug": "true"} if settings.debug else {}
+    overrides |= {"general.quiet": "true"} if settings.quiet else {}
+    surroundings = Surroundings(named=settings.config, environ=os.environ, options=overrides)
+    loaded = load_config(surroundings)
+    for warning in loaded.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    return loaded.config
+
+
+@contextmanager
+def open_client(
+    context: typer.Context, *, makes_root: bool = False, config: Config | None = None
+) -> Iterator[Client]:
+    """Open the system that the configuration names; its root is made if it may be."""
+    settings: Settings = context.obj or Settings()
+    config = config or client_config(settings)
+    if makes_root:
+        try:
+            config.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutsideError(f"{config.root}: cannot be made: {error.strerror}") from error
+    report = reporter(settings)
+    with TemporaryDirectory(prefix="cos-") as folder:
+        opening = Opening(
+            registry=_registries(settings, Path(folder)),
+            platform=host_platform(),
+            place=config.host_path,
+            http=HttpSettings(timeout=config.general.http_timeout),
+            report=report,
+        )
+        with Client(config, opening, report) as client:
+            yield client
+
+
+def _registries(settings: Settings, folder: Path) -> Callable[[RepositoryConfig], Registry]:
+    """Make clients of registries once they are needed: what they are made of takes time to load."""
+    made: dict[str, Registry] = {}
+
+    def open_one(config: RepositoryConfig) -> Registry:
+        key = json.dumps([config.auth, config.urls if config.auth else ()], sort_keys=True)
+        if key not in made:
+            names = [parse_reference(url).registry for url in config.urls]
+            made[key] = registry_with(settings, names, config.auth, folder=folder)
+        return made[key]
+
+    return open_one
+
+
+def registry_with(
+    settings: Settings, hosts: Sequence[str], auth: Mapping[str, str], *, folder: Path
+) -> Registry:
+    """Return a client of registries that uses credentials of its own, kept in `folder`."""
+    given = {name: auth[name] for name in _CREDENTIALS if auth.get(name)}
+    registries = importlib.import_module("compiler.cli.registries")
+    client: Registry = registries.open_registry(settings, _auth_file(hosts, given, folder))
+    return client
+
+
+def _auth_file(hosts: Sequence[str], given: Mapping[str, str], folder: Path) -> Path | None:
+    """Write credentials as registry clients read them, for nobody else to read."""
+    if not given:
+        return None
+    path = folder / f"auth-{len(list(folder.iterdir()))}.json"
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "w") as file:
+        json.dump({"auths": {host: dict(given) for host in hosts}}, file)
+    return path
+
+
+def environment(given: Sequence[str], option: str) -> dict[str, str]:
+    """Read a list of NAME=VALUE; raises `UsageError`."""
+    found = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise UsageError(f"{option} is NAME=VALUE, not {text[:80]!r}")
+        found[name] = value
+    return found
+
+
+def carry_out(
+    client: Client, decision: Decision, how: How, *, yes: bool, download_only: bool = False
+) -> None:
+    """Show what is to happen, ask, and do it."""
+    confirm(table(rows_of(decision, client.offers if decision.come else client.no_offers)), yes=yes)
+    change = client.fetch(decision)
+    if download_only:
+        tell(f"{len(change.install)} fetched into {client.cache.folder}")
+        return
+    client.carry_out(change, how)
+
+
+def confirm(lines: Sequence[str], *, yes: bool) -> None:
+    """Show `lines`, and ask whether to go on.
+
+    Raises `UsageError` where nobody can answer, `CompilerError` for a no.
+    """
+    for line in lines:
+        tell(line)
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError("there is no terminal to ask on", hint="-y changes things without asking")
+    if not typer.confirm("Go on?", err=True):
+        raise CompilerError("stopped: nothing was changed")
+
+
+def tell(line: str) -> None:
+    """Say something that is no result."""
+    typer.echo(line, err=True)

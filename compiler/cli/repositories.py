@@ -1,0 +1,208 @@
+"""`cos repo`: the repositories of a client's configuration."""
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from compiler.archive.compress import atomic_file
+from compiler.cli.client import Output, client_config, confirm, open_client, tell
+from compiler.cli.listing import yaml_listing
+from compiler.cli.output import dump
+from compiler.cli.settings import Settings
+from compiler.errors import CompilerError, OutsideError, UsageError
+from compiler.repository.configured import RepositoryConfig
+from compiler.repository.index import RepositoryInfo
+from compiler.repository.sources.http import HttpSettings, HttpSource
+from compiler.repository.synced import Shelf
+from compiler.store.images import host_platform
+from compiler.system.client import Client
+from compiler.system.config import Config, read_repository
+
+app = typer.Typer(add_completion=False, help="Repositories of a system.", no_args_is_help=True)
+
+_LARGEST = 1 << 20
+_ADDED_PRIORITY = 99
+_Name = Annotated[str, typer.Argument(metavar="NAME", help="The name of a repository.")]
+
+
+@app.command("list")
+def list_repositories(
+    context: typer.Context,
+    *,
+    enabled: Annotated[bool, typer.Option("--enabled", help="Only those that are used.")] = False,
+    kind: Annotated[str, typer.Option("-t", "--type", help="Only disk, http or docker.")] = "",
+) -> None:
+    """List repositories; with -q their names only."""
+    settings: Settings = context.obj or Settings()
+    with open_client(context) as client:
+        for each in sorted(client.config.repositories, key=lambda each: each.priority):
+            if (enabled and each not in client.used) or kind not in {"", each.type}:
+                continue
+            if settings.quiet:
+                typer.echo(each.name)
+                continue
+            for line in _described(each, client):
+                typer.echo(line)
+
+
+@app.command("get")
+def get(context: typer.Context, name: _Name, *, output: Output = "yaml") -> None:
+    """Print the configuration of a repository."""
+    settings: Settings = context.obj or Settings()
+    found = _named(client_config(settings), name).model_dump(mode="json")
+    typer.echo(dump(found, output) if output == "json" else yaml_listing(found).rstrip())
+
+
+@app.command("update")
+@app.command("up", hidden=True)
+def update(
+    context: typer.Context,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME…", help="Repositories; [all used].")
+    ] = None,
+    *,
+    force: Annotated[
+        bool, typer.Option("-f/-F", "--force/--no-force", help="Also what is fresh enough.")
+    ] = True,
+    ignore_errors: Annotated[
+        bool, typer.Option("-i", "--ignore-errors", help="Go on when one fails.")
+    ] = False,
+) -> None:
+    """Fetch what repositories have."""
+    with open_client(context) as client:
+        asked = tuple(_named(client.config, each) for each in names or ()) or client.used
+        for each in client.sync(asked, force=force):
+            typer.echo(f"{each.name}: revision {each.info.revision}, {len(each.packages)} packages")
+        if client.failed and not ignore_errors:
+            raise OutsideError(f"not all repositories could be updated: {', '.join(client.failed)}")
+
+
+@app.command("add")
+def add(  # noqa: PLR0913  (one parameter for each of luet's options)
+    context: typer.Context,
+    source: Annotated[
+        str, typer.Argument(metavar="NAME|FILE|URL", help="A name, or where its description is.")
+    ],
+    *,
+    description: Annotated[str, typer.Option(help="Its description.")] = "",
+    kind: Annotated[str, typer.Option("--type", help="disk, http or docker.")] = "",
+    url: Annotated[str, typer.Option(help="Its address.")] = "",
+    reference: Annotated[str, typer.Option(help="A snapshot: SNAPSHOT-repository.yaml.")] = "",
+    priority: Annotated[
+        int, typer.Option("-p", "--priority", help="Lower is preferred.")
+    ] = _ADDED_PRIORITY,
+    directory: Annotated[
+        str, typer.Option("-o", "--dir", help="The folder that gets its file; [repos_confdir].")
+    ] = "",
+    username: Annotated[str, typer.Option(help="Who we are.")] = "",
+    passwd: Annotated[str, typer.Option(help="The password that proves it.")] = "",
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
+) -> None:
+    """Add a repository: by its address, or by a file that describes it."""
+    settings: Settings = context.obj or Settings()
+    config = client_config(settings)
+    if url:
+        given = {"name": source, "description": description, "type": kind, "urls": [url]}
+        auth = {"username": username, "password": passwd} if username else {}
+        made = _made({**given, "reference": reference, "priority": priority, "auth": auth})
+    else:
+        made = _described_at(source, config.general.http_timeout)
+    folder = directory or next(iter(config.repos_confdir), "")
+    if not folder:
+        raise UsageError("there is no folder for it", hint="name one with --dir")
+    path = config.root / folder.lstrip("/") / f"{made.name}.yaml"
+    known = any(each.name == made.name for each in config.repositories)
+    if known:
+        raise CompilerError(f"there is a repository {made.name!r} already", hint=f"see {path}")
+    confirm([f"{path}:", *_text(made).splitlines()], yes=yes)
+    _write(path, _text(made))
+    tell(f"{made.name} is added")
+    if not config.config_from_host or config.root.resolve() == Path("/"):
+        return
+    tell("it counts within that system: here, `config_from_host` reads this machine's own files")
+
+
+def _described(repository: RepositoryConfig, client: Client) -> Iterator[str]:
+    """Describe a repository for people."""
+    state = "" if repository.is_used(host_platform().architecture) else ", not used"
+    yield f"{repository.name}"
+    if repository.description:
+        yield f"  {repository.description}"
+    known = _known(client.shelf, repository)
+    if known is not None:
+        yield f"  revision {known.revision} of {_day(known)}"
+    yield f"  {repository.type}, priority {repository.priority}{state}"
+    for url in repository.urls:
+        yield f"  {url}"
+
+
+def _known(shelf: Shelf, repository: RepositoryConfig) -> RepositoryInfo | None:
+    stored = shelf.load(repository)
+    return stored[0].info if stored else None
+
+
+def _day(info: RepositoryInfo) -> str:
+    try:
+        return f"{datetime.fromtimestamp(int(info.last_update), UTC):%Y-%m-%d %H:%M} UTC"
+    except (ValueError, OverflowError, OSError):
+        return info.last_update or "no known time"
+
+
+def _named(config: Config, name: str) -> RepositoryConfig:
+    found = next((each for each in config.repositories if each.name == name), None)
+    if found is None:
+        names = ", ".join(each.name for each in config.repositories)
+        hint = f"there is {names}" if names else "`cos repo add` adds one"
+        raise CompilerError(f"there is no repository {name!r}", hint=hint)
+    return found
+
+
+def _made(fields: dict[str, object]) -> RepositoryConfig:
+    """Make a repository of options; what is added is used, and kept for a day, as with luet."""
+    try:
+        return RepositoryConfig.model_validate({**fields, "enable": True, "cached": True})
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        message = fault["msg"].removeprefix("Value error, ")
+        raise UsageError(
+            f"{fault['loc'][0] if fault['loc'] else 'repository'}: {message}"
+        ) from error
+
+
+def _described_at(source: str, timeout: int) -> RepositoryConfig:
+    """Read the description of a repository from a file, or from the web."""
+    with TemporaryDirectory(prefix="cos-") as folder:
+        path = Path(source)
+        if source.startswith(("http://", "https://")):
+            path = Path(folder) / "repository.yaml"
+            site, _, name = source.rpartition("/")
+            HttpSource(site, {}, HttpSettings(timeout=timeout)).bring(name, path, _LARGEST)
+        elif not path.is_file():
+            hint = "give --url and --type to add one by its name"
+            raise UsageError(f"{source}: there is no such file", hint=hint)
+        found = read_repository(path)
+    if not found:
+        raise CompilerError(f"{source}: describes no repository")
+    return found[0]
+
+
+def _text(repository: RepositoryConfig) -> str:
+    """Write the file of a repository."""
+    return yaml_listing(repository.model_dump(mode="json", exclude_defaults=True))
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that may hold a password."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(path) as file:
+            os.fchmod(file.fileno(), 0o600 if "password" in text else 0o644)
+            file.write(text.encode())
+    except OSError as error:
+        raise OutsideError(f"{path}: cannot be written: {error.strerror}") from error

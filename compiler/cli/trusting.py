@@ -1,0 +1,283 @@
+"""What the commands about signed metadata do: keys and places in, files out, and what is told."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypedDict
+
+import typer
+
+from compiler.archive.compress import atomic_file
+from compiler.cli.key import public_keys, signing_key
+from compiler.cli.registries import open_registry, repository_named, scratch_folder
+from compiler.cli.settings import Settings
+from compiler.errors import OutsideError, TrustError, UsageError
+from compiler.repository.trust import ROLES, ROOT, SNAPSHOT, TARGETS, TIMESTAMP, Files, limit_of
+from compiler.repository.trust import publisher as signer
+from compiler.repository.trust import root as roots
+from compiler.repository.trust.contents import of_folder
+from compiler.repository.trust.keys import Signing
+from compiler.repository.trust.places import FolderPlace, Place, RegistryPlace
+from compiler.repository.trust.published import Published, latest_root, read_published
+from compiler.signing.keys import PrivateKey
+from compiler.store.images import host_platform
+
+_ONLINE = "online"
+_SOON = timedelta(days=60)
+
+
+class Keys(TypedDict):
+    """The private keys that `rotate` is given, by name."""
+
+    root_keys: list[str]
+    keys: list[str]
+
+
+class Changes(TypedDict):
+    """What `rotate` is to change, as ROLE=VALUE."""
+
+    replace: list[str]
+    threshold: list[str]
+    days: list[str]
+
+
+def init_trust(  # noqa: PLR0913  (one parameter for each option)
+    settings: Settings | None,
+    repository: str,
+    key: Sequence[str],
+    root: Path,
+    *,
+    bins: int,
+    keys: Sequence[str],
+    others: Sequence[str],
+    threshold: int,
+    days: Sequence[str],
+) -> None:
+    """Begin to sign a repository."""
+    settings = settings or Settings()
+    signing = _signing(settings, key)
+    ours = [signing_key(each) for each in keys]
+    if not root.exists():
+        holders = [each.public for each in ours] + list(public_keys(others))
+        policy = roots.make_policy(
+            holders, [each.public for each in signing.keys], root_threshold=threshold
+        )
+        policy = {**policy, **_with_days(policy, _pairs("--days", days))}
+        _write(root, roots.first_root(policy, signing.now))
+    if ours:
+        _write(root, roots.sign_root(_read(root), ours))
+    data = _read(root)
+    roots.check_root(data)
+    with _opened(settings, repository) as place:
+        if place.read("timestamp.json") is not None:
+            hint = "`cos repo rotate` changes keys, `cos repo sign` signs what is new"
+            raise TrustError(f"{repository}: is signed already", hint=hint)
+        contents = of_folder(Path(repository)) if _is_folder(repository) else _NOTHING
+        place.write(signer.start(data, contents, signing, bins=bins))
+    typer.echo(f"{repository}: signed, {_count(contents)}; clients need {root}")
+
+
+def sign(settings: Settings | None, repository: str, key: Sequence[str], root: Path) -> None:
+    """Sign what a folder holds."""
+    settings = settings or Settings()
+    if not _is_folder(repository):
+        hint = "`cos create-repo --sign` signs what it publishes"
+        raise UsageError(f"{repository}: is not a folder", hint=hint)
+    contents = of_folder(Path(repository))
+    with _opened(settings, repository) as place:
+        published = _published(place, root, repository)
+        changed = signer.differences(published, contents.artifacts)
+        files = signer.sign_contents(
+            published, replace(contents, artifacts=changed), _signing(settings, key)
+        )
+        place.write(files)
+    typer.echo(f"{repository}: signed, {_count(contents)}, {len(changed)} of them changed")
+
+
+def refresh(settings: Settings | None, repository: str, key: Sequence[str], root: Path) -> None:
+    """Sign the timestamp again."""
+    settings = settings or Settings()
+    signing = _signing(settings, key)
+    with _opened(settings, repository) as place:
+        files = signer.refresh(_published(place, root, repository), signing)
+        place.write(files)
+        _tell_ends(_published(place, root, repository), signing.now)
+    typer.echo(f"{repository}: {', '.join(files)}")
+
+
+def rotate(  # noqa: PLR0913  (one parameter for each option)
+    settings: Settings | None,
+    repository: str,
+    root: Path,
+    *,
+    file: Path | None,
+    restart: bool,
+    keys: Keys,
+    changes: Changes,
+) -> None:
+    """Publish the next root."""
+    settings = settings or Settings()
+    signing = _signing(settings, keys["keys"])
+    with _opened(settings, repository) as place:
+        current = latest_root(place.read, _read(root))
+        data = _next_root(current, changes, signing, file)
+        data = roots.sign_root(data, [signing_key(each) for each in keys["root_keys"]], current)
+        if file is not None:
+            _write(file, data)
+        version = roots.check_root(data, current).signed.version
+        if restart:
+            files = _restarted(repository, data, place, signing)
+        else:
+            files = signer.rotate(_published(place, root, repository), data, signing)
+        place.write(files)
+    _write(root, data)
+    typer.echo(f"{repository}: root {version}; {root} is that root now, the one before works, too")
+
+
+def sign_root(file: Path, keys: Sequence[str], before: Path | None) -> None:
+    """Add signatures to a root file."""
+    earlier = _read(before) if before else None
+    data = roots.sign_root(_read(file), [signing_key(each) for each in keys], earlier)
+    _write(file, data)
+    try:
+        roots.check_root(data, earlier)
+    except TrustError as error:
+        typer.echo(f"{file}: signed; {error.message}")
+    else:
+        typer.echo(f"{file}: signed by enough keys")
+
+
+_NOTHING = signer.Contents(index={})
+"""What a docker repository is begun with; `create-repo --sign --force-push` signs what is there."""
+
+
+def _restarted(repository: str, data: bytes, place: Place, signing: Signing) -> Files:
+    """Sign everything from nothing under a new root."""
+    if not _is_folder(repository):
+        raise UsageError("--restart signs what a folder holds", hint=f"{repository} is none")
+    bins = 0
+    while place.read(f"1.bin-{bins:02x}.json") is not None:
+        bins += 1
+    return signer.start(data, of_folder(Path(repository)), signing, bins=bins or signer.BINS)
+
+
+def _next_root(current: bytes, changes: Changes, signing: Signing, file: Path | None) -> bytes:
+    """Make the next root, or take the one that was made elsewhere."""
+    if file is not None and file.exists():
+        if any(changes.values()):
+            raise UsageError(f"{file} is there: it says what changes, no other option does")
+        return _read(file)
+    policies: dict[str, roots.RolePolicy] = {}
+    replaced: dict[str, list[str]] = {}
+    for role, name in _pairs("--replace", changes["replace"]):
+        replaced.setdefault(role, []).append(name)
+    thresholds = dict(_pairs("--threshold", changes["threshold"]))
+    days = dict(_pairs("--days", changes["days"]))
+    for role in ROLES:
+        if role in replaced:
+            policies[role] = roots.policy_of(current, role, public_keys(replaced[role]))
+        elif role in {*thresholds, *days}:
+            policies[role] = roots.policy_of(current, role)
+        if role in thresholds:
+            policies[role] = replace(policies[role], threshold=_number(role, thresholds[role]))
+        if role in days:
+            policies[role] = replace(policies[role], days=_number(role, days[role]))
+    return roots.next_root(current, policies, signing.now)
+
+
+def _with_days(
+    policy: Mapping[str, roots.RolePolicy], days: Sequence[tuple[str, str]]
+) -> dict[str, roots.RolePolicy]:
+    """Give roles other periods."""
+    return {role: replace(policy[role], days=_number(role, text)) for role, text in days}
+
+
+def _pairs(option: str, given: Sequence[str]) -> list[tuple[str, str]]:
+    """Read ROLE=VALUE; `online` stands for three roles."""
+    found = []
+    for text in given:
+        role, _, value = text.partition("=")
+        if not value or role not in {*ROLES, _ONLINE}:
+            roles = ", ".join((*ROLES, _ONLINE))
+            raise UsageError(f"{option} is ROLE=VALUE, not {text[:60]!r}", hint=f"roles: {roles}")
+        named = (TARGETS, SNAPSHOT, TIMESTAMP) if role == _ONLINE else (role,)
+        found += [(each, value) for each in named]
+    return found
+
+
+def _number(role: str, text: str) -> int:
+    """Read a small number."""
+    if not (text.isascii() and text.isdecimal() and len(text) < len("100000")):
+        raise UsageError(f"{role}: {text[:40]!r} is no number")
+    return int(text)
+
+
+def _signing(settings: Settings, keys: Sequence[str]) -> Signing:
+    """Read keys, and say what time it is."""
+    stamp = settings.source_date_epoch
+    now = datetime.now(UTC) if stamp is None else datetime.fromtimestamp(stamp, UTC)
+    secrets: tuple[PrivateKey, ...] = tuple(signing_key(each) for each in keys)
+    return Signing(secrets, now)
+
+
+def _is_folder(repository: str) -> bool:
+    """Tell a folder from the name of a docker repository."""
+    return Path(repository).is_dir()
+
+
+@contextmanager
+def _opened(settings: Settings, repository: str) -> Iterator[Place]:
+    """Open the place where the TUF files of a repository lie."""
+    if _is_folder(repository):
+        yield FolderPlace(Path(repository))
+        return
+    if repository.startswith(("/", ".")):
+        raise UsageError(f"{repository}: there is no such folder")
+    target = repository_named(repository, "REPO")
+    with open_registry(replace(settings, mirrors=())) as registry, scratch_folder() as folder:
+        yield RegistryPlace(registry, target, host_platform(), folder)
+
+
+def _published(place: Place, root: Path, repository: str) -> Published:
+    """Verify what a repository has."""
+    found = read_published(place.read, _read(root))
+    if found is None:
+        raise TrustError(f"{repository}: is not signed", hint="`cos repo init-trust` begins it")
+    return found
+
+
+def _tell_ends(published: Published, now: datetime) -> None:
+    """Warn of what only other keys can sign before it ends."""
+    for role, end in published.expires.items():
+        if role in {ROOT, TARGETS, SNAPSHOT} and end - now < _SOON / (1 if role == ROOT else 4):
+            typer.echo(f"warning: the {role} is good until {end:%Y-%m-%d} only", err=True)
+
+
+def _count(contents: signer.Contents) -> str:
+    """Say how much there is."""
+    return f"{len(contents.index) + len(contents.artifacts)} files"
+
+
+def _read(path: Path) -> bytes:
+    """Read a root file."""
+    limit = limit_of("root.json")
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        hint = "--root names the file that `cos repo init-trust` wrote"
+        raise OutsideError(f"{path}: cannot be read: {error.strerror}", hint=hint) from error
+    if len(data) > limit:
+        raise TrustError(f"{path}: is too large for a root file")
+    return data
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a root file."""
+    try:
+        with atomic_file(path) as file:
+            file.write(data)
+    except OSError as error:
+        raise OutsideError(f"{path}: cannot be written: {error.strerror}") from error

@@ -1,0 +1,70 @@
+"""`cos reclaim`, `oscheck` and `cleanup`: keep a system and its cache in order."""
+
+from typing import Annotated
+
+import typer
+
+from compiler.cli.client import DownloadOnly, Force, Yes, open_client, tell
+from compiler.cli.install import repair
+from compiler.cli.settings import Settings
+from compiler.system.audit import as_installed, claims, missing_files
+from compiler.system.client import How
+
+app = typer.Typer(help="Care for a system.", no_args_is_help=True)
+
+
+@app.command("reclaim")
+def reclaim(
+    context: typer.Context,
+    *,
+    force: Annotated[bool, typer.Option("--force", help="Of no effect; luet has it.")] = False,
+) -> None:
+    """Enter packages whose files are in the system already, after a migration, say.
+
+    Of each name the version counts that has the largest part of its files there.
+    """
+    del force
+    with open_client(context) as client, client.changing():
+        found = claims(client.system, client.repositories, client.installed)
+        for each in found:
+            client.system.database.register(as_installed(each), each.files)
+            typer.echo(f"{each.package} ({each.found} of {len(each.files)} files)")
+        tell(f"{len(found)} reclaimed")
+
+
+@app.command("oscheck")
+def oscheck(  # noqa: PLR0913  (one parameter for each of luet's options)
+    context: typer.Context,
+    *,
+    reinstall: Annotated[
+        bool, typer.Option("--reinstall", help="Install those packages anew.")
+    ] = False,
+    onlydeps: Annotated[bool, typer.Option("--onlydeps", help="Of no effect.")] = False,
+    force: Force = False,
+    yes: Yes = False,
+    download_only: DownloadOnly = False,
+) -> None:
+    """List packages that have files missing; with -q all of them on one line."""
+    del onlydeps
+    settings: Settings = context.obj or Settings()
+    with open_client(context) as client:
+        found = list(missing_files(client.system, client.installed))
+        if settings.quiet and found:
+            typer.echo(" ".join(str(each.package) for each in found))
+        for each in () if settings.quiet else found:
+            typer.echo(f"{each.package}: {len(each.paths)} missing")
+            for path in each.paths:
+                typer.echo(f"  /{path}")
+        if not found:
+            tell("nothing is missing")
+        elif reinstall:
+            with client.changing():
+                repair(client, How(force=force), yes=yes, download_only=download_only)
+
+
+@app.command("cleanup")
+def cleanup(context: typer.Context) -> None:
+    """Remove all archives that were fetched."""
+    with open_client(context) as client:
+        count, size = client.cache.clear()
+        tell(f"{count} files removed, {size / 1e6:.1f} MB")

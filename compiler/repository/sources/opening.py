@@ -1,0 +1,50 @@
+"""Makes the sources of a repository out of its configuration."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from compiler.errors import ImageError, OutsideError
+from compiler.events import Reporter, silent
+from compiler.oci import Platform, parse_reference
+from compiler.registry import Registry
+from compiler.repository.configured import RepositoryConfig
+from compiler.repository.sources import Mirrors, Source
+from compiler.repository.sources.disk import DiskSource
+from compiler.repository.sources.http import HttpSettings, HttpSource
+from compiler.repository.sources.registry import RegistrySource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """What sources need besides: a client of registries, where folders are, for which platform.
+
+    `registry` is only called for a repository that needs it.
+    """
+
+    registry: Callable[[RepositoryConfig], Registry]
+    platform: Platform
+    place: Callable[[str], Path] = Path
+    http: HttpSettings = field(default_factory=HttpSettings)
+    report: Reporter = silent
+
+
+def open_source(config: RepositoryConfig, opening: Opening) -> Mirrors:
+    """Return the source of a repository: its addresses, asked in their order.
+
+    Raises `OutsideError` for one that can be none.
+    """
+    return Mirrors([_open(config, url, opening) for url in config.urls], opening.report)
+
+
+def _open(config: RepositoryConfig, url: str, opening: Opening) -> Source:
+    if config.type == "disk":
+        return DiskSource(opening.place(url.removeprefix("file://")))
+    if config.type == "http":
+        return HttpSource(url, config.auth, opening.http)
+    try:
+        repository = parse_reference(url)
+    except ImageError as error:
+        raise OutsideError(f"{config.name}: {error.message}") from error
+    registry = opening.registry(config)
+    return RegistrySource(registry, repository, opening.platform, opening.report)

@@ -1,0 +1,202 @@
+"""What clients believe of a repository whose root they know: TUF's client workflow, kept on disk.
+
+`tuf.ngclient` does the work (TUF specification, section 5); this module brings it files from
+wherever a repository is, keeps its state safe against power failures and other processes, and says
+what is wrong in words.
+"""
+
+import fcntl
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError
+from tuf.api.metadata import Root, Snapshot, TargetFile
+from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
+
+from compiler.archive.compress import atomic_file
+from compiler.errors import ContentError, NotFoundError, OutsideError, TrustError
+from compiler.repository.trust import (
+    Fetch,
+    Target,
+    limit_of,
+    target_of_bytes,
+    target_of_file,
+)
+from compiler.repository.trust.refusals import Received, refusal
+from compiler.repository.trust.root import check_root
+
+_NOT_FOUND = 404
+_ROOT_FILE = "root.json"
+
+
+class TrustedRepository:
+    """Tells what was signed of a repository; threads and processes may share its folder.
+
+    `root` is the root file that was given when the repository was added; `folder` holds what was
+    seen since, so that nothing older is believed later. `name` is for messages.
+    """
+
+    def __init__(self, root: bytes, folder: Path, fetch: Fetch, *, name: str) -> None:
+        self._root = root
+        self._folder = folder
+        self._fetch = fetch
+        self._name = name
+        self._lock = threading.Lock()
+        self._updater: _Updater | None = None
+        self._now: datetime | None = None
+
+    def refresh(self, now: datetime | None = None) -> None:
+        """Bring what was signed up to date; `now` is the time that decides what has expired.
+
+        Raises `TrustError` for anything that is not as it has to be, `OutsideError` if the
+        repository does not answer.
+        """
+        with self._lock, self._asking() as fetcher:
+            self._updater = None
+            self._now = now or datetime.now(UTC)
+            updater = self._open(fetcher)
+            updater.refresh()
+            updater.check_root()
+            self._updater = updater
+
+    def target(self, name: str) -> Target | None:
+        """Return what was signed of a name; None if nothing was. Asks for a bin if need be.
+
+        Raises `TrustError` and `OutsideError` as `refresh` does, which comes first if it was not
+        called before.
+        """
+        if self._updater is None:
+            self.refresh()
+        with self._lock, self._asking() as fetcher:
+            updater = self._updater or self._open(fetcher)
+            updater.ask(fetcher)
+            found = updater.get_targetinfo(name)
+        return _target(found, name, self._name) if found else None
+
+    def require(self, name: str) -> Target:
+        """Return what was signed of a name; raises `TrustError` if nothing was."""
+        found = self.target(name)
+        if found is None:
+            message = f"{self._name}: {name} is not signed"
+            raise TrustError(message, hint="only what its publishers have signed is used")
+        return found
+
+    def check(self, name: str, content: Path | bytes) -> None:
+        """Compare a content with what was signed.
+
+        Raises `ContentError` if it is another, `TrustError` if nothing was signed.
+        """
+        if isinstance(content, Path):
+            self.compare(name, target_of_file(content))
+        else:
+            self.compare(name, target_of_bytes(content))
+
+    def compare(self, name: str, found: Target) -> None:
+        """Compare the length and hash of a content, or of an image, with what was signed."""
+        wanted = self.require(name)
+        if found == wanted:
+            return
+        what = "another checksum"
+        if found.length != wanted.length:
+            what = f"{found.length} bytes instead of {wanted.length}"
+        hint = "the repository may be changing just now; if this stays, do not trust it"
+        raise ContentError(f"{self._name}: {name} is not what was signed: {what}", hint=hint)
+
+    def _open(self, fetcher: "_Fetcher") -> "_Updater":
+        """Read the state that is kept."""
+        check_root(self._root)
+        return _Updater(self._folder, self._root, fetcher, self._now or datetime.now(UTC))
+
+    @contextmanager
+    def _asking(self) -> Iterator["_Fetcher"]:
+        """Let one process at a time use the folder, and put what goes wrong into words."""
+        received = Received()
+        try:
+            with _locked(self._folder):
+                yield _Fetcher(self._fetch, received)
+        except (RepositoryError, DownloadError) as error:
+            raise refusal(self._name, error, received) from error
+        except TrustError as error:
+            if error.message.startswith(f"{self._name}: "):
+                raise
+            raise TrustError(f"{self._name}: {error.message}", hint=error.hint) from error
+        except OSError as error:
+            path = error.filename or self._folder
+            raise OutsideError(f"{path}: {error.strerror or error}") from error
+
+
+class _Fetcher(FetcherInterface):
+    """Brings files for `tuf.ngclient`, and remembers the last one for messages."""
+
+    def __init__(self, source: Fetch, received: Received) -> None:
+        self._source = source
+        self._received = received
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        """Yield a file; what is too long is stopped by whoever counts, which is the base class."""
+        name = url.removeprefix("/")
+        self._received.begin(name)
+        try:
+            for piece in self._source(name, limit_of(name)):
+                self._received.add(piece)
+                yield piece
+        except NotFoundError as error:
+            raise DownloadHTTPError(str(error), _NOT_FOUND) from error
+
+
+class _Updater(Updater):
+    """`tuf.ngclient.Updater` with a clock that is given, and writes that survive power failures."""
+
+    def __init__(self, folder: Path, root: bytes, fetcher: _Fetcher, now: datetime) -> None:
+        config = UpdaterConfig(prefix_targets_with_hash=False)
+        super().__init__(str(folder), "/", fetcher=fetcher, config=config, bootstrap=root)
+        self._trusted_set.reference_time = now
+
+    def ask(self, fetcher: _Fetcher) -> None:
+        """Ask another fetcher from now on."""
+        self._fetcher = fetcher
+
+    def check_root(self) -> None:
+        """Raise `TrustError` if a root is held back that the snapshot knows of.
+
+        The specification leaves this to the expiry of the root; our publishers name its version.
+        """
+        snapshot, root = self._trusted_set.snapshot, self._trusted_set.root
+        named = snapshot.meta.get(_ROOT_FILE)
+        if isinstance(snapshot, Snapshot) and isinstance(root, Root) and named:
+            if named.version <= root.version:
+                return
+            message = f"{root.version + 1}.root.json is missing, root {named.version} is the newest"
+            raise TrustError(message, hint="the repository, or somebody on the way, holds it back")
+
+    def _persist_file(self, filename: str, data: bytes) -> None:
+        """Write a file so that it is there whole, or not at all."""
+        path = Path(filename)
+        if path.is_file() and path.read_bytes() == data:
+            return
+        with atomic_file(path) as file:
+            file.write(data)
+
+
+def _target(found: TargetFile, name: str, repository: str) -> Target:
+    """Return what was signed, which has to have a SHA-256."""
+    sha256 = found.hashes.get("sha256")
+    if not sha256:
+        raise TrustError(f"{repository}: {name} is signed without a SHA-256")
+    return Target(found.length, sha256)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder, which is made if it is not there."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

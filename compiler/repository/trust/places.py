@@ -1,0 +1,131 @@
+"""Where TUF files lie: in a folder beside luet's files, or in a registry under their own tags."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Protocol
+
+from compiler.archive import DEFAULT_EPOCH
+from compiler.archive.compress import atomic_file, remove_stale
+from compiler.errors import NotFoundError, OutsideError
+from compiler.oci import Platform, Reference
+from compiler.registry import Registry
+from compiler.repository.oci import image_of, layer_of_file
+from compiler.repository.sources import Source
+from compiler.repository.sources.registry import RegistrySource
+from compiler.repository.trust import (
+    FOLDER,
+    ROOT,
+    TIMESTAMP,
+    Fetch,
+    Files,
+    limit_of,
+    place,
+    role_of,
+    tag,
+)
+from compiler.repository.trust.publisher import superseded
+
+_AT_ONCE = 8
+
+
+class Place(Protocol):
+    """Reads and writes the TUF files of one repository; raises `OutsideError`."""
+
+    def read(self, name: str) -> bytes | None:
+        """Return a file; None if it is not there."""
+
+    def write(self, files: Files) -> None:
+        """Make files visible, in their order."""
+
+
+class FolderPlace:
+    """The TUF files of a repository in a folder."""
+
+    def __init__(self, repository: Path) -> None:
+        self._folder = repository / FOLDER
+
+    def read(self, name: str) -> bytes | None:
+        """Return a file; None if it is not there."""
+        path = self._folder / name
+        try:
+            with path.open("rb") as file:
+                data = file.read(limit_of(name) + 1)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise OutsideError(f"{path}: cannot be read: {error.strerror}") from error
+        if len(data) > limit_of(name):
+            raise OutsideError(f"{path}: is too large")
+        return data
+
+    def write(self, files: Files) -> None:
+        """Make files visible, in their order; those that nobody needs any more are removed."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            remove_stale(self._folder)
+            for name, data in files.items():
+                with atomic_file(self._folder / name) as file:
+                    file.write(data)
+            there = (path.name for path in self._folder.iterdir())
+            for name in superseded(there, files):
+                (self._folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            path = error.filename or self._folder
+            raise OutsideError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+class RegistryPlace:
+    """The TUF files of a docker repository: images of one file each, as luet has its own files.
+
+    `folder` is for what is being made; all images are marked with `platform`.
+    """
+
+    def __init__(
+        self, registry: Registry, repository: Reference, platform: Platform, folder: Path
+    ) -> None:
+        self._registry = registry
+        self._repository = repository
+        self._platform = platform
+        self._folder = folder
+        self._fetch = fetch_from(RegistrySource(registry, repository, platform), folder)
+
+    def read(self, name: str) -> bytes | None:
+        """Return a file; None if it is not there."""
+        try:
+            return b"".join(self._fetch(name, limit_of(name)))
+        except NotFoundError:
+            return None
+
+    def write(self, files: Files) -> None:
+        """Make files visible: those that are named by others at the same time, then the rest."""
+        last = {name for name in files if role_of(name) in {ROOT, TIMESTAMP}}
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="trust") as pool:
+            named = [(name, data) for name, data in files.items() if name not in last]
+            list(pool.map(lambda pair: self._put(*pair), named))
+        for name, data in files.items():
+            if name in last:
+                self._put(name, data)
+
+    def _put(self, name: str, data: bytes) -> None:
+        """Bring up the image of one file."""
+        tagged = Reference(self._repository.registry, self._repository.repository, tag(name))
+        layer = layer_of_file((tag(name),), data, folder=self._folder, epoch=DEFAULT_EPOCH)
+        image = image_of(layer, self._platform)
+        self._registry.put_blob(tagged, layer.path, layer.blob)
+        self._registry.put_blob(tagged, image.config, image.config_blob)
+        self._registry.put_manifest(tagged, image.manifest, image.descriptor.media_type)
+        layer.path.unlink()
+
+
+def fetch_from(source: Source, folder: Path) -> Fetch:
+    """Fetch TUF files from a source of a repository; `folder` is for what is on its way."""
+
+    def fetch(name: str, limit: int) -> Iterator[bytes]:
+        with TemporaryDirectory(dir=folder, prefix=".trust-") as scratch:
+            path = Path(scratch) / "file"
+            source.bring(place(name), path, limit)
+            yield path.read_bytes()
+
+    return fetch

@@ -1,0 +1,145 @@
+"""The signed state that a repository has, as whoever publishes next reads it.
+
+The place where a repository lies may be hostile. What is there is verified from a root that the
+publisher has at home; otherwise a forged entry, once taken over, would be signed with a good key.
+Expired metadata counts here: a publication makes it good again.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import TypeVar
+
+from tuf.api.exceptions import LengthOrHashMismatchError, RepositoryError, UnsignedMetadataError
+from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
+
+from compiler.errors import TrustError
+from compiler.repository.trust import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, Read, Target
+from compiler.repository.trust.root import check_root
+
+_Role = TypeVar("_Role", Timestamp, Snapshot, Targets)
+_MOST_ROOTS = 1000
+
+
+class Published:
+    """A verified state; bins are read, and verified, when they are asked for."""
+
+    def __init__(
+        self,
+        root: bytes,
+        snapshot: Metadata[Snapshot],
+        timestamp: Metadata[Timestamp],
+        read: Read,
+    ) -> None:
+        self.root_data = root
+        self.root: Root = check_root(root).signed
+        self.snapshot: Snapshot = snapshot.signed
+        self.timestamp: Timestamp = timestamp.signed
+        self._read = read
+        self._known: dict[str, Targets] = {}
+
+    @property
+    def targets(self) -> Targets:
+        """The top of the targets: the index, and who is responsible for the rest."""
+        return self.role(TARGETS)
+
+    @property
+    def bins(self) -> tuple[str, ...]:
+        """The names of the roles among which artifacts are divided."""
+        delegations = self.targets.delegations
+        return tuple(delegations.roles or ()) if delegations else ()
+
+    @property
+    def expires(self) -> Mapping[str, datetime]:
+        """Until when the roles that all clients read are good."""
+        roles = {ROOT: self.root, TARGETS: self.targets, SNAPSHOT: self.snapshot}
+        return {name: each.expires for name, each in {**roles, TIMESTAMP: self.timestamp}.items()}
+
+    def bin_of(self, name: str) -> str:
+        """Name the role that is responsible for a target; raises `TrustError` if there is none."""
+        delegations = self.targets.delegations
+        roles = delegations.get_roles_for_target(name) if delegations else ()
+        found = next((role for role, _ in roles), "")
+        if not found:
+            raise TrustError(f"no role of the repository is responsible for {name}")
+        return found
+
+    def role(self, name: str) -> Targets:
+        """Read the targets, or a bin; raises `TrustError` for what is not as it was signed."""
+        if name not in self._known:
+            meta = self.snapshot.meta.get(f"{name}.json")
+            if meta is None:
+                raise TrustError(f"the snapshot does not name {name}.json")
+            file = f"{meta.version}.{name}.json"
+            delegator = self.root if name == TARGETS else self.targets
+            found = _verified(Targets, file, _bytes(self._read, file, meta), (delegator, name))
+            if found.signed.version != meta.version:
+                raise TrustError(f"{file}: is of another version, {found.signed.version}")
+            self._known[name] = found.signed
+        return self._known[name]
+
+    def all_targets(self) -> Iterator[tuple[str, Target]]:
+        """Give everything that is signed; reads all bins."""
+        for name in (TARGETS, *self.bins):
+            for path, target in self.role(name).targets.items():
+                yield path, Target(target.length, target.hashes.get("sha256", ""))
+
+
+def read_published(read: Read, root: bytes) -> Published | None:
+    """Verify what a repository has, from a root that is trusted; None if it has no metadata yet.
+
+    Raises `TrustError` for what is there and was not signed as it has to be.
+    """
+    current = latest_root(read, root)
+    signed = check_root(current).signed
+    data = read("timestamp.json")
+    if data is None:
+        return None
+    timestamp = _verified(Timestamp, "timestamp.json", data, (signed, TIMESTAMP))
+    meta = timestamp.signed.snapshot_meta
+    file = f"{meta.version}.snapshot.json"
+    snapshot = _verified(Snapshot, file, _bytes(read, file, meta), (signed, SNAPSHOT))
+    if snapshot.signed.version != meta.version:
+        raise TrustError(f"{file}: is of another version, {snapshot.signed.version}")
+    return Published(current, snapshot, timestamp, read)
+
+
+def latest_root(read: Read, root: bytes) -> bytes:
+    """Follow the roots of a repository from a trusted one; raises `TrustError` for a false one."""
+    version = check_root(root).signed.version
+    for number in range(version + 1, version + _MOST_ROOTS):
+        data = read(f"{number}.root.json")
+        if data is None:
+            return root
+        check_root(data, root)
+        root = data
+    raise TrustError(f"there are more than {_MOST_ROOTS} roots")
+
+
+def _bytes(read: Read, file: str, meta: MetaFile) -> bytes:
+    """Read a file that others name by length and hashes."""
+    data = read(file)
+    if data is None:
+        raise TrustError(f"{file}: is missing, although it is named as the newest")
+    try:
+        meta.verify_length_and_hashes(data)
+    except LengthOrHashMismatchError as error:
+        raise TrustError(f"{file}: is not the one that is named as the newest") from error
+    return data
+
+
+def _verified(
+    kind: type[_Role], file: str, data: bytes, by: tuple[Root | Targets, str]
+) -> Metadata[_Role]:
+    """Read metadata and verify its signatures."""
+    delegator, role = by
+    try:
+        metadata = Metadata[_Role].from_bytes(data)
+        if not isinstance(metadata.signed, kind):
+            raise TrustError(f"{file}: holds another kind of metadata")
+        delegator.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
+    except UnsignedMetadataError as error:
+        message = f"{file}: is not signed by the keys that the root names"
+        raise TrustError(message, hint="somebody may have changed it") from error
+    except RepositoryError as error:
+        raise TrustError(f"{file}: cannot be read: {error}") from error
+    return metadata

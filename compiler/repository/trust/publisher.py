@@ -1,0 +1,325 @@
+"""Signs what repositories hold: pure functions from a state and its changes to the next files.
+
+The index stands in the top of the targets. Artifacts are divided among a fixed number of *bins* by
+the hash of their names (delegations by `path_hash_prefixes`, TUF specification, section 4.5), so
+that a publication writes as many files as it has changed packages, whatever else there is. The same
+input always gives the same bytes.
+"""
+
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from tuf.api.metadata import (
+    DelegatedRole,
+    Delegations,
+    Metadata,
+    MetaFile,
+    Role,
+    Root,
+    Snapshot,
+    TargetFile,
+    Targets,
+    Timestamp,
+)
+
+from compiler.errors import TrustError
+from compiler.repository.trust import (
+    ROOT,
+    SNAPSHOT,
+    TARGETS,
+    TIMESTAMP,
+    Files,
+    Target,
+    role_of,
+)
+from compiler.repository.trust.keys import Signing, sign_for, tuf_key
+from compiler.repository.trust.published import Published
+from compiler.repository.trust.root import LONGEST, check_root, days_of
+
+BINS = 32
+"""Among how many roles artifacts are divided, unless a repository is begun with another number."""
+
+HISTORY = 20
+"""For how many publications files of the index stay signed, for those who name a snapshot."""
+
+_MOST_BINS = 256
+_DIGIT = 16
+_KEPT = 3
+"""How many versions of a TUF file stay: clients that are reading now may need the one before."""
+
+_ROOT_FILE = "root.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """What a publication has: all files of its index, and the artifacts (None: no longer there).
+
+    Artifacts that are not named stay as they are.
+    """
+
+    index: Mapping[str, Target]
+    artifacts: Mapping[str, Target | None] = field(default_factory=dict)
+
+
+def start(root: bytes, contents: Contents, signing: Signing, *, bins: int = BINS) -> Files:
+    """Sign a repository from nothing, under a root that is signed already.
+
+    Raises `TrustError` if too few keys have signed the root, or are given for the other roles.
+    """
+    signed = check_root(root).signed
+    draft = _Draft(signed, signing, Snapshot(meta={}), Timestamp(), version=0)
+    top = Targets(delegations=_divided(signed.roles[TARGETS], signed, bins))
+    divided: dict[str, dict[str, Target]] = {name: {} for name in _roles_of(top)}
+    for name, target in contents.artifacts.items():
+        if target is not None:
+            divided[_bin_of(top, name)][name] = target
+    for name, targets in divided.items():
+        draft.bin(name, _with(Targets(), targets), top)
+    draft.top(_with(top, contents.index, publication=1))
+    return draft.finish({f"{signed.version}.{_ROOT_FILE}": root})
+
+
+def sign_contents(published: Published, contents: Contents, signing: Signing) -> Files:
+    """Sign a publication on top of what there is; raises `TrustError` for too few keys."""
+    draft = _Draft.after(published, published.root, signing)
+    changed: dict[str, dict[str, Target | None]] = {}
+    for name, target in contents.artifacts.items():
+        changed.setdefault(published.bin_of(name), {})[name] = target
+    for name in sorted(changed):
+        before = published.role(name)
+        after = _with(deepcopy(before), changed[name])
+        if after != before:
+            draft.bin(name, after, published.targets)
+    top = _with_index(published.targets, contents.index)
+    if top != published.targets or _is_due(top, published.root, TARGETS, signing.now):
+        draft.top(top)
+    return draft.finish()
+
+
+def differences(published: Published, artifacts: Mapping[str, Target]) -> dict[str, Target | None]:
+    """Return the artifacts that changed, given all that there are; reads all bins."""
+    known = {
+        path: _target(target)
+        for name in published.bins
+        for path, target in published.role(name).targets.items()
+    }
+    gone = {name: None for name in known if name not in artifacts}
+    return {**{name: each for name, each in artifacts.items() if known.get(name) != each}, **gone}
+
+
+def refresh(published: Published, signing: Signing) -> Files:
+    """Sign the timestamp again, and what else is half way to its end if its keys are there."""
+    draft = _Draft.after(published, published.root, signing)
+    top, root = published.targets, published.root
+    if _is_due(top, root, TARGETS, signing.now) and signing_for(root.roles[TARGETS], signing):
+        draft.top(deepcopy(top))
+    return draft.finish()
+
+
+def rotate(published: Published, root: bytes, signing: Signing) -> Files:
+    """Publish the next root, and sign anew what its keys have to sign.
+
+    Raises `TrustError` if too few keys have signed it, or are given for roles that it changes.
+    """
+    signed = check_root(root, published.root_data).signed
+    draft = _Draft.after(published, signed, signing)
+    named = {f"{signed.version}.{_ROOT_FILE}": root}
+    changed = {name for name, role in signed.roles.items() if _differ(role, published, name)}
+    if TARGETS in changed:
+        top = deepcopy(published.targets)
+        top.delegations = _divided(signed.roles[TARGETS], signed, len(published.bins))
+        for name in published.bins:
+            draft.bin(name, deepcopy(published.role(name)), top)
+        draft.top(top)
+    needs = changed & {TARGETS, SNAPSHOT, TIMESTAMP}
+    roles = (signed.roles[SNAPSHOT], signed.roles[TIMESTAMP])
+    if not needs and not all(signing_for(role, signing) for role in roles):
+        return named
+    return draft.finish(named, all_anew=True)
+
+
+def signing_for(role: Role, signing: Signing) -> bool:
+    """Tell whether enough keys for a role are given."""
+    keys = {tuf_key(key.public).keyid for key in signing.keys}
+    return len(keys & set(role.keyids)) >= role.threshold
+
+
+def superseded(names: Iterable[str], written: Iterable[str]) -> tuple[str, ...]:
+    """Pick, of the names of all TUF files, those that nobody needs after some were written."""
+    newest = {role_of(name): _version(name) for name in written}
+    return tuple(
+        name
+        for name in sorted(names)
+        if (role := role_of(name)) in newest
+        and role not in {ROOT, TIMESTAMP}
+        and 0 < _version(name) <= newest[role] - _KEPT
+    )
+
+
+class _Draft:
+    """The next state while it is made, from the bins up to the timestamp."""
+
+    def __init__(
+        self,
+        root: Root,
+        signing: Signing,
+        snapshot: Snapshot,
+        timestamp: Timestamp,
+        *,
+        version: int,
+    ) -> None:
+        self._root = root
+        self._signing = signing
+        self._snapshot = snapshot
+        self._timestamp = timestamp
+        self._files: Files = {}
+        self._versions = {SNAPSHOT: version and snapshot.version}
+        self._versions[TIMESTAMP] = version and timestamp.version
+
+    @classmethod
+    def after(cls, published: Published, root: Root, signing: Signing) -> "_Draft":
+        """Begin with what is published, under this root."""
+        snapshot, timestamp = deepcopy(published.snapshot), deepcopy(published.timestamp)
+        return cls(root, signing, snapshot, timestamp, version=1)
+
+    def bin(self, name: str, targets: Targets, top: Targets) -> None:
+        """Sign a bin as `top` says."""
+        roles = top.delegations.roles if top.delegations else None
+        if not roles:
+            raise TrustError(f"no role of the repository delegates {name}")
+        self._targets(name, targets, roles[name], LONGEST)
+
+    def top(self, targets: Targets) -> None:
+        """Sign the top of the targets."""
+        role = self._root.roles[TARGETS]
+        self._targets(TARGETS, targets, role, days_of(role, TARGETS))
+
+    def finish(self, root: Files | None = None, *, all_anew: bool = False) -> Files:
+        """Sign the snapshot if it has to be, and the timestamp; returns all files."""
+        role = self._root.roles[SNAPSHOT]
+        named = MetaFile(version=self._root.version)
+        due = self._snapshot.meta.get(_ROOT_FILE) != named or _is_due(
+            self._snapshot, self._root, SNAPSHOT, self._signing.now
+        )
+        if all_anew or self._files or (due and signing_for(role, self._signing)):
+            self._snapshot.meta[_ROOT_FILE] = named
+            self._prepare(self._snapshot, SNAPSHOT)
+            version = self._snapshot.version
+            data = self._sign(Metadata(self._snapshot), SNAPSHOT, f"{version}.snapshot.json")
+            self._timestamp.snapshot_meta = _meta(version, data)
+        self._files |= root or {}
+        self._prepare(self._timestamp, TIMESTAMP)
+        self._sign(Metadata(self._timestamp), TIMESTAMP, "timestamp.json")
+        return self._files
+
+    def _targets(self, name: str, targets: Targets, role: Role, days: int) -> None:
+        """Sign targets of one role and note them in the snapshot."""
+        file = f"{name}.json"
+        known = self._snapshot.meta.get(file)
+        targets.version = known.version + 1 if known else 1
+        targets.expires = self._signing.expires(days)
+        data = sign_for(role, file, Metadata(targets), self._signing.keys)
+        self._files[f"{targets.version}.{file}"] = data
+        self._snapshot.meta[file] = _meta(targets.version, data)
+
+    def _prepare(self, signed: Snapshot | Timestamp, name: str) -> None:
+        """Give the snapshot or the timestamp its next version and period."""
+        signed.version = self._versions[name] + 1
+        signed.expires = self._signing.expires(days_of(self._root.roles[name], name))
+
+    def _sign(
+        self, metadata: Metadata[Snapshot] | Metadata[Timestamp], name: str, file: str
+    ) -> bytes:
+        """Sign the snapshot or the timestamp."""
+        data = sign_for(self._root.roles[name], file, metadata, self._signing.keys)
+        self._files[file] = data
+        return data
+
+
+def _divided(role: Role, root: Root, bins: int) -> Delegations:
+    """Divide all names among `bins` roles, by the first digits of their hashes."""
+    if bins not in {2**power for power in range(1, _MOST_BINS.bit_length())}:
+        raise TrustError(f"{bins} is no number of bins: a power of two, 2 to {_MOST_BINS}")
+    digits = 1 if bins <= _DIGIT else 2
+    prefixes = [f"{number:0{digits}x}" for number in range(_DIGIT**digits)]
+    each = len(prefixes) // bins
+    roles = {}
+    for number in range(bins):
+        name = f"bin-{number:02x}"
+        own = prefixes[number * each : (number + 1) * each]
+        roles[name] = DelegatedRole(
+            name, list(role.keyids), role.threshold, terminating=True, path_hash_prefixes=own
+        )
+    return Delegations({keyid: root.keys[keyid] for keyid in role.keyids}, roles=roles)
+
+
+def _roles_of(top: Targets) -> tuple[str, ...]:
+    """Name the bins."""
+    return tuple((top.delegations.roles if top.delegations else None) or ())
+
+
+def _bin_of(top: Targets, name: str) -> str:
+    """Name the bin that is responsible for a target."""
+    delegations = top.delegations
+    return next(role for role, _ in (delegations.get_roles_for_target(name) if delegations else ()))
+
+
+def _with(targets: Targets, changed: Mapping[str, Target | None], publication: int = 0) -> Targets:
+    """Change some entries."""
+    more = {"custom": {"publication": publication}} if publication else {}
+    for name, target in sorted(changed.items()):
+        targets.targets.pop(name, None)
+        if target is not None:
+            hashes = {"sha256": target.sha256}
+            targets.targets[name] = TargetFile(target.length, hashes, name, dict(more))
+    return targets
+
+
+def _with_index(top: Targets, index: Mapping[str, Target]) -> Targets:
+    """Put a new index in place of the one before, whose other files stay signed for a while."""
+    if all(name in top.targets and _target(top.targets[name]) == index[name] for name in index):
+        return deepcopy(top)
+    publication = 1 + max((_publication(each) for each in top.targets.values()), default=0)
+    kept = deepcopy(top)
+    kept.targets = {
+        name: each
+        for name, each in kept.targets.items()
+        if _publication(each) > publication - HISTORY
+    }
+    return _with(kept, index, publication)
+
+
+def _publication(target: TargetFile) -> int:
+    """Return the number of the publication that last had a file in its index."""
+    custom = target.custom
+    number = custom.get("publication") if isinstance(custom, dict) else 0
+    return number if isinstance(number, int) else 0
+
+
+def _target(target: TargetFile) -> Target:
+    """Return what is signed of a name."""
+    return Target(target.length, target.hashes.get("sha256", ""))
+
+
+def _meta(version: int, data: bytes) -> MetaFile:
+    """Name a file by version, length and hash."""
+    return MetaFile.from_data(version, data, ["sha256"])
+
+
+def _is_due(signed: Targets | Snapshot, root: Root, name: str, now: datetime) -> bool:
+    """Tell whether more than half of a period is over."""
+    return signed.expires - now < timedelta(days=days_of(root.roles[name], name)) / 2
+
+
+def _differ(role: Role, published: Published, name: str) -> bool:
+    """Tell whether a role has other keys than before."""
+    before = published.root.roles[name]
+    return set(role.keyids) != set(before.keyids) or role.threshold != before.threshold
+
+
+def _version(name: str) -> int:
+    """Return the version in the name of a TUF file; 0 if there is none."""
+    number = name.partition(".")[0]
+    return int(number) if number.isdecimal() else 0

@@ -1,0 +1,104 @@
+"""The records of a cache in a registry, as they are read: everything in them is from outside."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from compiler.errors import ImageError, RegistryError
+from compiler.keys import ArtifactKey, LayerKey
+from compiler.oci import (
+    Descriptor,
+    Digest,
+    Image,
+    Platform,
+    digest_of,
+    hex_of,
+    json_object,
+    parse_digest,
+    parse_reference,
+)
+from compiler.store import ArtifactRecord, NodeRecord
+from compiler.store.records import node_from_json, texts
+
+_NAME = 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackedFile:
+    """One file of an artifact: its name in the destination, and what the store keeps of it."""
+
+    name: str
+    record: ArtifactRecord
+
+
+def archives_first(pair: tuple[PackedFile, Descriptor]) -> tuple[bool, str]:
+    """Order files so that metadata, which says that an archive is there, comes after it."""
+    return pair[0].name.endswith(".yaml"), pair[0].name
+
+
+def embedded(entry: object, config: Descriptor) -> bytes | None:
+    """Read a content that its descriptor holds (OCI Image Specification, Embedded Content)."""
+    text = json_object(entry).get("data")
+    if not isinstance(text, str):
+        return None
+    try:
+        data = base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise ImageError("a descriptor's data is not base64") from error
+    if digest_of(data) != config.digest:
+        raise ImageError("a descriptor's data is not what its digest says")
+    return data
+
+
+def node_record(value: Mapping[str, object], key: LayerKey) -> NodeRecord:
+    """Read the record of a node; raises `RegistryError` for one of another key."""
+    try:
+        record = node_from_json(value)
+    except (TypeError, ValueError, ImageError) as error:
+        raise RegistryError(f"the record of {key} cannot be read") from error
+    if record.key != key:
+        raise RegistryError(f"the record of {key} is that of {record.key}")
+    return record
+
+
+def image_key(source: Digest) -> str:
+    """Name the record of a base image."""
+    return f"image-{hex_of(source)}"
+
+
+def image_record(value: Mapping[str, object], source: Digest, name: str) -> Image | None:
+    """Read the record of a base image; None for that of another. May raise `TypeError`."""
+    if value.get("source") != source:
+        return None
+    env = value.get("env")
+    pairs = env if isinstance(env, list) else []
+    return Image(
+        name=str(parse_reference(name)),
+        digest=source,
+        layers=tuple(map(parse_digest, texts(value, "layers"))),
+        env=tuple((str(key), str(text)) for key, text in pairs),
+        user=str(value.get("user") or ""),
+        shell=texts(value, "shell"),
+        platform=Platform(*texts(value, "platform")),
+        source=source,
+    )
+
+
+def file_records(value: Mapping[str, object], key: ArtifactKey) -> tuple[PackedFile, ...]:
+    """Read the record of an artifact; raises `RegistryError` for one of another key."""
+    rows = value.get("files")
+    if value.get("key") != key or not isinstance(rows, list):
+        raise RegistryError(f"the record of {key} is that of another artifact")
+    return tuple(_file(json_object(row)) for row in rows)
+
+
+def _file(row: Mapping[str, object]) -> PackedFile:
+    """Read one file of an artifact's record; its name must be that of a plain file."""
+    name, size, sha256 = str(row.get("name")), row.get("size"), str(row.get("sha256"))
+    if "/" in name or "\0" in name or name in {"", ".", ".."} or len(name) > _NAME:
+        raise RegistryError(f"{name[:80]!r} cannot be the name of an artifact's file")
+    if not isinstance(size, int) or size < 0:
+        raise RegistryError(f"{name}: has no size in its record")
+    parse_digest(f"sha256:{sha256}")
+    record = ArtifactRecord(key=ArtifactKey(str(row.get("key"))), sha256=sha256, size=size)
+    return PackedFile(name=name, record=record)
