@@ -63,6 +63,11 @@ class Entry(NamedTuple):
     opaque: bool = False
 
 
+def renamed(entry: Entry, path: str) -> Entry:
+    """Return the same at another path, in half the time that `_replace` takes."""
+    return Entry(path, *entry[1:])
+
+
 @dataclass(frozen=True, slots=True)
 class Clamp:
     """Which times are made canonical: every mtime above `after` becomes `epoch` (both in seconds).

@@ -28,6 +28,10 @@ _LINES = re.compile(
     r'|"(?:[^"\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]'
     r'|\\["\\bfnrt]|\\u(?!d[89a-f])[0-9a-f]{4})*+")\n)++'
 )
+# The same of paths only, all of them plain: what most lists of files are made of.
+_PATHS = re.compile(r"(?:- [A-Za-z_][A-Za-z0-9_.+@-]*+/[A-Za-z0-9/_.+@-]*+\n)++")
+_TOGETHER = 200
+"""How many texts of a list are looked at together."""
 _DEEPEST = 100
 _MANY = 2000
 _DEEP_LINE = re.compile(rf"^[ ?:-]{{{_DEEPEST}}}", re.MULTILINE)
@@ -144,6 +148,9 @@ def _value(item: object, indent: str) -> Iterator[str]:
 
 def _sequence(items: Sequence[object], indent: str) -> Iterator[str]:
     """Write the lines of a list; each mapping in it starts on the line of its dash."""
+    if len(items) > _TOGETHER and isinstance(items[0], str):
+        yield from _long(items, indent)
+        return
     for item in items:
         if isinstance(item, str):
             yield f"{indent}- {_text(item)}\n"
@@ -153,6 +160,20 @@ def _sequence(items: Sequence[object], indent: str) -> Iterator[str]:
         else:
             yield f"{indent}-"
             yield from _value(item, indent + "  ")
+
+
+def _long(items: Sequence[object], indent: str) -> Iterator[str]:
+    """Write a long list of texts: many at once where all of them are plain paths."""
+    between = f"\n{indent}- "
+    for start in range(0, len(items), _TOGETHER):
+        part = items[start : start + _TOGETHER]
+        if all(isinstance(item, str) for item in part):
+            texts = [str(item) for item in part]
+            lines = "\n- ".join(texts)
+            if _PATHS.fullmatch(f"- {lines}\n"):
+                yield f"{indent}- {between.join(texts)}\n"
+                continue
+        yield from _sequence(part, indent)
 
 
 def _leaf(item: object) -> str:

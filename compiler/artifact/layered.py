@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from compiler.archive import Clamp, Entry, Kind
+from compiler.archive import Clamp, Entry, Kind, renamed
 from compiler.archive.tar import Content, Source, folder_content
 
 Layer = tuple[Path, Sequence[Entry]]
@@ -50,7 +50,7 @@ class LayeredRoot:
         """Make an entry relative to a folder; the first link to a file outside is that file."""
         path = entry.path.removeprefix(prefix)
         if entry.kind is not Kind.HARDLINK:
-            return entry._replace(path=path)
+            return renamed(entry, path)
         if entry.target.startswith(prefix):
             return entry._replace(path=path, target=entry.target.removeprefix(prefix))
         first = outside.setdefault(entry.target, path)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from compiler.archive import Compression, Entry
+from compiler.archive import Compression, Entry, renamed
 from compiler.archive.compress import atomic_file, compressed_file
 from compiler.archive.place import Devices
 from compiler.archive.scan import collector_paused
@@ -145,6 +145,6 @@ def _content(root: Path | Content, moved: Mapping[str, str]) -> Content:
 
     def read_moved(entry: Entry) -> bytes | Source:
         source = moved.get(entry.path)
-        return read(entry if source is None else entry._replace(path=source))
+        return read(entry if source is None else renamed(entry, source))
 
     return read_moved
