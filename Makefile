@@ -27,7 +27,7 @@ IMAGE = $(shell sed -n 's/^image: *//p' $(VALUES) 2>/dev/null | tail -n 1)
 
 TREE_FLAGS  = $(foreach tree,$(TREE),--tree $(tree))
 BUILD_FLAGS = $(TREE_FLAGS) $(foreach file,$(VALUES) $(CHANNEL_VALUES),--values $(file)) \
-    --destination $(DESTINATION) --compression $(COMPRESSION) \
+    --destination $(DESTINATION) --compression $(COMPRESSION) --sbom \
     $(if $(CONCURRENCY),--concurrency $(CONCURRENCY)) $(if $(BACKEND),--backend $(BACKEND)) \
     $(if $(REPO_CACHE),--image-repository $(REPO_CACHE)) $(BUILD_ARGS)
 

@@ -3,20 +3,30 @@
 import hashlib
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.archive import Compression
 from compiler.artifact import archive_name
 from compiler.fingerprint import NodeKeys
 from compiler.keys import ArtifactKey
+from compiler.sbom import KINDS
 from compiler.spec.package import PackageId, PackageSpec
 from compiler.store import ArtifactRecord, Store
 
 _METADATA = ".metadata.yaml"
 
 
+@dataclass(frozen=True, slots=True)
+class ArtifactForm:
+    """How artifacts are written: compressed how, and with documents beside them or without."""
+
+    compression: Compression = Compression.NONE
+    documents: bool = False
+
+
 def artifact_fault(
-    spec: PackageSpec, keys: NodeKeys, *, store: Store, destination: Path, compression: Compression
+    spec: PackageSpec, keys: NodeKeys, *, store: Store, destination: Path, form: ArtifactForm
 ) -> str | None:
     """Say why packing `spec` again would write something else to the destination; None if not.
 
@@ -24,23 +34,26 @@ def artifact_fault(
     is made of it; metadata files by their content.
     """
     folder = f"{destination}/"
-    for name, key in files_of(spec, keys, compression):
+    for name, key in files_of(spec, keys, form):
         if not os.path.exists(f"{folder}{name}"):  # noqa: PTH110  (a plan asks for thousands)
             return "not in the destination"
         if not is_there(store.artifact(key), destination, name):
             what = "description or values" if name.endswith(_METADATA) else "archive"
+            what = what if name.endswith(_METADATA) or ".package.tar" in name else "document"
             return f"the {what} in the destination is of another build, or was changed"
     return None
 
 
 def files_of(
-    spec: PackageSpec, keys: NodeKeys, compression: Compression
+    spec: PackageSpec, keys: NodeKeys, form: ArtifactForm
 ) -> Iterator[tuple[str, ArtifactKey]]:
     """Name every file that belongs to an artifact, with the key of its record."""
     for package in (spec.id, *_parts(spec)):
         archive, metadata = keys_of(package, spec, keys)
         yield f"{package.fingerprint}{_METADATA}", metadata
-        yield archive_name(package, compression), archive
+        yield archive_name(package, form.compression), archive
+    if form.documents:
+        yield from document_files(spec, keys)
 
 
 def _parts(spec: PackageSpec) -> tuple[PackageId, ...]:
@@ -72,3 +85,12 @@ def is_there(record: ArtifactRecord | None, folder: Path, name: str) -> bool:
         )
     except OSError:
         return False
+
+
+def document_files(spec: PackageSpec, keys: NodeKeys) -> Iterator[tuple[str, ArtifactKey]]:
+    """Name the documents of a package and its subpackages, each with the key of its record."""
+    for package in (spec.id, *_parts(spec)):
+        for kind in KINDS:
+            name = f"{package.fingerprint}{kind.suffix}"
+            digest = hashlib.sha256(f"{keys.artifact} {name}".encode()).hexdigest()
+            yield name, ArtifactKey(digest)

@@ -23,7 +23,7 @@ from compiler.fingerprint import NodeKeys, Sources, clash_key, fingerprints, sta
 from compiler.graph import BuildGraph, Choices, Clash, Layering, NodeId, build_graph
 from compiler.keys import LayerKey
 from compiler.oci import SCRATCH, Image, scratch_image
-from compiler.packed import artifact_fault
+from compiler.packed import ArtifactForm, artifact_fault
 from compiler.plan import Action, PlanNode, Present, make_plan
 from compiler.resolver import dependents, resolve, resolve_each
 from compiler.retrieve import retrieved_files
@@ -54,7 +54,13 @@ class Request:
     compression: Compression = Compression.NONE
     network: Network = Network.HOST
     source_date_epoch: int | None = None
+    documents: bool = False
     values: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def form(self) -> ArtifactForm:
+        """How artifacts are written."""
+        return ArtifactForm(self.compression, self.documents)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -356,7 +362,7 @@ def _present(
             keys[id_],
             store=store,
             destination=request.destination,
-            compression=request.compression,
+            form=request.form,
         )
         for id_, node in graph.nodes.items()
     }

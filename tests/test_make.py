@@ -66,7 +66,7 @@ def test_help_lists_every_variable_with_its_value() -> None:
 def test_build_tree_builds_everything_for_debian_and_writes_the_repository() -> None:
     assert cos_commands("build-tree") == [
         ".venv/bin/cos build --tree tree --values specs/flavours/debian.yaml"
-        " --destination build --compression zstd --all",
+        " --destination build --compression zstd --sbom --all",
         ".venv/bin/cos create-repo --tree tree --packages build --output build --name cos"
         " --descr 'cos-toolkit for debian' --type http"
         " --tree-compression zstd --meta-compression zstd",
@@ -91,7 +91,7 @@ def test_every_variable_reaches_the_build() -> None:
 
     assert build == (
         ".venv/bin/cos build --tree tree --tree more --values a.yaml --values b.yaml"
-        " --values out/channel.values.yaml --destination out --compression gzip --concurrency 3"
+        " --values out/channel.values.yaml --destination out --compression gzip --sbom --concurrency 3"
         " --backend overlay --image-repository registry.example.org/cache --rebuild"
         " system/cos utils/installer"
     )

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.registry import RegistryServer
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 RUN_ELSEWHERE = ("make build-tree", "make test")
@@ -38,7 +40,10 @@ def test_every_file_that_the_readme_points_to_is_there() -> None:
 
 
 @pytest.mark.container
-def test_the_other_commands_of_the_readme_work_in_a_fresh_copy(tmp_path: Path) -> None:
+@pytest.mark.registry
+def test_the_other_commands_of_the_readme_work_in_a_fresh_copy(
+    tmp_path: Path, registry_server: RegistryServer
+) -> None:
     copy = tmp_path / "checkout"
     shutil.copytree(CHECKOUT, copy, ignore=not_in_a_checkout, symlinks=True)
     store = os.environ.get("COS_STORE", str(CHECKOUT / ".cos" / "store"))
@@ -47,7 +52,7 @@ def test_the_other_commands_of_the_readme_work_in_a_fresh_copy(tmp_path: Path) -
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=copy,
-        env={**os.environ, "COS_STORE": store},
+        env={**os.environ, "COS_STORE": store, "REGISTRY": registry_server.host},
         capture_output=True,
         text=True,
         check=False,

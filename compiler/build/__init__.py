@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from compiler.artifact.pack import Artifact
-from compiler.build.inventory import Inventory, Origin, document_files
+from compiler.build.inventory import Inventory, Origin
 from compiler.build.nodes import NodeBuilder, StackClash
 from compiler.build.packing import Packer
 from compiler.build.settings import BuildSettings, Tools
@@ -15,7 +15,7 @@ from compiler.errors import CompilerError, RegistryError, TrustError
 from compiler.events import NodeFailed, NodeFinished, NodeStarted, Noted, RunPlanned
 from compiler.graph import BuildGraph, NodeId
 from compiler.graph.network import urgency
-from compiler.packed import files_of
+from compiler.packed import ArtifactForm, files_of
 from compiler.plan import Action, PlanNode
 from compiler.store import Cache
 
@@ -279,9 +279,8 @@ class _Run:
 
     def _upload(self, node: PlanNode) -> bool:
         """Give the archive of a node, and what belongs to it, to others."""
-        files = dict(files_of(node.node.spec, node.keys, self._compression))
-        if self._documents:
-            files.update(document_files(node.node.spec, node.keys))
+        form = ArtifactForm(self._compression, self._documents)
+        files = dict(files_of(node.node.spec, node.keys, form))
         self._cache.push_artifact(node.keys.artifact, files, self._destination)
         return True
 

@@ -20,14 +20,13 @@ from compiler.build.settings import BuildSettings
 from compiler.engine.lookup import Lowers
 from compiler.errors import OutsideError
 from compiler.events import Noted, Reporter
-from compiler.fingerprint import NodeKeys
 from compiler.keys import ArtifactKey, LayerKey
 from compiler.oci import Digest, hex_of, parse_reference
+from compiler.packed import document_files
 from compiler.plan import PlanNode
 from compiler.retrieve import SCHEMES
 from compiler.sbom import (
     CYCLONEDX,
-    KINDS,
     PROVENANCE,
     SPDX,
     Contents,
@@ -224,16 +223,6 @@ class Inventory:
         for layer in record.layers if record is not None else ():
             resource = Resource(name=title, uri=f"cos:layer/{key}", digests=_sha256(layer))
             yield Input(InputKind.REQUIREMENT, resource)
-
-
-def document_files(spec: PackageSpec, keys: NodeKeys) -> Iterator[tuple[str, ArtifactKey]]:
-    """Name the documents of a package and its subpackages, each with the key of its record."""
-    parts = spec.build.subpackages if spec.build is not None else ()
-    for package in (spec.id, *(part.id for part in parts)):
-        for kind in KINDS:
-            name = f"{package.fingerprint}{kind.suffix}"
-            digest = hashlib.sha256(f"{keys.artifact} {name}".encode()).hexdigest()
-            yield name, ArtifactKey(digest)
 
 
 def documents_of(

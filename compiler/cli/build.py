@@ -85,8 +85,8 @@ def build(  # noqa: PLR0913  (one parameter for each option of the command)
         typer.Option("--verify-key", help="Fetch only what the owner of this key has signed."),
     ] = None,
     sbom: Annotated[
-        bool, typer.Option("--sbom/--no-sbom", help="Write SBOMs and provenance beside artifacts.")
-    ] = True,
+        bool, typer.Option("--sbom", help="Write SBOMs and provenance beside artifacts.")
+    ] = False,
     locked: Annotated[
         bool, typer.Option("--locked", help="Refuse images that cos.lock does not name.")
     ] = False,
@@ -146,6 +146,7 @@ def build(  # noqa: PLR0913  (one parameter for each option of the command)
         layering=layering,
         destination=destination,
         compression=options.compression_of(compression),
+        documents=sbom,
         network=network,
         source_date_epoch=settings.source_date_epoch,
         values=overrides,
@@ -169,7 +170,6 @@ def build(  # noqa: PLR0913  (one parameter for each option of the command)
             options=sharing,
             locking=Locking(lock, read_lock(lock), refuses=locked),
             backend=backend,
-            documents=sbom,
         )
         planned = call.build()
         if check:

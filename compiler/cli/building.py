@@ -25,7 +25,6 @@ class Building:
         self._request = call.request
         self._concurrency = call.settings.concurrency
         self._pushes = call.options.push
-        self._documents = call.documents
         engine = _engine(call)
         shares = call.options.pull or call.options.push
         cache = call.sharing.cache if shares else None
@@ -64,7 +63,7 @@ class Building:
             contexts=planned.contexts,
             values=request.values,
             pushes=self._pushes,
-            documents=self._documents,
+            documents=request.documents,
         )
 
 

@@ -126,7 +126,6 @@ class Call:
     options: SharingOptions
     locking: Locking
     backend: str = "overlay"
-    documents: bool = True
     pause: Callable[[float], None] = time.sleep
     _told: set[str] = field(default_factory=set)
 

@@ -1,5 +1,6 @@
 """`cos repo`: the repositories of a client's configuration."""
 
+import importlib
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from compiler.repository.configured import RepositoryConfig
 from compiler.repository.index import RepositoryInfo
 from compiler.repository.sources.http import HttpSettings, HttpSource
 from compiler.repository.synced import Shelf
+from compiler.repository.trust.kept import keep_root
 from compiler.store.images import host_platform
 from compiler.system.client import Client
 from compiler.system.config import Config, read_repository
@@ -102,6 +104,10 @@ def add(  # noqa: PLR0913  (one parameter for each of luet's options)
     ] = "",
     username: Annotated[str, typer.Option(help="Who we are.")] = "",
     passwd: Annotated[str, typer.Option(help="The password that proves it.")] = "",
+    root: Annotated[
+        Path | None,
+        typer.Option("--root", help="The root of its keys: nothing unsigned counts."),
+    ] = None,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
 ) -> None:
     """Add a repository: by its address, or by a file that describes it."""
@@ -120,12 +126,26 @@ def add(  # noqa: PLR0913  (one parameter for each of luet's options)
     known = any(each.name == made.name for each in config.repositories)
     if known:
         raise CompilerError(f"there is a repository {made.name!r} already", hint=f"see {path}")
+    trusted = _checked_root(root) if root is not None else None
     confirm([f"{path}:", *_text(made).splitlines()], yes=yes)
+    if trusted is not None:  # first: the repository is never used without
+        with open_client(context, makes_root=True) as client:
+            keep_root(client.trust_folder(made), trusted)
     _write(path, _text(made))
     tell(f"{made.name} is added")
     if not config.config_from_host or config.root.resolve() == Path("/"):
         return
     tell("it counts within that system: here, `config_from_host` reads this machine's own files")
+
+
+def _checked_root(path: Path) -> bytes:
+    """Read a root and check it; TUF's library is loaded for nothing else here."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"--root {path}: cannot be read: {error.strerror}") from error
+    importlib.import_module("compiler.repository.trust.root").check_root(data)
+    return data
 
 
 def _described(repository: RepositoryConfig, client: Client) -> Iterator[str]:

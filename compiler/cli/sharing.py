@@ -9,7 +9,6 @@ from compiler.archive import DEFAULT_EPOCH, Clamp
 from compiler.archive.place import Devices
 from compiler.archive.unpack import unpack_tar
 from compiler.artifact.metadata import SUFFIX, read_metadata
-from compiler.build.inventory import document_files
 from compiler.cli.call import SharingOptions
 from compiler.cli.key import public_keys, signing_key
 from compiler.cli.registries import open_registry, repository_named, scratch_folder
@@ -122,14 +121,8 @@ class RegistrySharing:
         archives = {each.keys.artifact: each for each in planned.nodes if not each.id.variant}
         for own in self.cache.lacking(archives):
             spec, keys = archives[own].node.spec, archives[own].keys
-            names = dict(files_of(spec, keys, request.compression))
-            there = all((request.destination / name).exists() for name in names)
-            names.update(
-                (name, key)
-                for name, key in document_files(spec, keys)
-                if (request.destination / name).exists()
-            )
-            if there:
+            names = dict(files_of(spec, keys, request.form))
+            if all((request.destination / name).exists() for name in names):
                 self.cache.push_artifact(own, names, request.destination)
         for image in planned.images.values():
             self.cache.push_image(image)

@@ -1,6 +1,6 @@
 """The images of packages: one with a package's files, and one with its metadata."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from compiler.events import Noted, Reporter
 from compiler.oci import Descriptor, Platform
 from compiler.publish.push import Pusher, each_at_once
 from compiler.repository.oci import ImageParts, image_of, layer_of_archive, tag_of
+from compiler.sbom import KINDS
 from compiler.spec.package import PackageId
 
 
@@ -46,7 +47,7 @@ class _Ready:
 
 
 def push_packages(
-    packages: Iterable[Packed],
+    packages: Sequence[Packed],
     pusher: Pusher,
     platform: Platform,
     *,
@@ -65,7 +66,18 @@ def push_packages(
         return ready
 
     ready = each_at_once(contents, packages)
-    return each_at_once(lambda each: _name(each, pusher), ready)
+    pushed = each_at_once(lambda each: _name(each, pusher), ready)
+    files = {each.metadata.id: each.file for each in packages}
+    each_at_once(lambda each: _attach(each, files[each.package], pusher), pushed)
+    return pushed
+
+
+def _attach(pushed: PushedPackage, file: Path, pusher: Pusher) -> None:
+    """Attach the documents that lie beside an artifact to its image."""
+    for kind in KINDS:
+        document = file.with_name(pushed.package.fingerprint + kind.suffix)
+        if document.exists():
+            pusher.attach(pushed.image, document, kind.media_type)
 
 
 def _contents(packed: Packed, pusher: Pusher, platform: Platform, folder: Path) -> _Ready:

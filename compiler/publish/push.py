@@ -1,5 +1,6 @@
 """Brings images into a registry: blobs before what names them, many at the same time."""
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +9,19 @@ from pathlib import Path
 from typing import TypeVar
 
 from compiler.errors import ImageError
-from compiler.oci import INDEX, INDEXES, Descriptor, Platform, Reference, platforms_of
+from compiler.oci import (
+    INDEX,
+    INDEXES,
+    MANIFEST,
+    Descriptor,
+    Digest,
+    Platform,
+    Reference,
+    canonical_json,
+    descriptor_json,
+    digest_of,
+    platforms_of,
+)
 from compiler.publish.state import tagged
 from compiler.registry import Registry
 from compiler.repository.oci import (
@@ -19,6 +32,7 @@ from compiler.repository.oci import (
     tag_of,
 )
 
+_EMPTY = "application/vnd.oci.empty.v1+json"
 _AT_ONCE = 8
 """Packages that are brought up at the same time: most of the time is waiting for answers."""
 
@@ -118,6 +132,26 @@ class Pusher:
         place = tagged(self._target, tag)
         images = {**self._platforms(place), platform: image.descriptor}
         return self._registry.put_manifest(place, index_of(images.items()), INDEX)
+
+    def attach(self, subject: Descriptor, document: Path, media_type: str) -> None:
+        """Make a document a referrer of an image (OCI Image Specification 1.1, Artifacts)."""
+        with document.open("rb") as file:
+            digest = Digest(f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}")
+        blob = Descriptor(media_type, digest, document.stat().st_size)
+        config = Descriptor(_EMPTY, digest_of(b"{}"), 2)
+        self._blob(document, blob)
+        self._blob(b"{}", config)
+        manifest: dict[str, object] = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "artifactType": media_type,
+            "config": descriptor_json(config),
+            "layers": [descriptor_json(blob)],
+            "subject": descriptor_json(subject),
+            "annotations": {"org.opencontainers.image.title": document.name},
+        }
+        about = Reference(self._target.registry, self._target.repository, digest=subject.digest)
+        self._registry.put_referrer(about, canonical_json(manifest), MANIFEST)
 
     def _platforms(self, place: Reference) -> dict[Platform, Descriptor]:
         """Read which platforms a tag has images for; none where it names no index of ours."""

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Protocol
 
 from compiler.archive.compress import remove_stale
 from compiler.artifact.metadata import ArtifactMetadata
-from compiler.errors import ArchiveError, CompilerError, OutsideError, TrustError
+from compiler.errors import ArchiveError, CompilerError, ContentError, OutsideError, TrustError
 from compiler.events import Noted, Reporter, silent
 from compiler.repository.archives import MOST_BYTES, read_texts
 from compiler.repository.configured import RepositoryConfig
@@ -45,11 +46,11 @@ _ATTEMPTS = 3
 _BETWEEN = 1.0  # seconds in which a publication that is under way may end
 
 
-class Trust:
-    """Lets every file pass: a repository whose keys nobody has told us."""
+class Trust(Protocol):
+    """The signed metadata of a repository, which is brought up to date before anything else.
 
-    def check(self, name: str, path: Path) -> None:
-        """Compare a fetched file with what was signed; raises `TrustError`."""
+    What comes out of its source has been compared with it.
+    """
 
     def refresh(self) -> None:
         """Bring what was signed up to date; raises `TrustError`, `OutsideError`."""
@@ -81,7 +82,7 @@ def sync(
     if stored and not tools.force and _is_fresh(config, tools):
         return stored[0]
     try:
-        synced = _newest(config, source, tools, trust or Trust())
+        synced = _newest(config, source, tools, trust)
     except TrustError:
         raise
     except CompilerError as error:
@@ -100,7 +101,9 @@ def _is_fresh(config: RepositoryConfig, tools: SyncTools) -> bool:
     return config.cached and asked is not None and timedelta() <= tools.now() - asked < _FRESH
 
 
-def _newest(config: RepositoryConfig, source: Source, tools: SyncTools, trust: Trust) -> Synced:
+def _newest(
+    config: RepositoryConfig, source: Source, tools: SyncTools, trust: Trust | None
+) -> Synced:
     """Fetch what changed; again, if the repository changes at the same time."""
     folder = tools.shelf.folder(config)
     try:
@@ -113,6 +116,10 @@ def _newest(config: RepositoryConfig, source: Source, tools: SyncTools, trust: T
         try:
             with TemporaryDirectory(dir=folder, prefix=_SCRATCH) as scratch:
                 return _fetch(config, _Fetching(source, Path(scratch), trust), tools)
+        except ContentError:
+            if attempt == _ATTEMPTS - 1:
+                raise
+            tools.pause(_BETWEEN)
         except _Mixed as error:
             if attempt == _ATTEMPTS - 1:
                 hint = "it may be changing just now, or be damaged"
@@ -139,13 +146,12 @@ class _Fetching:
 
     source: Source
     folder: Path
-    trust: Trust
+    trust: Trust | None
 
     def file(self, name: str, limit: int) -> Path:
         """Fetch a file."""
         path = self.folder / name
         self.source.bring(name, path, limit)
-        self.trust.check(name, path)
         return path
 
     def part(self, info: RepositoryInfo, key: str) -> Path:
@@ -165,7 +171,8 @@ class _Fetching:
 
 def _fetch(config: RepositoryConfig, fetching: _Fetching, tools: SyncTools) -> Synced:
     """Fetch `repository.yaml`, and the rest if that is not what is known already."""
-    fetching.trust.refresh()
+    if fetching.trust is not None:
+        fetching.trust.refresh()
     name = config.reference or REPOSITORY
     page = fetching.file(name, LARGEST_PAGE).read_bytes()
     stored = tools.shelf.load(config)

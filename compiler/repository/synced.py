@@ -7,7 +7,7 @@ replacing `repository.yaml` replaces everything at once.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -99,11 +99,19 @@ class Synced:
         )
 
 
+def _unsealed(_config: RepositoryConfig) -> str:
+    return ""
+
+
 class Shelf:
     """The folder in which the states of all repositories are kept."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, seal_of: Callable[[RepositoryConfig], str] = _unsealed
+    ) -> None:
+        """Keep states in `folder`, under the root that is known of each repository."""
         self._folder = folder
+        self._seal_of = seal_of
 
     def folder(self, config: RepositoryConfig) -> Path:
         """Return the folder of one repository; it need not be there."""
@@ -118,7 +126,7 @@ class Shelf:
         for _ in range(2):  # another process may replace it meanwhile
             try:
                 page = (folder / REPOSITORY).read_bytes()
-                stem = folder / _stem(config, page)
+                stem = folder / self._stem(config, page)
                 stored = _Stored.model_validate_json(stem.with_suffix(_PACKAGES).read_bytes())
             except (OSError, ValidationError):
                 continue
@@ -139,7 +147,7 @@ class Shelf:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             remove_stale(folder)
-            stem = folder / _stem(config, page)
+            stem = folder / self._stem(config, page)
             found = _write(stem, info, packages)
             with atomic_file(folder / REPOSITORY) as file:
                 file.write(page)
@@ -150,6 +158,11 @@ class Shelf:
             reason = (error.strerror or str(error)).lower()
             raise OutsideError(f"{error.filename or folder}: {reason}") from error
         return Synced(config=config, info=info, packages=found, files_path=stem.with_suffix(_FILES))
+
+    def _stem(self, config: RepositoryConfig, page: bytes) -> str:
+        """Name a state by all that it comes from."""
+        origin = [_FORMAT, config.type, config.urls, config.reference, self._seal_of(config)]
+        return hashlib.sha256(json.dumps(origin).encode() + b"\0" + page).hexdigest()
 
     def synced_at(self, config: RepositoryConfig) -> datetime | None:
         """Tell when a repository was last asked."""
@@ -164,12 +177,6 @@ class Shelf:
         """Remember when a repository was asked (RFC 3339, as luet keeps it)."""
         with suppress(OSError), atomic_file(self.folder(config) / _TIME, sync=False) as file:
             file.write(moment.isoformat(timespec="seconds").encode())
-
-
-def _stem(config: RepositoryConfig, page: bytes) -> str:
-    """Name a state by all that it comes from."""
-    origin = json.dumps([_FORMAT, config.type, config.urls, config.reference]).encode()
-    return hashlib.sha256(origin + b"\0" + page).hexdigest()
 
 
 def _write(

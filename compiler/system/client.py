@@ -1,5 +1,6 @@
 """A client: one system with its configuration and repositories, and what is done to it."""
 
+import importlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,10 +18,11 @@ from compiler.errors import CompilerError, OutsideError, TrustError
 from compiler.events import Noted, Reporter, silent
 from compiler.repository.cache import Cache
 from compiler.repository.configured import RepositoryConfig
-from compiler.repository.sources import Mirrors
+from compiler.repository.sources import Source
 from compiler.repository.sources.opening import Opening, open_source
-from compiler.repository.sync import SyncTools, sync
+from compiler.repository.sync import SyncTools, Trust, sync
 from compiler.repository.synced import Shelf, Synced
+from compiler.repository.trust.kept import kept_root
 from compiler.spec.package import PackageId
 from compiler.system.audit import missing_files
 from compiler.system.change import Change, Incoming, Options
@@ -55,7 +57,8 @@ class Client:
         self._report = report
         self._opening = opening
         self._stack = ExitStack()
-        self._sources: dict[str, Mirrors] = {}
+        self._sources: dict[str, Source] = {}
+        self._trusted: dict[str, Trust] = {}
         self.system = self._stack.enter_context(_open_system(config))
         self.failed: dict[str, CompilerError] = {}
         """Repositories that could not be used, and why."""
@@ -163,13 +166,31 @@ class Client:
             self._report(Noted(f"{name}: {error}; it is left out", warning=True))
 
     def _sync(self, config: RepositoryConfig, tools: SyncTools) -> Synced:
-        return sync(config, self.source(config), tools)
+        source = self.source(config)
+        return sync(config, source, tools, self._trusted.get(config.name))
 
-    def source(self, config: RepositoryConfig) -> Mirrors:
-        """Return where a repository's files come from."""
+    def trust_folder(self, config: RepositoryConfig) -> Path:
+        """Return where the root of a repository's keys is kept, and what was seen of it."""
+        return self.shelf.folder(config) / "trust"
+
+    def source(self, config: RepositoryConfig) -> Source:
+        """Return where a repository's files come from; with a root, only what was signed comes."""
         if config.name not in self._sources:
-            self._sources[config.name] = open_source(config, self._opening)
+            self._sources[config.name] = self._open(config)
         return self._sources[config.name]
+
+    def _open(self, config: RepositoryConfig) -> Source:
+        """Open a source, one that compares everything if the repository's root is known."""
+        folder = self.trust_folder(config)
+        root = kept_root(folder)
+        if root is None:
+            return open_source(config, self._opening)
+        trust = importlib.import_module("compiler.repository.trust.sources")  # start-up time
+        source: Source
+        source, self._trusted[config.name] = trust.signed_source(
+            config, self._opening, folder, root
+        )
+        return source
 
     def _forget(self) -> None:
         """Look at what is installed anew."""

@@ -170,13 +170,16 @@ def test_docker_runs_a_published_package(
 ) -> None:
     publish(built, place)
 
+    env = {**os.environ, **docker_server.local}
     done = subprocess.run(
         ["/usr/bin/docker", "run", "--rm", "--network", "none", f"{place}:base-t-1",
          "/bin/sh", "-c", "cat /base"],
-        env={**os.environ, **docker_server.local},
+        env=env,
         capture_output=True,
         text=True,
         check=False,
     )  # fmt: skip
+    removed = ["/usr/bin/docker", "image", "rm", "--force", f"{place}:base-t-1"]
+    subprocess.run(removed, env=env, check=True, capture_output=True)
 
     assert done.stdout == "base\n", done.stderr

@@ -94,7 +94,10 @@ def test_a_root_that_hides_the_usual_places_gets_them_too(boxes: Lab) -> None:
         root=(*boxes.base, hiding.layer, mask),
     )
 
-    assert said(built) == ["hostname", "hosts", "passwd", "resolv.conf"]
+    # Docker makes a link `mtab` as well
+    assert [name for name in said(built) if name != "mtab"] == [
+        "hostname", "hosts", "passwd", "resolv.conf",
+    ]  # fmt: skip
     assert built.paths() == {}
 
 

@@ -295,3 +295,21 @@ def test_a_tag_that_holds_no_repository_is_named(shop: Shop) -> None:
         "registry.test/team/repo:repository.yaml: is no whole repository: "
         "registry.test/team/repo:repository.yaml: is not the image of one file"
     )
+
+
+def test_documents_beside_an_artifact_are_attached_to_its_image(shop: Shop) -> None:
+    registry = MemoryRegistry()
+    for suffix in ("cdx", "spdx", "provenance"):
+        (shop.artifacts / f"a-t-1.{suffix}.json").write_text(f'{{"of": "{suffix}"}}')
+
+    shop.publish(registry)
+
+    image = registry.head(tagged(TARGET, "a-t-1"))
+    assert image is not None
+    place = replace(TARGET, digest=image.digest)
+    assert len(registry.referrers(place)) == 3
+    (spdx,) = registry.referrers(place, "application/spdx+json")
+    manifest = json.loads(registry.manifest(replace(TARGET, digest=spdx.digest)).data)
+    (layer,) = manifest["layers"]
+    blob = Descriptor(layer["mediaType"], Digest(layer["digest"]), layer["size"])
+    assert registry.read_blob(TARGET, blob) == b'{"of": "spdx"}'

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from compiler.artifact.metadata import ArtifactMetadata
-from compiler.errors import CompilerError, NotFoundError, OutsideError
+from compiler.errors import CompilerError, ContentError, NotFoundError, OutsideError
 from compiler.events import Noted, Reporter, silent
 from compiler.repository.cache import Cache
+from compiler.repository.guard import OPEN, Guard
 
 LARGEST_ARCHIVE = 64 << 30
 """How many bytes of an archive are taken where nobody has said how large it is."""
@@ -20,17 +21,20 @@ class Source(Protocol):
 
     `NotFoundError` is raised where it does answer, and has no such file.
 
-    What `fetch` returns has been compared with what names it.
+    What `fetch` returns has been compared with what names it, and everything with what `guard`
+    knows to be signed; that raises `TrustError`.
     """
 
     @property
     def address(self) -> str:
         """The address, as it may be shown: without passwords."""
 
-    def bring(self, name: str, target: Path, limit: int) -> None:
+    def bring(self, name: str, target: Path, limit: int, guard: Guard = OPEN) -> None:
         """Write the file `name` of the repository, of at most `limit` bytes, to `target`."""
 
-    def fetch(self, artifact: ArtifactMetadata, cache: Cache) -> tuple[Path, ...]:
+    def fetch(
+        self, artifact: ArtifactMetadata, cache: Cache, guard: Guard = OPEN
+    ) -> tuple[Path, ...]:
         """Return the archive of a package, or the layers of its image, bottom first."""
 
 
@@ -46,13 +50,15 @@ class Mirrors:
         """The first address."""
         return self._sources[0].address
 
-    def bring(self, name: str, target: Path, limit: int) -> None:
+    def bring(self, name: str, target: Path, limit: int, guard: Guard = OPEN) -> None:
         """Write a file of the repository to `target`."""
-        self._first(lambda source: source.bring(name, target, limit))
+        self._first(lambda source: source.bring(name, target, limit, guard))
 
-    def fetch(self, artifact: ArtifactMetadata, cache: Cache) -> tuple[Path, ...]:
+    def fetch(
+        self, artifact: ArtifactMetadata, cache: Cache, guard: Guard = OPEN
+    ) -> tuple[Path, ...]:
         """Return what a package is made of."""
-        return self._first(lambda source: source.fetch(artifact, cache))
+        return self._first(lambda source: source.fetch(artifact, cache, guard))
 
     def _first(self, ask: Callable[[Source], _Result]) -> _Result:
         """Ask one after the other; raises the error of the first if none answers."""
@@ -60,14 +66,14 @@ class Mirrors:
         for source in self._sources:
             try:
                 answer = ask(source)
-            except OutsideError as error:
+            except (OutsideError, ContentError) as error:
                 errors.append(error)
                 continue
             for missed in errors:
                 self._report(Noted(f"{missed}; {source.address} has it", warning=True))
             return answer
-        first, *others = errors
-        if not others:
+        first, *others = sorted(errors, key=lambda each: not isinstance(each, ContentError))
+        if not others or isinstance(first, ContentError):
             raise first
         tried = "; ".join(str(each) for each in others)
         missing = all(isinstance(each, NotFoundError) for each in errors)

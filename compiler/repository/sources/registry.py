@@ -36,9 +36,11 @@ from compiler.oci import (
 )
 from compiler.registry import Manifest, Registry
 from compiler.repository.cache import Cache
+from compiler.repository.guard import OPEN, Guard
 from compiler.repository.oci import tag_of
 from compiler.repository.sources import LARGEST_ARCHIVE
 from compiler.repository.sources.checks import check_name
+from compiler.repository.trust import target_of_image
 
 _NESTED = 4
 _MOST_LAYERS = 500
@@ -66,11 +68,11 @@ class RegistrySource:
         """The name of the repository."""
         return str(self._repository)
 
-    def bring(self, name: str, target: Path, limit: int) -> None:
+    def bring(self, name: str, target: Path, limit: int, guard: Guard = OPEN) -> None:
         """Write the one file that an image holds."""
         name = check_name(name, self.address).replace("/", "-")
         place = self._tagged(name)
-        layers = self._layers(place, self.manifest(place))
+        layers = self._layers(place, self.manifest(place, guard))
         if len(layers) != 1:
             raise RegistryError(f"{place}: is not the image of one file")
         if layers[0].size > limit + _ROOM:
@@ -83,12 +85,14 @@ class RegistrySource:
             except ArchiveError as error:
                 raise RegistryError(f"{place}: {error.message}") from error
 
-    def fetch(self, artifact: ArtifactMetadata, cache: Cache) -> tuple[Path, ...]:
+    def fetch(
+        self, artifact: ArtifactMetadata, cache: Cache, guard: Guard = OPEN
+    ) -> tuple[Path, ...]:
         """Fetch the layers of a package's image; without a network, those that it last had."""
         place = self._tagged(artifact.id.fingerprint)
-        key = f"{place} {self._platform} {artifact.sha256} {artifact.timestamp}"
+        key = f"{place} {self._platform} {artifact.sha256} {artifact.timestamp} {guard.seal}"
         try:
-            manifest = self.manifest(place)
+            manifest = self.manifest(place, guard)
         except (NotFoundError, DeniedError):
             raise
         except RegistryError as error:
@@ -103,9 +107,10 @@ class RegistrySource:
         cache.note(key, [hex_of(layer.digest) for layer in layers])
         return found
 
-    def manifest(self, place: Reference) -> Manifest:
+    def manifest(self, place: Reference, guard: Guard = OPEN) -> Manifest:
         """Fetch the manifest of an image for the platform, through indexes if need be."""
         manifest = self._registry.manifest(place)
+        guard.compare(place.tag, target_of_image(manifest.descriptor))
         for _ in range(_NESTED):
             if manifest.descriptor.media_type not in INDEXES:
                 return manifest
