@@ -91,8 +91,8 @@ def test_every_variable_reaches_the_build() -> None:
 
     assert build == (
         ".venv/bin/cos build --tree tree --tree more --values a.yaml --values b.yaml"
-        " --values out/channel.values.yaml --destination out --compression gzip --sbom --concurrency 3"
-        " --backend overlay --image-repository registry.example.org/cache --rebuild"
+        " --values out/channel.values.yaml --destination out --compression gzip --sbom"
+        " --concurrency 3 --backend overlay --image-repository registry.example.org/cache --rebuild"
         " system/cos utils/installer"
     )
     assert repository.startswith(

@@ -169,6 +169,11 @@ def _next_root(current: bytes, changes: Changes, signing: Signing, file: Path | 
         if any(changes.values()):
             raise UsageError(f"{file} is there: it says what changes, no other option does")
         return _read(file)
+    return roots.next_root(current, _policies(current, changes), signing.now)
+
+
+def _policies(current: bytes, changes: Changes) -> dict[str, roots.RolePolicy]:
+    """Say how the roles that change are signed for from now on."""
     policies: dict[str, roots.RolePolicy] = {}
     replaced: dict[str, list[str]] = {}
     for role, name in _pairs("--replace", changes["replace"]):
@@ -184,7 +189,7 @@ def _next_root(current: bytes, changes: Changes, signing: Signing, file: Path | 
             policies[role] = replace(policies[role], threshold=_number(role, thresholds[role]))
         if role in days:
             policies[role] = replace(policies[role], days=_number(role, days[role]))
-    return roots.next_root(current, policies, signing.now)
+    return policies
 
 
 def _with_days(

@@ -29,6 +29,7 @@ class RepositoryConfig(BaseModel):
 
     Lower priorities are preferred. `cached` means that what was fetched is good for a day.
     `reference` names a snapshot. `auth` proves who we are; what is in it depends on the type.
+    `root`, which luet does not have, is the file of a root: then only what is signed counts.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
@@ -46,6 +47,7 @@ class RepositoryConfig(BaseModel):
     verify: bool = False
     arch: str = ""
     reference: str = ""
+    root: str = ""
 
     @field_validator("name")
     @classmethod

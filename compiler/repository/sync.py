@@ -55,6 +55,9 @@ class Trust(Protocol):
     def refresh(self) -> None:
         """Bring what was signed up to date; raises `TrustError`, `OutsideError`."""
 
+    def holds(self, now: datetime) -> bool:
+        """Whether what was seen of it is still good, without asking anybody."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncTools:
@@ -75,11 +78,13 @@ def sync(
 ) -> Synced:
     """Return the newest state of a repository.
 
-    When it does not answer, the last one that was kept is taken, with a warning. Raises
-    `OutsideError` if there is none, `TrustError` for what is not signed as it has to be.
+    When it does not answer, the last one that was kept is taken, with a warning, for as long as
+    its signatures are good. Raises `OutsideError` if there is none, `TrustError` for what is not
+    signed as it has to be.
     """
     stored = tools.shelf.load(config)
-    if stored and not tools.force and _is_fresh(config, tools):
+    holds = trust is None or trust.holds(tools.now())
+    if stored and holds and not tools.force and _is_fresh(config, tools):
         return stored[0]
     try:
         synced = _newest(config, source, tools, trust)
@@ -88,6 +93,9 @@ def sync(
     except CompilerError as error:
         if stored is None:
             raise
+        if not holds:
+            message = f"{config.name}: {error.message}; the signatures of what is kept have expired"
+            raise TrustError(message, hint="it has to be asked before more is taken") from error
         message = f"{config.name}: {error}; what was fetched before is used"
         tools.report(Noted(message, warning=True))
         return stored[0]

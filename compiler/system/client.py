@@ -22,7 +22,7 @@ from compiler.repository.sources import Source
 from compiler.repository.sources.opening import Opening, open_source
 from compiler.repository.sync import SyncTools, Trust, sync
 from compiler.repository.synced import Shelf, Synced
-from compiler.repository.trust.kept import kept_root
+from compiler.repository.trust.kept import kept_root, read_root, seal_of
 from compiler.spec.package import PackageId
 from compiler.system.audit import missing_files
 from compiler.system.change import Change, Incoming, Options
@@ -89,11 +89,11 @@ class Client:
         """Where the states of repositories are; a copy, where nothing can be written."""
         folder = self.folder / "repos"
         if _is_writable(self.folder):
-            return Shelf(folder)
+            return Shelf(folder, self._seal)
         copy = self._scratch / "repos"
         if folder.is_dir():
             shutil.copytree(folder, copy, ignore_dangling_symlinks=True)
-        return Shelf(copy)
+        return Shelf(copy, self._seal)
 
     @cached_property
     def _scratch(self) -> Path:
@@ -173,6 +173,15 @@ class Client:
         """Return where the root of a repository's keys is kept, and what was seen of it."""
         return self.shelf.folder(config) / "trust"
 
+    def _root(self, config: RepositoryConfig) -> bytes | None:
+        """Return the root of a repository: what its configuration names, or what was kept."""
+        if config.root:
+            return read_root(self.config.host_path(config.root))
+        return kept_root(self.trust_folder(config))
+
+    def _seal(self, config: RepositoryConfig) -> str:
+        return seal_of(self._root(config))
+
     def source(self, config: RepositoryConfig) -> Source:
         """Return where a repository's files come from; with a root, only what was signed comes."""
         if config.name not in self._sources:
@@ -181,10 +190,10 @@ class Client:
 
     def _open(self, config: RepositoryConfig) -> Source:
         """Open a source, one that compares everything if the repository's root is known."""
-        folder = self.trust_folder(config)
-        root = kept_root(folder)
+        root = self._root(config)
         if root is None:
             return open_source(config, self._opening)
+        folder = self.trust_folder(config)
         trust = importlib.import_module("compiler.repository.trust.sources")  # start-up time
         source: Source
         source, self._trusted[config.name] = trust.signed_source(

@@ -8,7 +8,6 @@ from compiler.artifact.metadata import ArtifactMetadata
 from compiler.errors import CompilerError, ContentError, NotFoundError, OutsideError
 from compiler.events import Noted, Reporter, silent
 from compiler.repository.cache import Cache
-from compiler.repository.guard import OPEN, Guard
 
 LARGEST_ARCHIVE = 64 << 30
 """How many bytes of an archive are taken where nobody has said how large it is."""
@@ -21,21 +20,24 @@ class Source(Protocol):
 
     `NotFoundError` is raised where it does answer, and has no such file.
 
-    What `fetch` returns has been compared with what names it, and everything with what `guard`
-    knows to be signed; that raises `TrustError`.
+    What `fetch` returns has been compared with what names it. Whether that was signed is the
+    business of `trust.sources`.
     """
 
     @property
     def address(self) -> str:
         """The address, as it may be shown: without passwords."""
 
-    def bring(self, name: str, target: Path, limit: int, guard: Guard = OPEN) -> None:
+    def bring(self, name: str, target: Path, limit: int) -> None:
         """Write the file `name` of the repository, of at most `limit` bytes, to `target`."""
 
     def fetch(
-        self, artifact: ArtifactMetadata, cache: Cache, guard: Guard = OPEN
+        self, artifact: ArtifactMetadata, cache: Cache, limit: int = LARGEST_ARCHIVE
     ) -> tuple[Path, ...]:
-        """Return the archive of a package, or the layers of its image, bottom first."""
+        """Return the archive of a package, or the layers of its image, bottom first.
+
+        All together have at most `limit` bytes.
+        """
 
 
 class Mirrors:
@@ -50,15 +52,15 @@ class Mirrors:
         """The first address."""
         return self._sources[0].address
 
-    def bring(self, name: str, target: Path, limit: int, guard: Guard = OPEN) -> None:
+    def bring(self, name: str, target: Path, limit: int) -> None:
         """Write a file of the repository to `target`."""
-        self._first(lambda source: source.bring(name, target, limit, guard))
+        self._first(lambda source: source.bring(name, target, limit))
 
     def fetch(
-        self, artifact: ArtifactMetadata, cache: Cache, guard: Guard = OPEN
+        self, artifact: ArtifactMetadata, cache: Cache, limit: int = LARGEST_ARCHIVE
     ) -> tuple[Path, ...]:
         """Return what a package is made of."""
-        return self._first(lambda source: source.fetch(artifact, cache, guard))
+        return self._first(lambda source: source.fetch(artifact, cache, limit))
 
     def _first(self, ask: Callable[[Source], _Result]) -> _Result:
         """Ask one after the other; raises the error of the first if none answers."""

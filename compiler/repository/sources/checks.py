@@ -6,7 +6,6 @@ from pathlib import Path
 
 from compiler.artifact.metadata import ArtifactMetadata
 from compiler.errors import OutsideError
-from compiler.repository.sources import LARGEST_ARCHIVE
 
 _NAME = re.compile(r"(?:trust/)?[A-Za-z0-9_][A-Za-z0-9_.+~@:-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -18,7 +17,7 @@ class Checked:
 
     name: str
     sha256: str
-    limit: int = LARGEST_ARCHIVE
+    limit: int
 
     def check(self, found: str, address: str, part: Path) -> None:
         """Raise `OutsideError`, and remove what came, if it is something else."""
@@ -31,12 +30,12 @@ class Checked:
             raise OutsideError(message, hint=hint)
 
 
-def archive_of(artifact: ArtifactMetadata, address: str) -> Checked:
+def archive_of(artifact: ArtifactMetadata, address: str, limit: int) -> Checked:
     """Say which file the archive of a package is; raises `OutsideError` if that is not safe."""
     if not _SHA256.fullmatch(artifact.sha256):
         message = f"{address}: the index has no checksum of {artifact.id}"
         raise OutsideError(message, hint="the repository has to be made anew")
-    return Checked(check_name(artifact.archive, address), artifact.sha256)
+    return Checked(check_name(artifact.archive, address), artifact.sha256, limit)
 
 
 def check_name(name: str, address: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from compiler.artifact.metadata import ArtifactMetadata
 from compiler.errors import NotFoundError, OutsideError
 from compiler.repository.cache import Cache
-from compiler.repository.guard import OPEN, Guard
+from compiler.repository.sources import LARGEST_ARCHIVE
 from compiler.repository.sources.checks import Checked, archive_of, check_name
 
 _PIECE = 1 << 20
@@ -23,24 +23,22 @@ class DiskSource:
         """The folder."""
         return str(self._folder)
 
-    def bring(self, name: str, target: Path, limit: int, guard: Guard = OPEN) -> None:
+    def bring(self, name: str, target: Path, limit: int) -> None:
         """Copy a file of the repository."""
-        self._copy(name, target, guard.limit(name, limit))
-        guard.check(name, target)
+        self._copy(name, target, limit)
 
     def fetch(
-        self, artifact: ArtifactMetadata, cache: Cache, guard: Guard = OPEN
+        self, artifact: ArtifactMetadata, cache: Cache, limit: int = LARGEST_ARCHIVE
     ) -> tuple[Path, ...]:
         """Copy an archive into the cache."""
-        wanted = archive_of(artifact, self.address)
+        wanted = archive_of(artifact, self.address, limit)
         known = cache.find(wanted.sha256)
-        return (known or self._add(wanted, cache, guard),)
+        return (known or self._add(wanted, cache),)
 
-    def _add(self, wanted: Checked, cache: Cache, guard: Guard) -> Path:
+    def _add(self, wanted: Checked, cache: Cache) -> Path:
         with cache.adding(wanted.sha256) as part:
-            found = self._copy(wanted.name, part, guard.limit(wanted.name, wanted.limit))
+            found = self._copy(wanted.name, part, wanted.limit)
             wanted.check(found, self.address, part)
-            guard.check(wanted.name, part)
             return cache.keep(part, wanted.sha256)
 
     def _copy(self, name: str, target: Path, limit: int) -> str:

@@ -17,7 +17,7 @@ from compiler import __version__
 from compiler.artifact.metadata import ArtifactMetadata
 from compiler.errors import NotFoundError, OutsideError
 from compiler.repository.cache import Cache
-from compiler.repository.guard import OPEN, Guard
+from compiler.repository.sources import LARGEST_ARCHIVE
 from compiler.repository.sources.checks import Checked, archive_of, check_name
 
 _PIECE = 1 << 18
@@ -88,30 +88,27 @@ class HttpSource:
         """The address, without what stands before its host and after its path."""
         return urlunsplit(self._parts._replace(query=""))
 
-    def bring(self, name: str, target: Path, limit: int, guard: Guard = OPEN) -> None:
+    def bring(self, name: str, target: Path, limit: int) -> None:
         """Download a file of the repository."""
         target.unlink(missing_ok=True)
-        self._download(check_name(name, self.address), target, guard.limit(name, limit))
-        guard.check(name, target)
+        self._download(check_name(name, self.address), target, limit)
 
     def fetch(
-        self, artifact: ArtifactMetadata, cache: Cache, guard: Guard = OPEN
+        self, artifact: ArtifactMetadata, cache: Cache, limit: int = LARGEST_ARCHIVE
     ) -> tuple[Path, ...]:
         """Download an archive into the cache, going on where the last try stopped."""
-        wanted = archive_of(artifact, self.address)
+        wanted = archive_of(artifact, self.address, limit)
         known = cache.find(wanted.sha256)
-        return (known or self._add(wanted, cache, guard),)
+        return (known or self._add(wanted, cache),)
 
-    def _add(self, wanted: Checked, cache: Cache, guard: Guard) -> Path:
-        limit = guard.limit(wanted.name, wanted.limit)
+    def _add(self, wanted: Checked, cache: Cache) -> Path:
         with cache.adding(wanted.sha256) as part:
             resumed = part.exists()
-            self._download(wanted.name, part, limit)
+            self._download(wanted.name, part, wanted.limit)
             if resumed and _sha256(part) != wanted.sha256:  # its beginning may be of another file
                 part.unlink()
-                self._download(wanted.name, part, limit)
+                self._download(wanted.name, part, wanted.limit)
             wanted.check(_sha256(part), self.address, part)
-            guard.check(wanted.name, part)
             return cache.keep(part, wanted.sha256)
 
     def _download(self, name: str, target: Path, limit: int) -> None:

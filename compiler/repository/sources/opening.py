@@ -19,7 +19,8 @@ from compiler.repository.sources.registry import RegistrySource
 class Opening:
     """What sources need besides: a client of registries, where folders are, for which platform.
 
-    `registry` is only called for a repository that needs it.
+    `registry` is only called for a repository that needs it. `seal` names the root under which the
+    repository is used: what was noted under another one, or without any, is not believed.
     """
 
     registry: Callable[[RepositoryConfig], Registry]
@@ -27,6 +28,7 @@ class Opening:
     place: Callable[[str], Path] = Path
     http: HttpSettings = field(default_factory=HttpSettings)
     report: Reporter = silent
+    seal: str = ""
 
 
 def open_source(config: RepositoryConfig, opening: Opening) -> Mirrors:
@@ -47,4 +49,5 @@ def _open(config: RepositoryConfig, url: str, opening: Opening) -> Source:
     except ImageError as error:
         raise OutsideError(f"{config.name}: {error.message}") from error
     registry = opening.registry(config)
-    return RegistrySource(registry, repository, opening.platform, opening.report)
+    report, seal = opening.report, opening.seal
+    return RegistrySource(registry, repository, opening.platform, report, seal=seal)

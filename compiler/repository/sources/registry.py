@@ -36,11 +36,9 @@ from compiler.oci import (
 )
 from compiler.registry import Manifest, Registry
 from compiler.repository.cache import Cache
-from compiler.repository.guard import OPEN, Guard
 from compiler.repository.oci import tag_of
 from compiler.repository.sources import LARGEST_ARCHIVE
 from compiler.repository.sources.checks import check_name
-from compiler.repository.trust import target_of_image
 
 _NESTED = 4
 _MOST_LAYERS = 500
@@ -57,8 +55,12 @@ class RegistrySource:
         repository: Reference,
         platform: Platform,
         report: Reporter = silent,
+        *,
+        seal: str = "",
     ) -> None:
+        """Read as the public, or under a root that `seal` names (see `Opening`)."""
         self._registry = registry
+        self._seal = seal
         self._repository = replace(repository, tag="", digest="")
         self._platform = platform
         self._report = report
@@ -68,11 +70,11 @@ class RegistrySource:
         """The name of the repository."""
         return str(self._repository)
 
-    def bring(self, name: str, target: Path, limit: int, guard: Guard = OPEN) -> None:
+    def bring(self, name: str, target: Path, limit: int) -> None:
         """Write the one file that an image holds."""
         name = check_name(name, self.address).replace("/", "-")
         place = self._tagged(name)
-        layers = self._layers(place, self.manifest(place, guard))
+        layers = self._layers(place, self.manifest(place))
         if len(layers) != 1:
             raise RegistryError(f"{place}: is not the image of one file")
         if layers[0].size > limit + _ROOM:
@@ -86,13 +88,13 @@ class RegistrySource:
                 raise RegistryError(f"{place}: {error.message}") from error
 
     def fetch(
-        self, artifact: ArtifactMetadata, cache: Cache, guard: Guard = OPEN
+        self, artifact: ArtifactMetadata, cache: Cache, limit: int = LARGEST_ARCHIVE
     ) -> tuple[Path, ...]:
         """Fetch the layers of a package's image; without a network, those that it last had."""
         place = self._tagged(artifact.id.fingerprint)
-        key = f"{place} {self._platform} {artifact.sha256} {artifact.timestamp} {guard.seal}"
+        key = f"{place} {self._platform} {artifact.sha256} {artifact.timestamp} {self._seal}"
         try:
-            manifest = self.manifest(place, guard)
+            manifest = self.manifest(place)
         except (NotFoundError, DeniedError):
             raise
         except RegistryError as error:
@@ -102,15 +104,14 @@ class RegistrySource:
             message = f"{error}; {artifact.id} is taken from the cache"
             self._report(Noted(message, warning=True))
             return known
-        layers = self._layers(place, manifest)
+        layers = self._layers(place, manifest, limit)
         found = tuple(self._blob(place, layer, cache) for layer in layers)
         cache.note(key, [hex_of(layer.digest) for layer in layers])
         return found
 
-    def manifest(self, place: Reference, guard: Guard = OPEN) -> Manifest:
+    def manifest(self, place: Reference) -> Manifest:
         """Fetch the manifest of an image for the platform, through indexes if need be."""
         manifest = self._registry.manifest(place)
-        guard.compare(place.tag, target_of_image(manifest.descriptor))
         for _ in range(_NESTED):
             if manifest.descriptor.media_type not in INDEXES:
                 return manifest
@@ -126,7 +127,9 @@ class RegistrySource:
         except CompilerError as error:
             raise OutsideError(f"{self.address}: {error.message}") from error
 
-    def _layers(self, place: Reference, manifest: Manifest) -> list[Descriptor]:
+    def _layers(
+        self, place: Reference, manifest: Manifest, limit: int = LARGEST_ARCHIVE
+    ) -> list[Descriptor]:
         try:
             layers = parse_object(manifest.data, str(place)).get("layers")
             found = [
@@ -134,7 +137,7 @@ class RegistrySource:
             ]
         except ImageError as error:
             raise RegistryError(f"{place}: {error.message}") from error
-        if not 0 < len(found) <= _MOST_LAYERS or sum(each.size for each in found) > LARGEST_ARCHIVE:
+        if not 0 < len(found) <= _MOST_LAYERS or sum(each.size for each in found) > limit:
             raise RegistryError(f"{place}: has no layers, or too many")
         return found
 

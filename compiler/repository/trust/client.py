@@ -26,6 +26,7 @@ from compiler.repository.trust import (
     target_of_bytes,
     target_of_file,
 )
+from compiler.repository.trust.kept import holds
 from compiler.repository.trust.refusals import Received, refusal
 from compiler.repository.trust.root import check_root
 
@@ -62,6 +63,10 @@ class TrustedRepository:
             updater.refresh()
             updater.check_root()
             self._updater = updater
+
+    def holds(self, now: datetime) -> bool:
+        """Whether what was seen is still good, as far as that is known without asking."""
+        return holds(self._folder, now)
 
     def target(self, name: str) -> Target | None:
         """Return what was signed of a name; None if nothing was. Asks for a bin if need be.

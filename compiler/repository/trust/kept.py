@@ -1,9 +1,16 @@
-"""Where a client keeps the root of a repository's keys, and what it saw of what they signed."""
+"""Where a client keeps the root of a repository's keys, and what it saw of what they signed.
 
+TUF's library is not needed here: all that is kept was verified before.
+"""
+
+import hashlib
+import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 from compiler.archive.compress import atomic_file
 from compiler.errors import OutsideError, TrustError
+from compiler.repository.trust import ROLES, limit_of
 
 _ROOT = "root.json"
 _STATE = "state"
@@ -23,13 +30,17 @@ def keep_root(folder: Path, root: bytes) -> None:
 def kept_root(folder: Path) -> bytes | None:
     """Return the root that is kept in `folder`; None for a repository without one."""
     path = folder / _ROOT
+    return read_root(path) if path.exists() else None
+
+
+def read_root(path: Path) -> bytes:
+    """Read the file of a root; raises `OutsideError`, `TrustError` if it is far too large."""
     try:
         with path.open("rb") as file:
             data = file.read(_LARGEST + 1)
-    except FileNotFoundError:
-        return None
     except OSError as error:
-        raise OutsideError(f"{path}: cannot be read: {error.strerror}") from error
+        hint = "without its root, nothing of the repository is used"
+        raise OutsideError(f"{path}: cannot be read: {error.strerror}", hint=hint) from error
     if len(data) > _LARGEST:
         raise TrustError(f"{path}: is no root of a repository")
     return data
@@ -40,3 +51,28 @@ def state_folder(folder: Path) -> Path:
     state = folder / _STATE
     state.mkdir(parents=True, exist_ok=True)
     return state
+
+
+def seal_of(root: bytes | None) -> str:
+    """Name a root; what was accepted under another one, or without any, is not believed."""
+    return "" if root is None else hashlib.sha256(root).hexdigest()
+
+
+def holds(state: Path, now: datetime) -> bool:
+    """Whether everything that was signed and seen is good beyond `now`; not if nothing was seen.
+
+    This is asked when a repository does not answer, or need not be asked.
+    """
+    ends = [_end_of(state / f"{role}.json") for role in ROLES]
+    return all(end is not None and end > now for end in ends)
+
+
+def _end_of(path: Path) -> datetime | None:
+    """Read until when a file is good (TUF specification, section 4.3)."""
+    try:
+        with path.open("rb") as file:
+            signed = json.loads(file.read(limit_of(path.name)))["signed"]
+        end = datetime.fromisoformat(signed["expires"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return end if end.tzinfo else end.replace(tzinfo=UTC)

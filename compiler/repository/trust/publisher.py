@@ -98,7 +98,9 @@ def sign_contents(published: Published, contents: Contents, signing: Signing) ->
     return draft.finish()
 
 
-def differences(published: Published, artifacts: Mapping[str, Target]) -> dict[str, Target | None]:
+def differences(
+    published: Published, artifacts: Mapping[str, Target | None]
+) -> dict[str, Target | None]:
     """Return the artifacts that changed, given all that there are; reads all bins."""
     known = {
         path: _target(target)

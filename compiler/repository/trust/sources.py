@@ -10,11 +10,11 @@ from compiler.oci import Descriptor, Digest, Reference
 from compiler.registry import Manifest, Progress, Registry
 from compiler.repository.cache import Cache
 from compiler.repository.configured import RepositoryConfig
-from compiler.repository.sources import Source
+from compiler.repository.sources import LARGEST_ARCHIVE, Source
 from compiler.repository.sources.opening import Opening, open_source
 from compiler.repository.trust import FOLDER, tag, target_of_image
 from compiler.repository.trust.client import TrustedRepository
-from compiler.repository.trust.kept import state_folder
+from compiler.repository.trust.kept import seal_of, state_folder
 from compiler.repository.trust.places import fetch_from
 
 
@@ -31,7 +31,11 @@ def signed_source(
     if config.type != "docker":
         return SignedFiles(plain, trusted), trusted
     registry = opening.registry
-    checking = replace(opening, registry=lambda each: SignedImages(registry(each), trusted))
+    checking = replace(
+        opening,
+        registry=lambda each: SignedImages(registry(each), trusted),
+        seal=seal_of(root),
+    )
     return open_source(config, checking), trusted
 
 
@@ -58,11 +62,14 @@ class SignedFiles:
             target.unlink(missing_ok=True)
             raise
 
-    def fetch(self, artifact: ArtifactMetadata, cache: Cache) -> tuple[Path, ...]:
+    def fetch(
+        self, artifact: ArtifactMetadata, cache: Cache, limit: int = LARGEST_ARCHIVE
+    ) -> tuple[Path, ...]:
         """Return the archive of a package, unless it is another than was signed."""
-        if self._trusted.require(artifact.archive).sha256 != artifact.sha256:
+        signed = self._trusted.require(artifact.archive)
+        if signed.sha256 != artifact.sha256:
             raise TrustError(f"{self.address}: {artifact.archive} is not what was signed")
-        found = self._source.fetch(artifact, cache)
+        found = self._source.fetch(artifact, cache, min(limit, signed.length))
         for path in found:
             self._trusted.check(artifact.archive, path)
         return found

@@ -1,0 +1,155 @@
+"""Sources of signed repositories: nothing comes out of them that was not signed."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from compiler.errors import TrustError
+from compiler.oci import Platform
+from compiler.publish.state import tagged
+from compiler.registry.memory import MemoryRegistry
+from compiler.repository.cache import Cache
+from compiler.repository.configured import RepositoryConfig
+from compiler.repository.disk import RepositoryOptions, create_repository, read_repository
+from compiler.repository.sources.opening import Opening
+from compiler.repository.trust import target_of_image
+from compiler.repository.trust.contents import of_folder
+from compiler.repository.trust.keys import Signing
+from compiler.repository.trust.places import FolderPlace, RegistryPlace
+from compiler.repository.trust.publisher import Contents, start
+from compiler.repository.trust.root import first_root, make_policy, sign_root
+from compiler.repository.trust.sources import signed_source
+from compiler.signing.keys import generate
+from tests.publish.shop import AMD64, NOW, TARGET, Shop
+
+ROOT, ONLINE = generate(), generate()
+SIGNING = Signing((ONLINE,), datetime.now(UTC))
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    made = Shop(tmp_path / "shop")
+    made.build("a")
+    return made
+
+
+@pytest.fixture
+def root() -> bytes:
+    policy = make_policy([ROOT.public], [ONLINE.public])
+    return sign_root(first_root(policy, SIGNING.now), [ROOT])
+
+
+def opening(registry: MemoryRegistry) -> Opening:
+    return Opening(registry=lambda _config: registry, platform=Platform("linux", "amd64"))
+
+
+@pytest.fixture
+def folder(shop: Shop, root: bytes) -> Path:
+    """A repository in a folder, signed."""
+    options = RepositoryOptions(now=NOW)
+    place = shop.artifacts
+    packages = shop.packages.values()
+    create_repository(packages, [shop.tree], artifacts=place, output=place, options=options)
+    FolderPlace(place).write(start(root, of_folder(place), SIGNING))
+    return place
+
+
+@pytest.fixture
+def registry(shop: Shop, root: bytes, tmp_path: Path) -> MemoryRegistry:
+    """A repository in a registry, signed."""
+    registry = MemoryRegistry()
+    shop.publish(registry)
+    tags = {}
+    for tag in registry.tags(TARGET):
+        found = registry.head(tagged(TARGET, tag))
+        assert found is not None
+        tags[tag] = target_of_image(found)
+    (tmp_path / "signing").mkdir()
+    place = RegistryPlace(registry, TARGET, AMD64, tmp_path / "signing")
+    place.write(start(root, Contents(index=tags), SIGNING))
+    return registry
+
+
+def test_what_a_folder_holds_as_it_was_signed_comes_out(
+    folder: Path, root: bytes, tmp_path: Path
+) -> None:
+    config = RepositoryConfig(name="main", type="disk", urls=(str(folder),))
+    source, _ = signed_source(config, opening(MemoryRegistry()), tmp_path / "state", root)
+    (artifact,) = read_repository(folder).index.artifacts
+
+    source.bring("repository.yaml", tmp_path / "page", 1 << 20)
+
+    assert (tmp_path / "page").read_bytes() == (folder / "repository.yaml").read_bytes()
+    (archive,) = source.fetch(artifact, Cache(tmp_path / "cache"))
+    assert archive.read_bytes() == (folder / artifact.archive).read_bytes()
+
+
+def _change(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"\n")
+
+
+@pytest.mark.parametrize("change", [_change, lambda path: path.write_bytes(b"")])
+def test_a_page_that_was_changed_in_a_folder_does_not_come_out(
+    folder: Path, root: bytes, tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    config = RepositoryConfig(name="main", type="disk", urls=(str(folder),))
+    source, _ = signed_source(config, opening(MemoryRegistry()), tmp_path / "state", root)
+    change(folder / "repository.yaml")
+
+    with pytest.raises(TrustError, match=r"repository\.yaml is not what was signed"):
+        source.bring("repository.yaml", tmp_path / "page", 1 << 20)
+
+    assert not (tmp_path / "page").exists()
+
+
+def test_an_archive_that_the_index_describes_otherwise_does_not_come_out(
+    folder: Path, root: bytes, tmp_path: Path
+) -> None:
+    config = RepositoryConfig(name="main", type="disk", urls=(str(folder),))
+    source, _ = signed_source(config, opening(MemoryRegistry()), tmp_path / "state", root)
+    (artifact,) = read_repository(folder).index.artifacts
+
+    with pytest.raises(TrustError, match="is not what was signed"):
+        source.fetch(replace(artifact, sha256="0" * 64), Cache(tmp_path / "cache"))
+
+
+def test_what_a_registry_holds_as_it_was_signed_comes_out(
+    registry: MemoryRegistry, shop: Shop, root: bytes, tmp_path: Path
+) -> None:
+    config = RepositoryConfig(name="main", type="docker", urls=(str(TARGET),))
+    source, _ = signed_source(config, opening(registry), tmp_path / "state", root)
+
+    source.bring("a-t-1.metadata.yaml", tmp_path / "page", 1 << 20)
+
+    expected = (shop.artifacts / "a-t-1.metadata.yaml").read_bytes()
+    assert (tmp_path / "page").read_bytes() == expected
+
+
+def test_a_tag_that_was_moved_in_a_registry_gives_nothing(
+    registry: MemoryRegistry, root: bytes, tmp_path: Path
+) -> None:
+    config = RepositoryConfig(name="main", type="docker", urls=(str(TARGET),))
+    source, _ = signed_source(config, opening(registry), tmp_path / "state", root)
+    other = registry.manifest(tagged(TARGET, "tree.tar.gz"))
+    moved = tagged(TARGET, "a-t-1.metadata.yaml")
+    registry.put_manifest(moved, other.data, other.descriptor.media_type)
+
+    with pytest.raises(TrustError, match=r"a-t-1\.metadata\.yaml is not what was signed"):
+        source.bring("a-t-1.metadata.yaml", tmp_path / "page", 1 << 20)
+
+
+def test_a_repository_that_is_not_signed_at_all_gives_nothing(
+    shop: Shop, root: bytes, tmp_path: Path
+) -> None:
+    registry = MemoryRegistry()
+    shop.publish(registry)
+    config = RepositoryConfig(name="main", type="docker", urls=(str(TARGET),))
+    source, trusted = signed_source(config, opening(registry), tmp_path / "state", root)
+
+    with pytest.raises(TrustError):
+        trusted.refresh()
+    with pytest.raises(TrustError):
+        source.bring("repository.yaml", tmp_path / "page", 1 << 20)
