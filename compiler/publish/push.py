@@ -88,6 +88,8 @@ class Pusher:
         self._traffic = traffic
         self._platform = platform
         self._epoch = epoch
+        self.named: dict[str, Descriptor] = {}
+        """What tags were given so far."""
 
     def contents(self, image: ImageParts) -> None:
         """Bring up what an image is made of, and its manifest by digest only."""
@@ -125,7 +127,9 @@ class Pusher:
     def name(self, image: ImageParts, tag: str) -> Descriptor:
         """Give an image whose contents are there a tag."""
         place = tagged(self._target, tag)
-        return self._registry.put_manifest(place, image.manifest, image.descriptor.media_type)
+        found = self._registry.put_manifest(place, image.manifest, image.descriptor.media_type)
+        self.named[tag] = found
+        return found
 
     def name_for_platform(self, image: ImageParts, platform: Platform, tag: str) -> Descriptor:
         """Give a tag to an index that holds this image for its platform, and keeps the others."""

@@ -23,9 +23,9 @@ from compiler.repository.trust import (
     limit_of,
     place,
     role_of,
+    superseded,
     tag,
 )
-from compiler.repository.trust.publisher import superseded
 
 _AT_ONCE = 8
 
@@ -69,7 +69,7 @@ class FolderPlace:
                 with atomic_file(self._folder / name) as file:
                     file.write(data)
             there = (path.name for path in self._folder.iterdir())
-            for name in superseded(there, files):
+            for name in superseded(there):
                 (self._folder / name).unlink(missing_ok=True)
         except OSError as error:
             path = error.filename or self._folder
