@@ -13,6 +13,7 @@ from compiler.cli.settings import take_settings
 from compiler.errors import CompilerError, ExitCode, Faults, Interrupted, UsageError
 
 COMMANDS = {
+    "box": ("compiler.cli.box", "Run a program in a root directory"),
     "build": ("compiler.cli.build", "Build packages of a tree into artifacts"),
     "cleanup": ("compiler.cli.upkeep", "Remove all archives that were fetched"),
     "config": ("compiler.cli.config", "Print the configuration as it counts"),
@@ -24,6 +25,7 @@ COMMANDS = {
     "key": ("compiler.cli.key", "Make key pairs to sign with"),
     "lock": ("compiler.cli.lock", "Write down which image each name of a tree stands for"),
     "oscheck": ("compiler.cli.upkeep", "List installed packages that have files missing"),
+    "pack": ("compiler.cli.pack", "Pack a folder into the artifact of a package"),
     "plan": ("compiler.cli.plan", "Show what a build would do, and why"),
     "reclaim": ("compiler.cli.upkeep", "Enter packages whose files are there already"),
     "registry": ("compiler.cli.registry", "Keep repositories in registries in order"),
@@ -36,7 +38,7 @@ COMMANDS = {
     "tree": ("compiler.cli.tree", "List, check, render, draw and bump the packages of a tree"),
     "uninstall": ("compiler.cli.install", "Remove packages"),
     "upgrade": ("compiler.cli.install", "Bring what is installed to its newest version"),
-    "util": ("compiler.cli.util", "Sort and match versions"),
+    "util": ("compiler.cli.util", "Sort and match versions, unpack and pack images"),
     "verify": ("compiler.cli.sign", "Check the signatures of images"),
 }
 """Every command by the module that has it, imported only when the command is called."""
