@@ -6,9 +6,8 @@ Where the same thing is said several times, options of the command line win over
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -130,16 +129,13 @@ class Config(_Section):
         return Path(path) if self.config_from_host else self.root / path.lstrip("/")
 
 
-_EMPTY: Mapping[str, str] = MappingProxyType({})
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """Where configuration is looked for, and what overrides it: dotted keys to values as text."""
 
     named: Path | None = None
-    environ: Mapping[str, str] = _EMPTY
-    options: Mapping[str, str] = _EMPTY
+    environ: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
     here: Path = Path()
     machine: Path = Path("/etc")
 
