@@ -47,6 +47,7 @@ class RegistryClient:
         self._lock = threading.Lock()
         self._sites: dict[tuple[str, int], Site] = {}
         self._lists: dict[str, Referrers] = {}
+        self._uploads: dict[tuple[str, str, Digest], threading.Lock] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -100,10 +101,11 @@ class RegistryClient:
     ) -> bool:
         """Upload a blob, in resumable chunks where it is large; False if it was there already."""
         site = self._site(repository)
-        if has_blob(site, repository, blob.digest):
-            return False
-        chunk = self._settings.chunk
-        Upload(site, repository, blob, chunk=chunk, progress=progress).run(source)
+        with self._uploading(repository, blob.digest):
+            if has_blob(site, repository, blob.digest):
+                return False
+            chunk = self._settings.chunk
+            Upload(site, repository, blob, chunk=chunk, progress=progress).run(source)
         return True
 
     def mount_blob(self, repository: Reference, digest: Digest, *, origin: Reference) -> bool:
@@ -139,6 +141,12 @@ class RegistryClient:
             return
         remove(site, by_digest(reference, found.descriptor.digest))
         self._referrers(reference).drop(reference, found)
+
+    def _uploading(self, repository: Reference, digest: Digest) -> threading.Lock:
+        """Return the lock of one blob: a content goes up once, whoever wants it at the time."""
+        key = (repository.registry, repository.repository, digest)
+        with self._lock:
+            return self._uploads.setdefault(key, threading.Lock())
 
     def _referrers(self, reference: Reference) -> Referrers:
         """Return the lists of the registry of a reference."""
