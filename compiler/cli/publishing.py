@@ -9,6 +9,7 @@ from pathlib import Path
 import typer
 
 from compiler.cli.key import signing_key
+from compiler.cli.live import watched
 from compiler.cli.registries import open_registry, repository_named, scratch_folder
 from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
@@ -60,7 +61,8 @@ def publish(
         dry_run=not publishing.push,
     )
     report = reporter(settings)
-    with open_registry(replace(settings, mirrors=())) as registry, scratch_folder() as folder:
+    direct = replace(settings, mirrors=())
+    with open_registry(direct, report=report) as registry, scratch_folder() as folder:
         around = Surroundings(
             registry=registry,
             folder=folder,
@@ -68,7 +70,8 @@ def publish(
             endorsements=tuple(_endorsements(publishing, registry)),
             trust=_trust(publishing, registry, target, folder),
         )
-        made = publish_repository(source, target, how, around)
+        with watched(report):
+            made = publish_repository(source, target, how, around)
     info, count = made.repository.info, len(made.repository.index.artifacts)
     told = f"{output}: repository {info.name}, revision {info.revision}, packages: {count}"
     if publishing.push:

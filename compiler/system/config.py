@@ -180,14 +180,28 @@ def load_config(surroundings: Surroundings) -> Loaded:
     value = reader.mapping(path) if path is not None else {}
     origins = _override(value, surroundings)
     config = reader.model(Config, value, path, origins)
-    folders = [config.host_path(each) for each in config.repos_confdir] if config else []
-    found = [each for file in _files(folders) for each in reader.repository(file)]
+    found = _folder_repositories(config, reader) if config else []
     if config is None or reader.faults:
         raise Faults.of(reader.faults)
     repositories = _unique((*config.repositories, *found), reader.warnings)
     return Loaded(
         config.model_copy(update={"repositories": repositories}), path, tuple(reader.warnings)
     )
+
+
+def _folder_repositories(config: Config, reader: "_Reader") -> list[RepositoryConfig]:
+    """Read the repositories that have a file each.
+
+    Where this machine's own configuration names none, those of the system that is worked on count.
+    """
+    places = [[config.host_path(each) for each in config.repos_confdir]]
+    if not config.repositories:
+        places.append([config.root / each.lstrip("/") for each in config.repos_confdir])
+    for folders in places:
+        found = [each for file in _files(folders) for each in reader.repository(file)]
+        if found or reader.faults:
+            return found
+    return []
 
 
 def read_repository(path: Path) -> tuple[RepositoryConfig, ...]:
