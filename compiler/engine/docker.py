@@ -10,10 +10,10 @@ The workspace, and caches, are our own folders where the engine may read them: a
 machine, and root. Elsewhere the workspace travels there and back as an archive, in whole seconds,
 and caches stay in volumes of the engine, named `cos-toolkit-<cache>`.
 
-What remains different from the embedded engine, and can be seen by steps only: `/.dockerenv` is
-there, `/etc/mtab` is a link to `/proc/mounts`, `/etc/hosts` and `/etc/resolv.conf` are those that
-the engine makes, its seccomp and AppArmor profiles hold, and the order of lines on the two streams
-of output is only nearly kept.
+What remains different from the embedded engine, and can be seen by steps only: `/.dockerenv` (with
+Podman `/run/.containerenv`, and the variable HOSTNAME) is there, `/etc/mtab` is a link to
+`/proc/mounts`, `/etc/hosts` and `/etc/resolv.conf` are those that the engine makes, its seccomp and
+AppArmor profiles hold, and the order of lines on the two streams of output is only nearly kept.
 """
 
 import os
@@ -30,7 +30,14 @@ from compiler.engine.buildroot import USUAL_PLACES
 from compiler.engine.changes import minimise
 from compiler.engine.confine import is_folder
 from compiler.engine.docker_changes import fetch, move_times
-from compiler.engine.docker_container import Container, LimitedError, Setup, container
+from compiler.engine.docker_container import (
+    LIMITS,
+    MODEST_LIMITS,
+    Container,
+    LimitedError,
+    Setup,
+    container,
+)
 from compiler.engine.docker_daemon import Daemon, remove_container
 from compiler.engine.docker_images import HANDED, Part, Stacks, lay_ground
 from compiler.engine.docker_places import places_above
@@ -74,7 +81,7 @@ class DockerEngine:
         self._lock = threading.Lock()
         self._live: set[str] = set()
         self._stopped = False
-        self._limited = True
+        self._limits = LIMITS
         self._shares = None if self._daemon.facts.shares else False
 
     def stop(self) -> None:
@@ -152,7 +159,13 @@ class DockerEngine:
         ground = place / "ground"
         ground.mkdir(mode=0o755)
         above = [request.changes] if _has_any(request.changes) else []
-        return Lowers([*above, *self._local.lowers(request.root), lay_ground(ground)])
+        return Lowers(
+            [
+                *above,
+                *self._local.lowers(request.root),
+                lay_ground(ground, podman=self._daemon.facts.podman),
+            ]
+        )
 
     def _take(self, turn: Turn, place: Path) -> None:
         """Run the steps of a turn in a container, and put what they changed over the rest."""
@@ -161,7 +174,7 @@ class DockerEngine:
         try:
             self._take_with(turn, above)
         except LimitedError:
-            self._limited = False
+            self._limits = MODEST_LIMITS
             self._take_with(turn, above)
 
     def _take_with(self, turn: Turn, above: Sequence[Part]) -> None:
@@ -216,7 +229,7 @@ class DockerEngine:
             shell=turn.shell,
             step=None if turn.shell else step,
             env=() if turn.shell else turn.environment(step),
-            limited=self._limited,
+            limits=self._limits,
         )
 
     def _sees(self, turn: Turn, image: str) -> bool:

@@ -5,7 +5,8 @@ import tarfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from typing import IO, Any
 
@@ -24,7 +25,15 @@ _KEEPER = "while read -r line; do kill -9 -1 2>/dev/null; echo; done"
 """What the first process of a container does: when it is told, it ends all others. When nobody is
 left to tell it anything, it ends itself, and with it whatever runs."""
 
-_OPEN_FILES = 1024, 524288
+Limits = Mapping[str, tuple[int, int]]
+"""What steps may have, and how far they may raise that, by Docker's names of limits."""
+
+LIMITS: Limits = {"nofile": (1024, 524288)}
+"""As many open files as systemd gives."""
+
+MODEST_LIMITS: Limits = {"nofile": (1024, 4096), "nproc": (4096, 4096)}
+"""For engines that may not allow more; Podman raises the second, too, unless it is told one."""
+
 _MOMENT = 0.01
 _NOT_STARTED = b"OCI runtime exec failed: "
 _GO_FOLDER, _GO_LINK = 1 << 31, 1 << 27
@@ -52,7 +61,7 @@ class Setup:
     shell: str = ""
     step: Run | None = None
     env: Sequence[str] = ()
-    limited: bool = True
+    limits: Limits = field(default_factory=lambda: LIMITS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +149,28 @@ class Container:
 
         Returns its exit code; raises `NotStartedError` with the reason if it could not start.
         """
-        asked = self._api.exec_create(
-            self.id, list(step.argv), user=step.user, environment=list(env),
-            workdir=step.directory or "/",
-        )  # fmt: skip
+        asked = self._asked(step, env)
         refused = (_NOT_STARTED, f"exec {step.argv[0]}: exec format error".encode())
-        code = self._followed(str(asked["Id"]), refused, take)
+        code = self._followed(asked, refused, take)
         self._end_the_rest()
         return code
+
+    def _asked(self, step: Run, env: Sequence[str]) -> str:
+        """Ask for a step; Podman cannot take variables away, which a name without value does."""
+        ask = partial(
+            self._api.exec_create,
+            self.id,
+            list(step.argv),
+            user=step.user,
+            workdir=step.directory or "/",
+        )
+        try:
+            return str(ask(environment=list(env))["Id"])
+        except APIError as error:
+            given = [each for each in env if "=" in each]
+            if "badly formed" not in said_by(error) or given == list(env):
+                raise
+            return str(ask(environment=given)["Id"])
 
     def run(self, take: Take) -> int:
         """Run the one step that the container was made for; returns its exit code."""
@@ -176,16 +199,14 @@ class Container:
 
     def _connect(self, **streams: int) -> None:
         """Connect to the first process, before it starts."""
-        self._wire = Wire(self._api.attach_socket(self.id, params={"stream": 1, **streams}))
+        with _starting():  # as far as Podman is concerned, it begins here
+            wire = self._api.attach_socket(self.id, params={"stream": 1, **streams})
+        self._wire = Wire(wire)
         self._answers = self._wire.said()
 
     def _start(self) -> None:
-        try:
+        with _starting():
             self._api.start(self.id)
-        except APIError as error:
-            if "rlimit" in said_by(error):
-                raise LimitedError from error
-            raise NotStartedError(_shortened(said_by(error))) from error
 
     def _followed(self, asked: str, refused: tuple[bytes, ...], take: Take) -> int:
         """Start what was asked for and pass on what it prints; returns its exit code.
@@ -229,6 +250,17 @@ class Container:
 
 
 @contextmanager
+def _starting() -> Iterator[None]:
+    """Tell limits that cannot be set from everything else that keeps a container from starting."""
+    try:
+        yield
+    except APIError as error:
+        if "rlimit" in said_by(error):
+            raise LimitedError from error
+        raise NotStartedError(_shortened(said_by(error))) from error
+
+
+@contextmanager
 def container(api: APIClient, setup: Setup) -> Iterator[Container]:
     """Make a container, not yet running; it goes with the context, and all that is in it."""
     made = api.create_container(
@@ -258,12 +290,13 @@ def _command(setup: Setup) -> list[str]:
 
 
 def _host_config(api: APIClient, setup: Setup) -> Any:  # noqa: ANN401  (the SDK's own)
-    soft, hard = _OPEN_FILES
     return api.create_host_config(
         network_mode=setup.network.value,
         mounts=list(setup.mounts),
         log_config=LogConfig(type="none"),
-        ulimits=[Ulimit(name="nofile", soft=soft, hard=hard)] if setup.limited else None,
+        ulimits=[
+            Ulimit(name=name, soft=soft, hard=hard) for name, (soft, hard) in setup.limits.items()
+        ],
     )
 
 

@@ -7,7 +7,7 @@ import math
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -40,12 +40,13 @@ _START = "start it (`systemctl start docker`), or let DOCKER_HOST name another o
 class Facts:
     """What an engine says about itself.
 
-    `shares` is whether it may read our files and we its, `whole` whether its overlayfs leaves
-    nothing of a changed file in the layers below. `late` are the seconds that its clock may be
-    behind ours, and `since` what it showed when we came.
+    `shares` is whether it may read our files and we its, `podman` whether it is Podman, `whole`
+    whether its overlayfs leaves nothing of a changed file in the layers below. `late` are the
+    seconds that its clock may be behind ours, and `since` what it showed when we came.
     """
 
     shares: bool
+    podman: bool
     whole: bool
     late: int
     since: int
@@ -61,9 +62,10 @@ class Daemon:
         self._version = _OLDEST
         self._knock()
         with self.answering(_REACH), self.client() as api:
-            self._version = self._checked(str(api.version(api_version=False)["ApiVersion"]))
+            asked = api.version(api_version=False)
+            self._version = self._checked(str(asked["ApiVersion"]))
         with self.answering(_REACH), self.client() as api:
-            self.facts = self._facts(api)
+            self.facts = self._facts(api, asked.get("Components") or ())
             clean(api)
 
     @contextmanager
@@ -115,7 +117,7 @@ class Daemon:
             )
         return version
 
-    def _facts(self, api: APIClient) -> Facts:
+    def _facts(self, api: APIClient, parts: Sequence[Mapping[str, object]]) -> Facts:
         """Ask the engine about itself; raises `OutsideError` if its machine is of another kind."""
         asked = time.time()
         info = api.info()
@@ -130,6 +132,7 @@ class Daemon:
         since = _moment(str(info.get("SystemTime", "")), asked)
         return Facts(
             shares=self.url.startswith("unix:") and is_real_root() and not remapped,
+            podman=any("Podman" in str(each.get("Name")) for each in parts),
             whole=["Native Overlay Diff", "true"] in (info.get("DriverStatus") or ()),
             late=max(0, math.ceil(time.time() - since)),
             since=math.floor(since),

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -99,7 +100,9 @@ class Stacks:
         layers = list(dict.fromkeys(reversed(root)))[::-1]
         size = -(-len(layers) // (MOST_LAYERS - 1)) or 1
         groups = [tuple(layers[at : at + size]) for at in range(0, len(layers), size)]
-        return (Part(_GROUND, lay_ground), *map(self._part, groups))
+        podman = self._daemon.facts.podman
+        name = f"{_GROUND} podman" if podman else _GROUND
+        return (Part(name, partial(lay_ground, podman=podman)), *map(self._part, groups))
 
     def _part(self, group: tuple[Digest, ...]) -> Part:
         folders = [self._layer_path(layer) for layer in group]
@@ -198,10 +201,16 @@ def _merged(folders: Sequence[Path], place: Path) -> Path:
     return place
 
 
-def lay_ground(place: Path) -> Path:
-    """Make the layer at the bottom: what a root without these places would get otherwise."""
-    for path, is_folder in (*USUAL_PLACES, (HANDED, True)):
+def lay_ground(place: Path, *, podman: bool = False) -> Path:
+    """Make the layer at the bottom: what a root without these places would get otherwise.
+
+    Podman makes two more, which Docker has in a layer that is not the container's.
+    """
+    places = [*USUAL_PLACES, (HANDED, True), *([("/run/.containerenv", False)] if podman else [])]
+    for path, is_folder in places:
         make_place(place, Path(path.lstrip("/")), is_folder)
+    if podman:
+        (place / "etc" / "mtab").symlink_to("/proc/mounts")
     return place
 
 
