@@ -59,7 +59,7 @@ def list_repositories(
 def get(context: typer.Context, name: _Name, *, output: Output = "yaml") -> None:
     """Print the configuration of a repository."""
     settings: Settings = context.obj or Settings()
-    found = _named(client_config(settings), name).model_dump(mode="json")
+    found = repository_of(client_config(settings), name).model_dump(mode="json")
     typer.echo(dump(found, output) if output == "json" else yaml_listing(found).rstrip())
 
 
@@ -80,7 +80,7 @@ def update(
 ) -> None:
     """Fetch what repositories have."""
     with open_client(context) as client:
-        asked = tuple(_named(client.config, each) for each in names or ()) or client.used
+        asked = tuple(repository_of(client.config, each) for each in names or ()) or client.used
         for each in client.sync(asked, force=force):
             typer.echo(f"{each.name}: revision {each.info.revision}, {len(each.packages)} packages")
         if client.failed and not ignore_errors:
@@ -176,7 +176,8 @@ def _day(info: RepositoryInfo) -> str:
         return info.last_update or "no known time"
 
 
-def _named(config: Config, name: str) -> RepositoryConfig:
+def repository_of(config: Config, name: str) -> RepositoryConfig:
+    """Find a repository of the configuration; raises `CompilerError`."""
     found = next((each for each in config.repositories if each.name == name), None)
     if found is None:
         names = ", ".join(each.name for each in config.repositories)
