@@ -12,12 +12,14 @@ import typer
 from pydantic import ValidationError
 
 from compiler.archive.compress import atomic_file
-from compiler.cli.client import Output, client_config, confirm, open_client, tell
+from compiler.cli.client import Output, client_config, confirm, open_client
 from compiler.cli.listing import yaml_listing
 from compiler.cli.output import dump
+from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
 from compiler.cli.trust import app as trust
 from compiler.errors import CompilerError, OutsideError, UsageError
+from compiler.events import Noted
 from compiler.repository.configured import RepositoryConfig
 from compiler.repository.index import RepositoryInfo
 from compiler.repository.sources.http import HttpSettings, HttpSource
@@ -68,7 +70,7 @@ def get(context: typer.Context, name: _Name, *, output: Output = "yaml") -> None
 def update(
     context: typer.Context,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME…", help="Repositories; [all used].")
+        list[str] | None, typer.Argument(metavar="NAME", help="Repositories; [all used].")
     ] = None,
     *,
     force: Annotated[
@@ -114,7 +116,7 @@ def add(  # noqa: PLR0913  (one parameter for each of luet's options)
 ) -> None:
     """Add a repository: by its address, or by a file that describes it."""
     settings: Settings = context.obj or Settings()
-    config = client_config(settings)
+    config, report = client_config(settings), reporter(settings)
     if url:
         given = {"name": source, "description": description, "type": kind, "urls": [url]}
         auth = {"username": username, "password": passwd} if username else {}
@@ -129,15 +131,15 @@ def add(  # noqa: PLR0913  (one parameter for each of luet's options)
     if known:
         raise CompilerError(f"there is a repository {made.name!r} already", hint=f"see {path}")
     trusted = _checked_root(root) if root is not None else None
-    confirm([f"{path}:", *_text(made).splitlines()], yes=yes)
+    confirm([f"{path}:", *_text(made).splitlines()], report, yes=yes)
     if trusted is not None:  # first: the repository is never used without
         with open_client(context, makes_root=True) as client:
             keep_root(client.trust_folder(made), trusted)
     _write(path, _text(made))
-    tell(f"{made.name} is added")
-    if not config.config_from_host or config.root.resolve() == Path("/"):
-        return
-    tell("it counts within that system: here, `config_from_host` reads this machine's own files")
+    report(Noted(f"{made.name} is added"))
+    if config.config_from_host and config.root.resolve() != Path("/"):
+        words = "it counts within that system: here, `config_from_host` reads this machine's files"
+        report(Noted(words))
 
 
 def _checked_root(path: Path) -> bytes:

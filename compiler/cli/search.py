@@ -17,7 +17,7 @@ from compiler.system.summary import columns
 app = typer.Typer(add_completion=False, help="Packages of repositories and of the system.")
 
 _Expression = Annotated[
-    str, typer.Argument(metavar="[RE]", help="A regular expression, on category/name-version.")
+    str, typer.Argument(metavar="RE", help="A regular expression, on category/name-version.")
 ]
 _HEADS = ("Package", "Category", "Name", "Version", "Repository", "Description", "License", "URI")
 
@@ -75,7 +75,7 @@ def _all(client: Client, *, installed: bool) -> list[Found]:
     if installed:
         return list(present(client.installed, client.system.database))
     if not client.used:
-        tell("warning: there is no repository; `cos repo add` adds one")
+        tell(client, "there is no repository; `cos repo add` adds one", warning=True)
     return list(offered(client.repositories, client.installed))
 
 
