@@ -83,7 +83,7 @@ def update(
     """Fetch what repositories have."""
     with open_client(context) as client:
         asked = tuple(repository_of(client.config, each) for each in names or ()) or client.used
-        for each in client.sync(asked, force=force):
+        for each in client.sync(asked, force=force, insist=True):
             typer.echo(f"{each.name}: revision {each.info.revision}, {len(each.packages)} packages")
         if client.failed and not ignore_errors:
             raise OutsideError(f"not all repositories could be updated: {', '.join(client.failed)}")

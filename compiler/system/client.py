@@ -140,10 +140,13 @@ class Client:
         return Solver(self.installed, self.no_offers)
 
     def sync(
-        self, configs: Sequence[RepositoryConfig], *, force: bool = False
+        self, configs: Sequence[RepositoryConfig], *, force: bool = False, insist: bool = False
     ) -> tuple[Synced, ...]:
-        """Bring repositories up to date, several at the same time."""
-        tools = SyncTools(shelf=self.shelf, report=self.report, force=force)
+        """Bring repositories up to date, several at the same time.
+
+        With `force` also what is fresh enough; with `insist` what was kept before does not do.
+        """
+        tools = SyncTools(shelf=self.shelf, report=self.report, force=force, insist=insist)
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sync") as pool:
             running = [pool.submit(self._sync, config, tools) for config in configs]
         found = []

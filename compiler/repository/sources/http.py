@@ -4,6 +4,7 @@ import base64
 import hashlib
 import http.client
 import socket
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -32,6 +33,10 @@ _NOT_THERE = frozenset({404, 410})
 
 class _Broken(Exception):  # noqa: N818  (a reason to try again)
     """A transfer ended early, or the server could not answer just now."""
+
+    def __init__(self, reason: str, hint: str | None = None) -> None:
+        super().__init__(reason)
+        self.hint = hint
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -118,7 +123,8 @@ class HttpSource:
                 self._append(name, target, limit)
             except _Broken as error:
                 if attempt == _ATTEMPTS - 1:
-                    raise OutsideError(f"{self._url(name)}: {error}") from error
+                    message = f"{self._url(name)}: {error} (tried {_ATTEMPTS} times)"
+                    raise OutsideError(message, hint=error.hint) from error
                 self._settings.pause(_FIRST_WAIT * 2**attempt)
             else:
                 return
@@ -138,10 +144,10 @@ class HttpSource:
                 raise _Broken("its length has changed") from error
             raise self._refusal(name, error) from error
         except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:
-            raise _Broken(_reason(error)) from error
+            raise _Broken(_reason(error), _hint(error)) from error
         except OSError as error:
             if isinstance(error, ConnectionError | socket.gaierror):
-                raise _Broken(_reason(error)) from error
+                raise _Broken(_reason(error), _hint(error)) from error
             raise OutsideError(f"{target}: {(error.strerror or str(error)).lower()}") from error
 
     def _copy(self, answer: http.client.HTTPResponse, file: IO[bytes], limit: int) -> None:
@@ -209,9 +215,24 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _cause(error: Exception) -> object:
+    return error.reason if isinstance(error, urllib.error.URLError) else error
+
+
+def _hint(error: Exception) -> str | None:
+    """Say what may help."""
+    hints = (
+        (ssl.SSLCertVerificationError, "SSL_CERT_FILE names the certificates that are trusted"),
+        (socket.gaierror, "check the name, and that the network and its name servers work"),
+        (ConnectionRefusedError, "check the port, and that the server runs"),
+    )
+    cause = _cause(error)
+    return next((hint for kind, hint in hints if isinstance(cause, kind)), None)
+
+
 def _reason(error: Exception) -> str:
     """Say why a server cannot be reached."""
-    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    cause = _cause(error)
     if isinstance(cause, TimeoutError):
         return "the server is silent"
     if isinstance(cause, OSError):
