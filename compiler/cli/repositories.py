@@ -20,7 +20,7 @@ from compiler.cli.settings import Settings
 from compiler.cli.trust import app as trust
 from compiler.errors import CompilerError, OutsideError, UsageError
 from compiler.events import Noted
-from compiler.repository.configured import RepositoryConfig
+from compiler.repository.configured import RepositoryConfig, kind_of
 from compiler.repository.index import RepositoryInfo
 from compiler.repository.sources.http import HttpSettings, HttpSource
 from compiler.repository.synced import Shelf
@@ -97,7 +97,9 @@ def add(  # noqa: PLR0913  (one parameter for each of luet's options)
     ],
     *,
     description: Annotated[str, typer.Option(help="Its description.")] = "",
-    kind: Annotated[str, typer.Option("--type", help="disk, http or docker.")] = "",
+    kind: Annotated[
+        str, typer.Option("--type", help="disk, http or docker; [as the address looks].")
+    ] = "",
     url: Annotated[str, typer.Option(help="Its address.")] = "",
     reference: Annotated[str, typer.Option(help="A snapshot: SNAPSHOT-repository.yaml.")] = "",
     priority: Annotated[
@@ -118,9 +120,17 @@ def add(  # noqa: PLR0913  (one parameter for each of luet's options)
     settings: Settings = context.obj or Settings()
     config, report = client_config(settings), reporter(settings)
     if url:
-        given = {"name": source, "description": description, "type": kind, "urls": [url]}
+        given = {"name": source, "description": description, "urls": [url]}
         auth = {"username": username, "password": passwd} if username else {}
-        made = _made({**given, "reference": reference, "priority": priority, "auth": auth})
+        made = _made(
+            {
+                **given,
+                "type": kind or kind_of(url),
+                "reference": reference,
+                "priority": priority,
+                "auth": auth,
+            }
+        )
     else:
         made = _described_at(source, config.general.http_timeout)
     folder = directory or next(iter(config.repos_confdir), "")
