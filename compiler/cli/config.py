@@ -3,8 +3,7 @@
 import typer
 
 from compiler.cli.client import Output, client_config
-from compiler.cli.listing import yaml_listing
-from compiler.cli.output import dump
+from compiler.cli.listing import shown
 from compiler.cli.settings import Settings
 
 app = typer.Typer(add_completion=False, help="The configuration of a client.")
@@ -17,4 +16,4 @@ def config(context: typer.Context, *, output: Output = "yaml") -> None:
     value = client_config(settings).model_dump(mode="json")
     for repository in value["repositories"]:
         repository["auth"] = dict.fromkeys(repository["auth"], "***")
-    typer.echo(dump(value, output) if output == "json" else yaml_listing(value).rstrip())
+    typer.echo(shown(value, output))

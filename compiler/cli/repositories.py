@@ -13,8 +13,7 @@ from pydantic import ValidationError
 
 from compiler.archive.compress import atomic_file
 from compiler.cli.client import Output, client_config, confirm, open_client
-from compiler.cli.listing import yaml_listing
-from compiler.cli.output import dump
+from compiler.cli.listing import shown, yaml_listing
 from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
 from compiler.cli.trust import app as trust
@@ -62,7 +61,7 @@ def get(context: typer.Context, name: _Name, *, output: Output = "yaml") -> None
     """Print the configuration of a repository."""
     settings: Settings = context.obj or Settings()
     found = repository_of(client_config(settings), name).model_dump(mode="json")
-    typer.echo(dump(found, output) if output == "json" else yaml_listing(found).rstrip())
+    typer.echo(shown(found, output))
 
 
 @app.command("update")

@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 
 from compiler.cli.client import Output, open_client, tell
-from compiler.cli.listing import yaml_listing
-from compiler.cli.output import dump
+from compiler.cli.listing import shown
 from compiler.cli.settings import Settings
 from compiler.errors import UsageError
 from compiler.system.client import Client
@@ -67,7 +66,7 @@ def search_packages(  # noqa: PLR0913  (one parameter for each of luet's options
             _print(found, quiet=settings.quiet, table=table)
             return
         rows = {"packages": [each.row() for each in found] or None}
-        typer.echo(dump(rows, output) if output == "json" else yaml_listing(rows).rstrip())
+        typer.echo(shown(rows, output))
 
 
 def _all(client: Client, *, installed: bool) -> list[Found]:
