@@ -119,6 +119,12 @@ def _auth_file(hosts: Sequence[str], given: Mapping[str, str], folder: Path) -> 
     return path
 
 
+def without_secrets(repository: RepositoryConfig) -> RepositoryConfig:
+    """Show a repository as people may see it."""
+    hidden = {name: text if name == "username" else "***" for name, text in repository.auth.items()}
+    return repository.model_copy(update={"auth": hidden})
+
+
 def environment(given: Sequence[str], option: str) -> dict[str, str]:
     """Read a list of NAME=VALUE; raises `UsageError`."""
     found = {}

@@ -12,7 +12,7 @@ import typer
 from pydantic import ValidationError
 
 from compiler.archive.compress import atomic_file
-from compiler.cli.client import Output, client_config, confirm, open_client
+from compiler.cli.client import Output, client_config, confirm, open_client, without_secrets
 from compiler.cli.listing import shown, yaml_listing
 from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
@@ -58,10 +58,10 @@ def list_repositories(
 
 @app.command("get")
 def get(context: typer.Context, name: _Name, *, output: Output = "yaml") -> None:
-    """Print the configuration of a repository."""
+    """Print the configuration of a repository; passwords and tokens are left out."""
     settings: Settings = context.obj or Settings()
-    found = repository_of(client_config(settings), name).model_dump(mode="json")
-    typer.echo(shown(found, output))
+    found = without_secrets(repository_of(client_config(settings), name))
+    typer.echo(shown(found.model_dump(mode="json"), output))
 
 
 @app.command("update")
@@ -140,11 +140,11 @@ def add(  # noqa: PLR0913  (one parameter for each of luet's options)
     if known:
         raise CompilerError(f"there is a repository {made.name!r} already", hint=f"see {path}")
     trusted = _checked_root(root) if root is not None else None
-    confirm([f"{path}:", *_text(made).splitlines()], report, yes=yes)
+    confirm([f"{path}:", *_text(without_secrets(made)).splitlines()], report, yes=yes)
     if trusted is not None:  # first: the repository is never used without
         with open_client(context, makes_root=True) as client:
             keep_root(client.trust_folder(made), trusted)
-    _write(path, _text(made))
+    _write(path, _text(made), mode=0o600 if made.auth else 0o644)
     report(Noted(f"{made.name} is added"))
     if config.config_from_host and config.root.resolve() != Path("/"):
         words = "it counts within that system: here, `config_from_host` reads this machine's files"
@@ -231,12 +231,12 @@ def _text(repository: RepositoryConfig) -> str:
     return yaml_listing(repository.model_dump(mode="json", exclude_defaults=True))
 
 
-def _write(path: Path, text: str) -> None:
-    """Write a file that may hold a password."""
+def _write(path: Path, text: str, *, mode: int) -> None:
+    """Write a file that may hold a password, which nobody else is to read."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as file:
-            os.fchmod(file.fileno(), 0o600 if "password" in text else 0o644)
+            os.fchmod(file.fileno(), mode)
             file.write(text.encode())
     except OSError as error:
         raise OutsideError(f"{path}: cannot be written: {error.strerror}") from error

@@ -67,7 +67,7 @@ class HttpSettings:
 
 
 class HttpSource:
-    """Reads from one address; `auth` is luet's map: a `token`, or `basic` credentials."""
+    """Reads from one address; `auth` is luet's: a `token`, `basic`, or a `username`."""
 
     def __init__(self, url: str, auth: Mapping[str, str], settings: HttpSettings) -> None:
         parts = urlsplit(url)
@@ -188,7 +188,7 @@ class HttpSource:
         if error.code in _PASSING:
             return _Broken(f"the server answers {error.code} {error.reason}")
         if error.code in _DENIED:
-            hint = "give the repository 'auth' with a 'token', or 'basic'"
+            hint = "give the repository 'auth' with a 'token', or 'username' and 'password'"
             return OutsideError(f"{url}: the server wants other credentials", hint=hint)
         if error.code in _NOT_THERE:
             return NotFoundError(f"{url}: there is no such file", hint="is this a repository?")
@@ -199,15 +199,20 @@ def _authorization(auth: Mapping[str, str]) -> str:
     """Make the header out of luet's map."""
     if auth.get("token"):
         return f"token {auth['token']}"
-    return f"Basic {auth['basic']}" if auth.get("basic") else ""
+    if auth.get("basic"):
+        return f"Basic {auth['basic']}"
+    return _basic(auth["username"], auth.get("password", "")) if auth.get("username") else ""
 
 
 def _from_address(user: str | None, password: str | None) -> str:
     """Make the header out of `http://USER:PASSWORD@HOST`."""
     if user is None:
         return ""
-    text = f"{unquote(user)}:{unquote(password or '')}"
-    return f"Basic {base64.b64encode(text.encode()).decode()}"
+    return _basic(unquote(user), unquote(password or ""))
+
+
+def _basic(user: str, password: str) -> str:
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
 def _sha256(path: Path) -> str:
