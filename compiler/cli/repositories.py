@@ -92,7 +92,10 @@ def update(
 def add(  # noqa: PLR0913  (one parameter for each of luet's options)
     context: typer.Context,
     source: Annotated[
-        str, typer.Argument(metavar="NAME|FILE|URL", help="A name, or where its description is.")
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="Its name, or the file or address of its description."
+        ),
     ],
     *,
     description: Annotated[str, typer.Option(help="Its description.")] = "",

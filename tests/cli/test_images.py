@@ -257,7 +257,7 @@ def test_a_program_runs_in_a_root_with_its_own_environment(box: Path, tmp_path: 
     (tmp_path / "shown/file").write_text("shown\n")
 
     done = cos("box", "exec", "--rootfs", box, "-e", "A=b", "-m", f"{tmp_path}/shown:/mnt/in",
-               "--", "-c", "echo $A$OUTSIDE; while read l; do echo $l; done < /mnt/in/file; echo bad >&2",
+               "--", "-c", "echo $A$OUTSIDE; read line < /mnt/in/file; echo $line; echo bad >&2",
                cwd=tmp_path, OUTSIDE="not inside")  # fmt: skip
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "b\nshown\n", "bad\n")
