@@ -163,7 +163,10 @@ def confirm(lines: Sequence[str], report: Reporter, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError("there is no terminal to ask on", hint="-y changes things without asking")
-    if not typer.confirm("Go on?", err=True):
+    typer.echo(
+        "Go on? [y/N] ", nl=False, err=True
+    )  # `typer.confirm` writes to standard output, too
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise CompilerError("stopped: nothing was changed")
 
 

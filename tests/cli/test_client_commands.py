@@ -1,12 +1,18 @@
 """`cos install`, `upgrade`, `uninstall` and what else changes or asks a system, as processes."""
 
 import json
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from compiler.system.root import System
 from tests.cli.machine import Machine, add_shell
+from tests.cli.test_main import CHECKOUT
 
 
 def test_a_package_comes_with_what_it_needs(machine: Machine) -> None:
@@ -42,6 +48,37 @@ def test_nothing_is_changed_where_nobody_can_be_asked(machine: Machine) -> None:
 
     assert message == "there is no terminal to ask on (-y changes things without asking)"
     assert machine.installed() == []
+
+
+@pytest.mark.parametrize(("answer", "code", "left"), [("y", 0, ["t/lib-1"]), ("n", 1, [])])
+def test_the_person_at_the_terminal_decides(
+    machine: Machine, answer: str, code: int, left: list[str]
+) -> None:
+    machine.do("search")  # writes the configuration
+    person, terminal = pty.openpty()
+    os.write(person, f"{answer}\n".encode())
+
+    done = subprocess.run(
+        [sys.executable, "-m", "compiler", "--config", "luet.yaml", "install", "t/lib"],
+        cwd=machine.place, env={**os.environ, "PYTHONPATH": str(CHECKOUT)}, stdin=terminal,
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    os.close(terminal)
+    os.close(person)
+
+    assert done.returncode == code
+    assert "1 package\nGo on? [y/N] " in done.stderr
+    assert done.stdout == ""
+    assert machine.installed() == left
+
+
+def test_two_commands_never_change_one_system_at_once(machine: Machine) -> None:
+    with System(machine.root, "/db") as system, system.lock():
+        message = machine.refused("install", "-y", "t/lib", code=3)
+
+    assert message == (
+        f"{machine.root}: another cos is changing this system (try again when it has ended)"
+    )
 
 
 def test_an_unknown_package_is_named_with_one_that_is_like_it(machine: Machine) -> None:

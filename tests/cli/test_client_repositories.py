@@ -1,9 +1,13 @@
 """Repositories as clients meet them: added, listed, brought up to date, and what is wrong."""
 
+import base64
 import json
 import stat
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -288,6 +292,61 @@ def test_a_web_server_that_is_unknown_is_told_with_what_may_help(web: Machine) -
     assert told.endswith(
         " (tried 4 times) (check the name, and that the network and its name servers work)"
     )
+
+
+class _Guarded(SimpleHTTPRequestHandler):
+    """Serves files to who says the password."""
+
+    def do_GET(self) -> None:
+        """Answer one request."""
+        if self.headers["Authorization"] == f"Basic {base64.b64encode(b'me:secret').decode()}":
+            super().do_GET()
+        else:
+            self.send_error(401)
+
+    def log_message(self, *_arguments: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def guarded(web: Machine) -> Iterator[str]:
+    """The repository on a web server that wants a password; gives its address."""
+    handler = partial(_Guarded, directory=str(web.shop.artifacts))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("auth", [{}, {"username": "me", "password": "wrong"}, {"token": "x"}])
+def test_a_web_server_that_refuses_us_is_told(
+    web: Machine, guarded: str, auth: dict[str, str]
+) -> None:
+    web.use("http", guarded, auth=auth)
+
+    told = web.refused("repo", "update", code=3)
+
+    assert told == (
+        f"no repository can be used (main): {guarded}/repository.yaml: the server wants other"
+        " credentials (give the repository 'auth' with a 'token', or 'username' and 'password')"
+    )
+
+
+@pytest.mark.parametrize(
+    "auth",
+    [
+        {"username": "me", "password": "secret"},
+        {"basic": base64.b64encode(b"me:secret").decode()},
+    ],
+)
+def test_a_web_server_gets_the_credentials_of_its_repository(
+    web: Machine, guarded: str, auth: dict[str, str]
+) -> None:
+    web.use("http", guarded, auth=auth)
+
+    assert web.do("repo", "update").stdout == "main: revision 1, 4 packages\n"
 
 
 def test_what_is_no_registry_is_told(web: Machine) -> None:
