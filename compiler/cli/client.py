@@ -163,9 +163,8 @@ def confirm(lines: Sequence[str], report: Reporter, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError("there is no terminal to ask on", hint="-y changes things without asking")
-    typer.echo(
-        "Go on? [y/N] ", nl=False, err=True
-    )  # `typer.confirm` writes to standard output, too
+    # not `typer.confirm`, which writes a blank to standard output
+    typer.echo("Go on? [y/N] ", nl=False, err=True)
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise CompilerError("stopped: nothing was changed")
 
