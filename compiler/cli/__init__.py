@@ -110,7 +110,7 @@ def _run(arguments: list[str]) -> int:
     """Run the command that `arguments` name; returns its exit code."""
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # start-up: no entry points
     settings, rest = take_settings(arguments, os.environ)
-    if settings.version:
+    if settings.version or rest == ["version"]:
         _print(f"cos {importlib.import_module('compiler').__version__}")
         return ExitCode.DONE
     if not rest or rest[0] in {"-h", "--help", "help"}:
@@ -118,11 +118,26 @@ def _run(arguments: list[str]) -> int:
         return ExitCode.DONE
     name, *given = rest
     name = ALIASES.get(name, name)
+    extension = _extension(name) if name not in COMMANDS else ""
+    if extension:
+        return int(
+            importlib.import_module("compiler.cli.extension").run(
+                extension, arguments[arguments.index(name) + 1 :]
+            )
+        )
     if name not in COMMANDS:
         raise UsageError(f"unknown command {name!r}", hint=_near(name))
     module = importlib.import_module(COMMANDS[name][0])
     run = importlib.import_module("compiler.cli.run").run
     return int(run(module, [name, *given], settings))
+
+
+def _extension(name: str) -> str:
+    """Find a program that somebody added as a command: `cos-NAME`, or luet's `luet-NAME`."""
+    which = importlib.import_module("shutil").which
+    if "/" in name or name.startswith("-"):
+        return ""
+    return which(f"cos-{name}") or which(f"luet-{name}") or ""
 
 
 def _near(name: str) -> str:

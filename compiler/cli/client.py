@@ -5,16 +5,17 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
-from compiler.cli.report import reporter
+from compiler.cli.report import Relay, reporter
 from compiler.cli.settings import Settings
 from compiler.errors import CompilerError, OutsideError, UsageError
+from compiler.events import Noted, Reporter
 from compiler.oci import parse_reference
 from compiler.registry import Registry
 from compiler.repository.configured import RepositoryConfig
@@ -52,8 +53,9 @@ def client_config(settings: Settings) -> Config:
     overrides |= {"general.quiet": "true"} if settings.quiet else {}
     surroundings = Surroundings(named=settings.config, environ=os.environ, options=overrides)
     loaded = load_config(surroundings)
+    report = reporter(settings)
     for warning in loaded.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        report(Noted(warning, warning=True))
     return loaded.config
 
 
@@ -72,7 +74,7 @@ def open_client(
     report = reporter(settings)
     with TemporaryDirectory(prefix="cos-") as folder:
         opening = Opening(
-            registry=_registries(settings, Path(folder)),
+            registry=_registries(settings, Path(folder), report),
             platform=host_platform(),
             place=config.host_path,
             http=HttpSettings(timeout=config.general.http_timeout),
@@ -82,7 +84,9 @@ def open_client(
             yield client
 
 
-def _registries(settings: Settings, folder: Path) -> Callable[[RepositoryConfig], Registry]:
+def _registries(
+    settings: Settings, folder: Path, report: Reporter
+) -> Callable[[RepositoryConfig], Registry]:
     """Make clients of registries once they are needed: what they are made of takes time to load."""
     made: dict[str, Registry] = {}
 
@@ -90,24 +94,23 @@ def _registries(settings: Settings, folder: Path) -> Callable[[RepositoryConfig]
         key = json.dumps([config.auth, config.urls if config.auth else ()], sort_keys=True)
         if key not in made:
             names = [parse_reference(url).registry for url in config.urls]
-            made[key] = registry_with(settings, names, config.auth, folder=folder)
+            file = auth_file(names, config.auth, folder)
+            made[key] = registry_with(settings, file, report)
         return made[key]
 
     return open_one
 
 
-def registry_with(
-    settings: Settings, hosts: Sequence[str], auth: Mapping[str, str], *, folder: Path
-) -> Registry:
-    """Return a client of registries that uses credentials of its own, kept in `folder`."""
-    given = {name: auth[name] for name in _CREDENTIALS if auth.get(name)}
+def registry_with(settings: Settings, file: Path | None, report: Reporter) -> Registry:
+    """Return a client of registries that uses the credentials of `auth_file` before others."""
     registries = importlib.import_module("compiler.cli.registries")
-    client: Registry = registries.open_registry(settings, _auth_file(hosts, given, folder))
+    client: Registry = registries.open_registry(settings, file, report=report)
     return client
 
 
-def _auth_file(hosts: Sequence[str], given: Mapping[str, str], folder: Path) -> Path | None:
+def auth_file(hosts: Sequence[str], auth: Mapping[str, str], folder: Path) -> Path | None:
     """Write credentials as registry clients read them, for nobody else to read."""
+    given = {name: auth[name] for name in _CREDENTIALS if auth.get(name)}
     if not given:
         return None
     path = folder / f"auth-{len(list(folder.iterdir()))}.json"
@@ -115,6 +118,12 @@ def _auth_file(hosts: Sequence[str], given: Mapping[str, str], folder: Path) -> 
     with os.fdopen(handle, "w") as file:
         json.dump({"auths": {host: dict(given) for host in hosts}}, file)
     return path
+
+
+def without_secrets(repository: RepositoryConfig) -> RepositoryConfig:
+    """Show a repository as people may see it."""
+    hidden = {name: text if name == "username" else "***" for name, text in repository.auth.items()}
+    return repository.model_copy(update={"auth": hidden})
 
 
 def environment(given: Sequence[str], option: str) -> dict[str, str]:
@@ -132,29 +141,46 @@ def carry_out(
     client: Client, decision: Decision, how: How, *, yes: bool, download_only: bool = False
 ) -> None:
     """Show what is to happen, ask, and do it."""
-    confirm(table(rows_of(decision, client.offers if decision.come else client.no_offers)), yes=yes)
-    change = client.fetch(decision)
+    offers = client.offers if decision.come else client.no_offers
+    confirm(table(rows_of(decision, offers)), client.report, yes=yes)
+    with _watched(client.report):
+        change = client.fetch(decision)
     if download_only:
-        tell(f"{len(change.install)} fetched into {client.cache.folder}")
+        tell(client, f"{len(change.install)} fetched into {client.cache.folder}")
         return
     client.carry_out(change, how)
 
 
-def confirm(lines: Sequence[str], *, yes: bool) -> None:
-    """Show `lines`, and ask whether to go on.
+def _watched(report: Reporter) -> AbstractContextManager[None]:
+    """Show what is fetched, where there is a terminal: what draws it takes time to load."""
+    if isinstance(report, Relay) and sys.stderr.isatty():
+        watching: AbstractContextManager[None] = importlib.import_module(
+            "compiler.cli.live"
+        ).watched(report)
+        return watching
+    return nullcontext()
+
+
+def confirm(lines: Sequence[str], report: Reporter, *, yes: bool) -> None:
+    """Show `lines`, and ask whether to go on; with `yes` they are only reported.
 
     Raises `UsageError` where nobody can answer, `CompilerError` for a no.
     """
     for line in lines:
-        tell(line)
+        if yes:
+            report(Noted(line))
+        else:
+            typer.echo(line, err=True)
     if yes:
         return
     if not sys.stdin.isatty():
         raise UsageError("there is no terminal to ask on", hint="-y changes things without asking")
-    if not typer.confirm("Go on?", err=True):
+    # not `typer.confirm`, which writes a blank to standard output
+    typer.echo("Go on? [y/N] ", nl=False, err=True)
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise CompilerError("stopped: nothing was changed")
 
 
-def tell(line: str) -> None:
+def tell(client: Client, message: str, *, warning: bool = False) -> None:
     """Say something that is no result."""
-    typer.echo(line, err=True)
+    client.report(Noted(message, warning=warning))

@@ -11,7 +11,7 @@ from compiler.archive.members import members_of
 from compiler.archive.pieces import END, file_member, json_member
 from compiler.archive.tar import CHUNK
 from compiler.artifact.rootfs import write_root
-from compiler.cli.client import registry_with
+from compiler.cli.client import auth_file, registry_with
 from compiler.cli.key import public_keys
 from compiler.cli.registries import scratch_folder
 from compiler.cli.report import reporter
@@ -141,7 +141,8 @@ def _registry(
 ) -> Iterator[Registry]:
     """Open the registry of an image with the credentials that were given."""
     with scratch_folder() as folder:
-        yield registry_with(settings, [reference.registry], auth, folder=folder)
+        file = auth_file([reference.registry], auth, folder)
+        yield registry_with(settings, file, reporter(settings))
 
 
 def _platform(text: str) -> Platform:

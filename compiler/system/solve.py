@@ -98,13 +98,14 @@ class Solver:
             new = () if options.onlydeps else tuple(self._new(wanted))
             return Decision(come=new, go=self._replaced(new), asked=asked)
         choice = self._choice()
-        preferred: Set[PackageId] = self._frozen.keys()
+        preferred = self._frozen.keys() | self._offered(asked - self._titles.keys())
         needed = list(wanted)
         if not options.relax:
             needed += self._at_least() if options.upgrade else self._any_version()
         if options.upgrade:
-            preferred, choice = frozenset(), self._choice(without=self._same_versions())
-        chosen = resolve(needed, choice, preferred).packages
+            preferred = self._offered(asked | self._titles.keys())
+            choice = self._choice(without=self._same_versions())
+        chosen = self._resolve(needed, choice, preferred, asked)
         come = [each for each in chosen if each not in self._installed]
         gone = set(self._frozen.keys() - set(chosen)) if not options.relax else set()
         if options.onlydeps:
@@ -126,7 +127,7 @@ class Solver:
             if not (clean and (each.category, each.name) in vanished)
         ]
         choice = self._choice(without=self._same_versions(), loose=again)
-        chosen = resolve(needed, choice).packages
+        chosen = self._resolve(needed, choice, self._offered(self._titles.keys()))
         come = [each for each in chosen if each not in self._installed or each in again]
         gone = set(self._frozen.keys() - set(chosen)) | (again & set(chosen))
         return self._decision(come, gone, frozenset())
@@ -165,7 +166,8 @@ class Solver:
         definitions = {**self._offers.definitions()}
         choice = Choice(definitions, staying, without=without | {*going} - self._again(wanted))
         needed = [*wanted, *(_any(id_) for id_ in staying if id_[:2] not in asked)]
-        chosen = resolve(needed, choice, staying.keys()).packages
+        preferred = staying.keys() | self._offered(asked - {id_[:2] for id_ in staying})
+        chosen = self._resolve(needed, choice, preferred, asked)
         come = [each for each in chosen if each not in staying]
         if options.onlydeps:
             come = [each for each in come if not any(_answers(one, each) for one in wanted)]
@@ -203,6 +205,27 @@ class Solver:
     ) -> Choice:
         frozen = {id_: each for id_, each in self._frozen.items() if id_ not in loose}
         return Choice(self._offers.definitions(), frozen, without=without)
+
+    def _resolve(
+        self,
+        needed: Sequence[Requirement],
+        choice: Choice,
+        preferred: Set[PackageId],
+        asked: Set[Title] = frozenset(),
+    ) -> tuple[PackageId, ...]:
+        """Choose packages; an error tells what is installed from what was asked for."""
+        try:
+            return resolve(needed, choice, preferred).packages
+        except ResolutionError as error:
+            own = {f"{each} is asked for": f"{each} is installed" for each in needed
+                   if (each.category, each.name) not in asked}  # fmt: skip
+            error.chain = tuple(own.get(line, line) for line in error.chain)
+            raise
+
+    def _offered(self, titles: Set[Title]) -> set[PackageId]:
+        """List what there is under these names: it goes before what only claims to provide them."""
+        everything = {*self._offers.ids(), *self._installed}
+        return {each for each in everything if each[:2] in titles}
 
     def _any_version(self) -> Iterator[Requirement]:
         return (_any(id_) for id_ in self._frozen)
