@@ -31,6 +31,9 @@ from compiler.oci import Descriptor, Digest, hex_of
 FOLDER = "trust"
 """The folder of TUF files in disk and http repositories."""
 
+SCRATCH = ".trust-"
+"""How folders begin that are there while a TUF file is on its way."""
+
 ROOT, TARGETS, SNAPSHOT, TIMESTAMP = "root", "targets", "snapshot", "timestamp"
 ROLES = (ROOT, TARGETS, SNAPSHOT, TIMESTAMP)
 """The top-level roles (TUF specification, section 2.1)."""

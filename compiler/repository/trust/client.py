@@ -7,6 +7,7 @@ what is wrong in words.
 
 import fcntl
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,9 +18,10 @@ from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError
 from tuf.api.metadata import Root, Snapshot, TargetFile
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
-from compiler.archive.compress import atomic_file
+from compiler.archive.compress import atomic_file, remove_stale
 from compiler.errors import ContentError, NotFoundError, OutsideError, TrustError
 from compiler.repository.trust import (
+    SCRATCH,
     Fetch,
     Target,
     limit_of,
@@ -32,6 +34,7 @@ from compiler.repository.trust.root import check_root
 
 _NOT_FOUND = 404
 _ROOT_FILE = "root.json"
+_ROOTS = "root_history"
 
 
 class TrustedRepository:
@@ -58,6 +61,7 @@ class TrustedRepository:
         """
         with self._lock, self._asking() as fetcher:
             self._updater = None
+            _tidy(self._folder)
             self._now = now or datetime.now(UTC)
             updater = self._open(fetcher)
             updater.refresh()
@@ -158,8 +162,10 @@ class _Updater(Updater):
 
     def __init__(self, folder: Path, root: bytes, fetcher: _Fetcher, now: datetime) -> None:
         config = UpdaterConfig(prefix_targets_with_hash=False)
+        self._begun = False
         super().__init__(str(folder), "/", fetcher=fetcher, config=config, bootstrap=root)
         self._trusted_set.reference_time = now
+        self._begun = True
 
     def ask(self, fetcher: _Fetcher) -> None:
         """Ask another fetcher from now on."""
@@ -178,6 +184,18 @@ class _Updater(Updater):
             message = f"{root.version + 1}.root.json is missing, root {named.version} is the newest"
             raise TrustError(message, hint="the repository, or somebody on the way, holds it back")
 
+    def _update_root_symlink(self) -> None:
+        """Let `root.json` be the newest root, which others may be looking at (see `kept.holds`).
+
+        It is left alone before the newest is known: the first one may have expired long ago.
+        """
+        if self._begun:
+            folder, newest = Path(self._dir), self._trusted_set.root.version
+            beside = folder / f".{_ROOT_FILE}.part"
+            beside.unlink(missing_ok=True)
+            beside.symlink_to(f"{_ROOTS}/{newest}.{_ROOT_FILE}")
+            beside.replace(folder / _ROOT_FILE)
+
     def _persist_file(self, filename: str, data: bytes) -> None:
         """Write a file so that it is there whole, or not at all."""
         path = Path(filename)
@@ -193,6 +211,14 @@ def _target(found: TargetFile, name: str, repository: str) -> Target:
     if not sha256:
         raise TrustError(f"{repository}: {name} is signed without a SHA-256")
     return Target(found.length, sha256)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what processes that were killed have left in a folder that nobody else uses now."""
+    remove_stale(folder)
+    remove_stale(folder / _ROOTS)
+    for path in folder.glob(f"{SCRATCH}*"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Where TUF files lie: in a folder beside luet's files, or in a registry under their own tags."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +16,7 @@ from compiler.repository.sources.registry import RegistrySource
 from compiler.repository.trust import (
     FOLDER,
     ROOT,
+    SCRATCH,
     TIMESTAMP,
     Fetch,
     Files,
@@ -122,10 +122,10 @@ class RegistryPlace:
 def fetch_from(source: Source, folder: Path) -> Fetch:
     """Fetch TUF files from a source of a repository; `folder` is for what is on its way."""
 
-    def fetch(name: str, limit: int) -> Iterator[bytes]:
-        with TemporaryDirectory(dir=folder, prefix=".trust-") as scratch:
+    def fetch(name: str, limit: int) -> tuple[bytes]:
+        with TemporaryDirectory(dir=folder, prefix=SCRATCH) as scratch:
             path = Path(scratch) / "file"
             source.bring(place(name), path, limit)
-            yield path.read_bytes()
+            return (path.read_bytes(),)
 
     return fetch
