@@ -1,6 +1,5 @@
 """Where TUF files lie: what is read back, and in which order it becomes visible."""
 
-from collections.abc import ItemsView
 from pathlib import Path
 
 import pytest
@@ -83,41 +82,20 @@ def test_a_file_that_is_too_large_is_not_read_from_a_folder(tmp_path: Path) -> N
     assert str(caught.value) == f"{tmp_path}/trust/timestamp.json: is too large"
 
 
-class Watched(dict[str, bytes]):
-    """Files that note, whenever the next is taken, what a folder holds."""
-
-    def __init__(self, files: Files, folder: Path) -> None:
-        super().__init__(files)
-        self.folder = folder
-        self.held: list[set[str]] = []
-
-    def items(self) -> ItemsView[str, bytes]:
-        noting = {}
-        for name in self:
-            noting[name] = self[name]
-        return _Noting(noting, self)
-
-
-class _Noting(ItemsView[str, bytes]):
-    """Pairs, each given after a look at the folder."""
-
-    def __init__(self, files: Files, watched: Watched) -> None:
-        super().__init__(files)
-        self._watched = watched
-
-    def __iter__(self):  # type: ignore[no-untyped-def]
-        for pair in super().__iter__():
-            self._watched.held.append({path.name for path in self._watched.folder.iterdir()})
-            yield pair
-
-
-def test_a_folder_shows_files_in_their_order(tmp_path: Path) -> None:
-    files = Watched(FILES, tmp_path / "trust")
-
-    FolderPlace(tmp_path).write(files)
-
+@pytest.mark.parametrize("number", range(len(FILES)))
+def test_a_folder_shows_files_in_their_order_and_none_behind_one_that_fails(
+    tmp_path: Path, number: int
+) -> None:
     names = list(FILES)
-    assert files.held == [set(names[:number]) for number in range(len(names))]
+    in_the_way = tmp_path / "trust" / names[number]
+    in_the_way.mkdir(parents=True)
+
+    with pytest.raises(OutsideError) as caught:
+        FolderPlace(tmp_path).write(FILES)
+
+    assert "cannot be written: Is a directory" in caught.value.message
+    shown = {path.name for path in in_the_way.parent.iterdir() if path.is_file()}
+    assert shown == set(names[:number])
 
 
 def test_a_registry_shows_the_root_and_then_the_timestamp_last(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -48,9 +47,8 @@ def poison(signed: Signed) -> None:
     signed.targets["b.tar"] = signed.targets.pop("a.tar")
 
 
-def test_a_place_without_metadata_is_begun(tmp_path: Path, owner: Owner) -> None:
+def test_a_place_without_metadata_is_begun(owner: Owner) -> None:
     assert read_published(lambda _name: None, owner.root) is None
-    assert owner.published() is not None
 
 
 def test_everything_that_is_signed_is_read(owner: Owner) -> None:
@@ -197,9 +195,7 @@ def test_a_root_that_was_taken_away_is_known_at_home(owner: Owner, attacker: Att
 def test_entries_that_were_signed_with_stolen_keys_end_with_a_new_beginning(
     owner: Owner, attacker: Attacker, client: Client
 ) -> None:
-    attacker.name_targets(
-        "bin-00", attacker.forge("bin-00", poison, TARGETS), SNAPSHOT, TIMESTAMP
-    )
+    attacker.name_targets("bin-00", attacker.forge("bin-00", poison, TARGETS), SNAPSHOT, TIMESTAMP)
     assert client.visit().target("a.tar") is None
 
     owner.restart({each: policy(each, f"{each}-2") for each in (TARGETS, SNAPSHOT, TIMESTAMP)})

@@ -126,9 +126,7 @@ def test_the_same_input_is_signed_to_the_same_bytes_in_whatever_order(
     def run(*, back: bool) -> Files:
         order = (lambda items: dict(reversed(items.items()))) if back else dict
         memory = begun(contents_of(order(index), order(before)))
-        files = sign_contents(
-            memory.published, contents_of(order(index), order(changes)), SIGNING
-        )
+        files = sign_contents(memory.published, contents_of(order(index), order(changes)), SIGNING)
         memory.write(files)
         return memory.files
 
@@ -152,9 +150,7 @@ def test_the_same_input_is_signed_to_the_same_bytes_in_whatever_order(
 def test_keys_of_all_kinds_sign_the_same_bytes_again_and_clients_believe_them(
     key: PrivateKey, tmp_path: Path
 ) -> None:
-    policies = {
-        role: RolePolicy(keys=(key.public,), days=DAYS[role]) for role in DAYS
-    }
+    policies = {role: RolePolicy(keys=(key.public,), days=DAYS[role]) for role in DAYS}
     contents = contents_of({"repository.yaml": "1"}, {"a.tar": "1"})
     made = []
 
@@ -180,9 +176,7 @@ def test_as_many_files_are_signed_as_packages_changed_whatever_else_there_is(
     memory = begun(contents_of({"repository.yaml": "1"}, artifacts), bins=bins)
     changes: dict[str, str | None] = {f"p{number}.tar": "2" for number in range(changed)}
 
-    files = sign_contents(
-        memory.published, contents_of({"repository.yaml": "2"}, changes), SIGNING
-    )
+    files = sign_contents(memory.published, contents_of({"repository.yaml": "2"}, changes), SIGNING)
 
     kinds = [role_of(name) for name in files]
     assert kinds[-3:] == [TARGETS, SNAPSHOT, TIMESTAMP]
