@@ -10,7 +10,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,9 +22,11 @@ from compiler.archive.compress import atomic_file, remove_stale
 from compiler.errors import ContentError, NotFoundError, OutsideError, TrustError
 from compiler.repository.trust import (
     SCRATCH,
+    TIMESTAMP,
     Fetch,
     Target,
     limit_of,
+    role_of,
     target_of_bytes,
     target_of_file,
 )
@@ -57,16 +59,18 @@ class TrustedRepository:
         """Bring what was signed up to date; `now` is the time that decides what has expired.
 
         Raises `TrustError` for anything that is not as it has to be, `OutsideError` if the
-        repository does not answer.
+        repository does not answer. Then what was seen before counts, as far as it is good.
         """
         with self._lock, self._asking() as fetcher:
             self._updater = None
             _tidy(self._folder)
             self._now = now or datetime.now(UTC)
-            updater = self._open(fetcher)
-            updater.refresh()
-            updater.check_root()
-            self._updater = updater
+            try:
+                self._updater = self._refreshed(fetcher)
+            except OutsideError:
+                with suppress(RepositoryError, DownloadError, TrustError):
+                    self._updater = self._refreshed(_Fetcher(self._kept, Received()))
+                raise
 
     def holds(self, now: datetime) -> bool:
         """Whether what was seen is still good, as far as that is known without asking."""
@@ -79,9 +83,9 @@ class TrustedRepository:
         called before.
         """
         if self._updater is None:
-            self.refresh()
+            self._begin()
         with self._lock, self._asking() as fetcher:
-            updater = self._updater or self._open(fetcher)
+            updater = self._updater or self._refreshed(fetcher)
             updater.ask(fetcher)
             found = updater.get_targetinfo(name)
         return _target(found, name, self._name) if found else None
@@ -115,10 +119,28 @@ class TrustedRepository:
         hint = "the repository may be changing just now; if this stays, do not trust it"
         raise ContentError(f"{self._name}: {name} is not what was signed: {what}", hint=hint)
 
-    def _open(self, fetcher: "_Fetcher") -> "_Updater":
-        """Read the state that is kept."""
+    def _begin(self) -> None:
+        """Bring everything up to date; what was seen before is enough without an answer."""
+        try:
+            self.refresh()
+        except OutsideError:
+            if self._updater is None:
+                raise
+
+    def _refreshed(self, fetcher: "_Fetcher") -> "_Updater":
+        """Bring the state that is kept up to date."""
         check_root(self._root)
-        return _Updater(self._folder, self._root, fetcher, self._now or datetime.now(UTC))
+        updater = _Updater(self._folder, self._root, fetcher, self._now or datetime.now(UTC))
+        updater.refresh()
+        updater.check_root()
+        return updater
+
+    def _kept(self, name: str, _limit: int) -> Iterator[bytes]:
+        """Answer in place of the repository: what was the newest is still the newest."""
+        path = self._folder / name
+        if role_of(name) != TIMESTAMP or not path.is_file():
+            raise NotFoundError(f"{name} was not seen")
+        yield path.read_bytes()
 
     @contextmanager
     def _asking(self) -> Iterator["_Fetcher"]:

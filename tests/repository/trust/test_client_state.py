@@ -14,6 +14,7 @@ import pytest
 
 from compiler.errors import ContentError, OutsideError
 from compiler.repository.trust import target_of_bytes
+from compiler.repository.trust.client import TrustedRepository
 from compiler.repository.trust.kept import holds
 from tests.processes import wait_for
 from tests.repository.trust.lab import DAY, NOW, Attacker, Client, Owner
@@ -220,6 +221,24 @@ def test_what_was_seen_holds_while_somebody_else_asks(client: Client, owner: Own
     client.visit(now)
 
     assert found == [True, True]
+
+
+def test_what_was_seen_counts_without_an_answer_until_it_expires(
+    seen: Client, owner: Owner, tmp_path: Path
+) -> None:
+    owner.folder.rename(tmp_path / "away")
+    repository = TrustedRepository(seen.root, seen.state, seen.fetch, name="main")
+
+    with pytest.raises(OutsideError, match="there is no such file"):
+        repository.refresh(NOW + 6 * DAY)
+    assert repository.require("a.tar") == target_of_bytes(b"1")
+    with pytest.raises(OutsideError, match=r"1\.bin-01\.json: there is no such file"):
+        repository.require("b.tar")  # its bin was never seen
+
+    with pytest.raises(OutsideError, match="there is no such file"):
+        repository.refresh(NOW + 7 * DAY)
+    with pytest.raises(OutsideError, match="there is no such file"):
+        repository.require("a.tar")
 
 
 def test_threads_may_share_a_repository(client: Client) -> None:

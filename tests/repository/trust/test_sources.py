@@ -5,13 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from compiler.artifact.metadata import ArtifactMetadata
 from compiler.errors import CompilerError, ContentError, OutsideError, TrustError
 from compiler.oci import Platform
 from compiler.registry.memory import MemoryRegistry
+from compiler.repository.cache import Cache
 from compiler.repository.configured import RepositoryConfig
 from compiler.repository.sources import Source
 from compiler.repository.sources.opening import Opening
+from compiler.repository.trust import target_of_bytes
 from compiler.repository.trust.sources import signed_source
+from compiler.spec.package import Definition
 from tests.repository.trust.lab import Attacker, Owner
 
 
@@ -31,6 +35,11 @@ def repository(tmp_path: Path) -> Owner:
 @pytest.fixture
 def source(repository: Owner, tmp_path: Path) -> Source:
     """What a client reads from."""
+    return opened(repository, tmp_path)
+
+
+def opened(repository: Owner, tmp_path: Path) -> Source:
+    """Open a repository, as a new process."""
     config = RepositoryConfig(name="main", type="disk", urls=(str(repository.folder),))
     opening = Opening(registry=lambda _: MemoryRegistry(), platform=Platform("linux", "amd64"))
     return signed_source(config, opening, tmp_path / "client", repository.first)[0]
@@ -47,6 +56,24 @@ def test_what_was_signed_comes(source: Source, tmp_path: Path) -> None:
     source.bring("a.tar", tmp_path / "file", 100)
 
     assert (tmp_path / "file").read_bytes() == b"1"
+
+
+def test_what_is_in_the_cache_needs_no_answer(
+    source: Source, repository: Owner, tmp_path: Path
+) -> None:
+    definition = Definition(name="a", category="t", version="1")
+    sha256 = target_of_bytes(b"1").sha256
+    artifact = ArtifactMetadata(
+        runtime=definition, built=definition, archive="a.tar", sha256=sha256, compression="none"
+    )
+    cache = Cache(tmp_path / "cache")
+    (before,) = source.fetch(artifact, cache)
+    repository.folder.rename(tmp_path / "away")
+
+    (after,) = opened(repository, tmp_path).fetch(artifact, cache)
+
+    assert before == after
+    assert after.read_bytes() == b"1"
 
 
 def test_what_was_changed_does_not_stay(source: Source, repository: Owner, tmp_path: Path) -> None:
