@@ -63,7 +63,26 @@ class Noted:
     warning: bool = False
 
 
-Event = RunPlanned | NodeStarted | StepStarted | StepOutput | NodeFinished | NodeFailed | Noted
+@dataclass(frozen=True, slots=True)
+class Transferred:
+    """How far a long transfer is, in bytes; `ended` comes last, also for one that failed."""
+
+    what: str
+    done: int
+    total: int
+    ended: bool = False
+
+
+Event = (
+    RunPlanned
+    | NodeStarted
+    | StepStarted
+    | StepOutput
+    | NodeFinished
+    | NodeFailed
+    | Noted
+    | Transferred
+)
 
 Reporter = Callable[[Event], None]
 """Hears every event, possibly from several threads at once; must not raise."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from lzma import LZMAError
 from pathlib import Path
 from typing import BinaryIO, cast
-from zlib import error as ZlibError  # noqa: N812  (a class in all but its name)
 
+from isal.igzip_lib import IsalError
 from zstandard import ZstdError
 
 from compiler.archive.compress import decompressed
@@ -33,7 +33,7 @@ _DAMAGE = (
     EOFError,
     struct.error,
     LZMAError,
-    ZlibError,
+    cast("type[Exception]", IsalError),
     ZstdError,
 )
 

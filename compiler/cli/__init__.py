@@ -13,22 +13,39 @@ from compiler.cli.settings import take_settings
 from compiler.errors import CompilerError, ExitCode, Faults, Interrupted, UsageError
 
 COMMANDS = {
+    "box": ("compiler.cli.box", "Run a program in a root directory"),
     "build": ("compiler.cli.build", "Build packages of a tree into artifacts"),
+    "cleanup": ("compiler.cli.upkeep", "Remove all archives that were fetched"),
+    "config": ("compiler.cli.config", "Print the configuration as it counts"),
     "create-repo": ("compiler.cli.repo", "Write a repository of what was built"),
+    "database": ("compiler.cli.database", "Show and change what is entered as installed"),
     "gc": ("compiler.cli.gc", "Remove from the store what nothing needs any more"),
     "image": ("compiler.cli.image", "Bring base images into the store: bootstrap, import, list"),
+    "install": ("compiler.cli.install", "Install packages and what they need"),
     "key": ("compiler.cli.key", "Make key pairs to sign with"),
     "lock": ("compiler.cli.lock", "Write down which image each name of a tree stands for"),
+    "oscheck": ("compiler.cli.upkeep", "List installed packages that have files missing"),
+    "pack": ("compiler.cli.pack", "Pack a folder into the artifact of a package"),
     "plan": ("compiler.cli.plan", "Show what a build would do, and why"),
+    "reclaim": ("compiler.cli.upkeep", "Enter packages whose files are there already"),
     "registry": ("compiler.cli.registry", "Keep repositories in registries in order"),
+    "reinstall": ("compiler.cli.install", "Install packages anew in the version that they have"),
+    "replace": ("compiler.cli.install", "Remove packages and install others in their place"),
+    "repo": ("compiler.cli.repositories", "Add, list, update and sign repositories"),
+    "search": ("compiler.cli.search", "Search packages of repositories and of the system"),
     "serve-repo": ("compiler.cli.repo", "Serve a repository over HTTP"),
     "sign": ("compiler.cli.sign", "Sign images in registries"),
     "tree": ("compiler.cli.tree", "List, check, render, draw and bump the packages of a tree"),
-    "util": ("compiler.cli.util", "Sort and match versions"),
+    "uninstall": ("compiler.cli.install", "Remove packages"),
+    "upgrade": ("compiler.cli.install", "Bring what is installed to its newest version"),
+    "util": ("compiler.cli.util", "Sort and match versions, unpack and pack images"),
     "verify": ("compiler.cli.sign", "Check the signatures of images"),
 }
 """Every command by the module that has it, imported only when the command is called."""
 
+ALIASES = {"c": "config", "i": "install", "r": "replace", "rm": "uninstall", "s": "search",
+           "u": "upgrade", "un": "uninstall"}  # fmt: skip
+"""The short names that luet has for commands."""
 
 _NEW_OBJECTS = 200_000
 """How many objects are made before Python looks for unused rings among them."""
@@ -99,11 +116,13 @@ def _run(arguments: list[str]) -> int:
     if not rest or rest[0] in {"-h", "--help", "help"}:
         _print(_overview())
         return ExitCode.DONE
-    name = rest[0]
+    name, *given = rest
+    name = ALIASES.get(name, name)
     if name not in COMMANDS:
         raise UsageError(f"unknown command {name!r}", hint=_near(name))
     module = importlib.import_module(COMMANDS[name][0])
-    return int(importlib.import_module("compiler.cli.run").run(module, rest, settings))
+    run = importlib.import_module("compiler.cli.run").run
+    return int(run(module, [name, *given], settings))
 
 
 def _near(name: str) -> str:
@@ -124,7 +143,9 @@ def _overview() -> str:
         "  --store PATH        where layers and images are kept ($COS_STORE, .cos/store)\n"
         "  --concurrency N     how many packages are built at the same time (the cores)\n"
         "  --log-format FORM   text, or json for one event a line on standard error\n"
-        "  --debug             show tracebacks\n"
+        "  --config FILE       the configuration of a client (.cos.yaml, .luet.yaml, /etc/cos, …)\n"
+        "  --system-target DIR the system that clients work on (/)\n"
+        "  -d, --debug         show tracebacks\n"
         "  -q, --quiet         say only what went wrong\n"
         "  --version, -h, --help\n\n"
         "`cos COMMAND --help` explains one command."

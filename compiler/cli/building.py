@@ -2,7 +2,6 @@
 
 import importlib
 import os
-from dataclasses import replace
 from pathlib import Path
 
 from compiler.build import BuildSettings, Tools, run_plan
@@ -25,6 +24,7 @@ class Building:
         self._request = call.request
         self._concurrency = call.settings.concurrency
         self._pushes = call.options.push
+        self._report = call.report
         engine = _engine(call)
         shares = call.options.pull or call.options.push
         cache = call.sharing.cache if shares else None
@@ -36,9 +36,8 @@ class Building:
         Raises `Faults` with what failed.
         """
         settings = self._settings(planned)
-        with watched(self._tools.report) as report:
-            tools = replace(self._tools, report=report)
-            outcome = run_plan(planned.nodes, planned.graph, tools, settings)
+        with watched(self._report):
+            outcome = run_plan(planned.nodes, planned.graph, self._tools, settings)
         if outcome.failures:
             raise Faults.of(outcome.failures)
         return bool(outcome.clashes or outcome.unfetched)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Protocol
 
 from compiler.archive.compress import remove_stale
+from compiler.cli.report import Relay
 from compiler.cli.settings import Settings
 from compiler.errors import CompilerError, Faults, UsageError
-from compiler.events import Noted, Reporter
+from compiler.events import Noted
 from compiler.graph import BuildGraph
 from compiler.lock import Lock
 from compiler.oci import Image
@@ -119,7 +120,7 @@ class Call:
     tree: Tree
     request: Request
     store: LocalStore
-    report: Reporter
+    report: Relay
     settings: Settings
     name: str
     """What this call's nodes are kept for; the next call of that name replaces them."""

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from compiler.cli.report import first_line
+from compiler.cli.report import Relay, amounts, first_line
 from compiler.events import (
     Event,
     NodeFailed,
@@ -21,6 +21,7 @@ from compiler.events import (
     Reporter,
     StepOutput,
     StepStarted,
+    Transferred,
 )
 
 _REFRESH = 8
@@ -28,20 +29,25 @@ _REFRESH = 8
 
 
 @contextmanager
-def watched(report: Reporter) -> Iterator[Reporter]:
+def watched(report: Relay) -> Iterator[None]:
     """Draw a table of what runs while the context lasts, where standard error is a terminal.
 
-    What `report` says is printed above it. Elsewhere `report` is given back as it is.
+    What `report` says is printed above it.
     """
     if not sys.stderr.isatty():
-        yield report
+        yield
         return
+    said = report.target
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    board = Board(report)
+    board = Board(said)
     with Live(
         get_renderable=board.table, console=console, refresh_per_second=_REFRESH, transient=True
     ):
-        yield board
+        report.target = board
+        try:
+            yield
+        finally:
+            report.target = said
 
 
 @dataclass(slots=True)
@@ -74,10 +80,20 @@ class Board:
                     self._rows[event.node].said = first_line(event.line)
                 case NodeFinished() | NodeFailed():
                     self._rows.pop(event.node, None)
+                case Transferred():
+                    self._transferred(event)
                 case _:
                     pass
-        if not isinstance(event, StepStarted):
+        if not isinstance(event, StepStarted | Transferred):
             self._report(event)
+
+    def _transferred(self, event: Transferred) -> None:
+        """Show how far a transfer is, until it ends."""
+        if event.ended:
+            self._rows.pop(event.what, None)
+            return
+        row = self._rows.setdefault(event.what, _Row("", time.monotonic()))
+        row.said = amounts(event)
 
     def table(self) -> RenderableType:
         """Draw the nodes that run, the oldest first."""

@@ -1,21 +1,29 @@
 """`cos create-repo --type docker`: a repository in a registry."""
 
+import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import typer
 
 from compiler.cli.key import signing_key
+from compiler.cli.live import watched
 from compiler.cli.registries import open_registry, repository_named, scratch_folder
 from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
 from compiler.content_trust import trust_server
+from compiler.errors import UsageError
 from compiler.events import Noted
+from compiler.oci import Reference
 from compiler.publish import PublishOptions, Source, Surroundings, publish_repository
-from compiler.publish.endorse import ContentTrust, CosignEndorsement, Endorsement
+from compiler.publish.endorse import ContentTrust, CosignEndorsement, Endorsement, Trust
+from compiler.publish.state import tagged
 from compiler.registry import Registry
 from compiler.repository.disk import RepositoryOptions
+from compiler.repository.trust import tag
+from compiler.repository.trust.kept import read_root
 from compiler.store.images import host_platform
 
 __all__ = ["Publishing", "Source", "publish"]
@@ -28,8 +36,10 @@ class Publishing:
     push: bool = False
     force: bool = False
     prune: bool = False
-    sign: str = ""
-    """The private key that images are signed with: a file, or `env://NAME`."""
+    sign: Sequence[str] = ()
+    """The private keys that images are signed with: files, or `env://NAME`."""
+    root: Path | None = None
+    """The root of the repository's signed metadata, which `sign` then signs, too."""
     content_trust: str = ""
     """The Notary server at which tags are signed."""
 
@@ -51,14 +61,17 @@ def publish(
         dry_run=not publishing.push,
     )
     report = reporter(settings)
-    with open_registry(replace(settings, mirrors=())) as registry, scratch_folder() as folder:
+    direct = replace(settings, mirrors=())
+    with open_registry(direct, report=report) as registry, scratch_folder() as folder:
         around = Surroundings(
             registry=registry,
             folder=folder,
             report=report,
             endorsements=tuple(_endorsements(publishing, registry)),
+            trust=_trust(publishing, registry, target, folder),
         )
-        made = publish_repository(source, target, how, around)
+        with watched(report):
+            made = publish_repository(source, target, how, around)
     info, count = made.repository.info, len(made.repository.index.artifacts)
     told = f"{output}: repository {info.name}, revision {info.revision}, packages: {count}"
     if publishing.push:
@@ -68,9 +81,29 @@ def publish(
         typer.echo(f"{told}; --push-images would bring up {len(made.pushed)} of them")
 
 
+def _trust(
+    publishing: Publishing, registry: Registry, target: Reference, folder: Path
+) -> Trust | None:
+    """Open the signed metadata of a repository; loads TUF's library only if there is some.
+
+    Raises `UsageError` if clients that know its root would refuse what is published.
+    """
+    if publishing.root is None:
+        if publishing.push and registry.head(tagged(target, tag("timestamp.json"))):
+            hint = "--root names its root, --sign a private key that the root names"
+            raise UsageError(f"{target}: has signed metadata, which would not be signed", hint=hint)
+        return None
+    keys = tuple(signing_key(each) for each in publishing.sign)
+    trusted = importlib.import_module("compiler.publish.trusted")
+    opened: Trust = trusted.open_target(
+        registry, target, read_root(publishing.root), keys, folder=folder
+    )
+    return opened
+
+
 def _endorsements(publishing: Publishing, registry: Registry) -> Iterator[Endorsement]:
     """Put together what is said of the images that go up."""
-    if publishing.sign:
-        yield CosignEndorsement(registry, signing_key(publishing.sign))
+    for key in publishing.sign:
+        yield CosignEndorsement(registry, signing_key(key))
     if publishing.content_trust:
         yield ContentTrust(trust_server(publishing.content_trust, os.environ))

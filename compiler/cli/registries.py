@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
 from compiler.errors import ImageError, UsageError
+from compiler.events import Reporter
 from compiler.oci import Reference, parse_reference
 from compiler.registry.client import RegistryClient
 from compiler.registry.settings import RegistrySettings, settings_from
@@ -30,12 +32,17 @@ def registry_settings(settings: Settings) -> RegistrySettings:
     )
 
 
-def open_registry(settings: Settings, auth_file: Path | None = None) -> RegistryClient:
-    """Return the client of all registries; credentials in `auth_file` go before all others."""
+def open_registry(
+    settings: Settings, auth_file: Path | None = None, *, report: Reporter | None = None
+) -> RegistryClient:
+    """Return the client of all registries; credentials in `auth_file` go before all others.
+
+    `report` hears of long transfers; without it they are told as the settings say.
+    """
     made = registry_settings(settings)
     if auth_file is not None:
         made = replace(made, auth_files=(auth_file, *made.auth_files))
-    return RegistryClient(made)
+    return RegistryClient(made, report=report or reporter(settings))
 
 
 def repository_named(text: str, option: str) -> Reference:

@@ -18,6 +18,7 @@ from compiler.repository.disk import (
     create_repository,
 )
 from compiler.repository.http import RepositoryServer, make_server
+from compiler.repository.trust import FOLDER as TRUST
 from compiler.tree import load_tree
 
 _GRACE = 5.0
@@ -49,7 +50,14 @@ _Push = Annotated[bool, typer.Option("--push-images", help="For type docker: bri
 _ForcePush = Annotated[
     bool, typer.Option("--force-push", help="For type docker: packages that did not change too.")
 ]
-_Sign = Annotated[str, typer.Option("--sign", help="The private key that signs all that goes up.")]
+_Sign = Annotated[
+    list[str],
+    typer.Option("--sign", help="A private key that signs what is published; repeatable."),
+]
+_Root = Annotated[
+    Path | None,
+    typer.Option("--root", help="The root of the repository's signed metadata, to sign it, too."),
+]
 _ContentTrust = Annotated[
     str, typer.Option("--content-trust", help="A Notary server at which tags are signed, too.")
 ]
@@ -86,7 +94,8 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
     push_images: _Push = False,
     force_push: _ForcePush = False,
     prune: _Prune = False,
-    sign: _Sign = "",
+    sign: _Sign = [],  # noqa: B006  (read only, and how typer is told a default)
+    root: _Root = None,
     content_trust: _ContentTrust = "",
     backend: _Backend = "docker",
     repo: _Repo = "",
@@ -112,6 +121,8 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
     options.check()
     in_registry = {"--push-images": push_images, "--force-push": force_push, "--prune": prune}
     _pass_over({**({} if kind == DOCKER else in_registry), "--backend": backend != "docker"}, kind)
+    if (root is not None or kind != DOCKER) and bool(sign) != (root is not None):
+        raise UsageError("--root FILE and --sign KEY go together: what signs, and for which root")
     roots = [Path(each) for each in _listed(tree)]
     loaded = load_tree(roots, values=(*settings.values, *values), dockerfiles=dockerfiles)
     specs = tuple(loaded.packages.values())
@@ -126,6 +137,7 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
                 force=force_push,
                 prune=prune,
                 sign=sign,
+                root=root,
                 content_trust=content_trust,
             ),
             settings,
@@ -134,6 +146,16 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
     folder = Path(output)
     made = create_repository(specs, roots, artifacts=packages, output=folder, options=options)
     _tell(made, folder)
+    _sign(context, folder, sign, root)
+
+
+def _sign(context: typer.Context, folder: Path, keys: list[str], root: Path | None) -> None:
+    """Sign what a folder holds now, or say that it is not signed although it was."""
+    if keys and root is not None:
+        importlib.import_module("compiler.cli.trusting").sign(context.obj, str(folder), keys, root)
+    elif (folder / TRUST / "timestamp.json").exists():
+        text = f"warning: {folder}: has signed metadata of what was there before; `cos repo sign`"
+        typer.echo(text, err=True)
 
 
 @app.command("serve-repo")

@@ -1,4 +1,4 @@
-"""`cos repo`: the repositories of a client's configuration."""
+"""`cos repo`: the repositories of a client's configuration, and who may sign them."""
 
 import importlib
 import os
@@ -16,6 +16,7 @@ from compiler.cli.client import Output, client_config, confirm, open_client, tel
 from compiler.cli.listing import yaml_listing
 from compiler.cli.output import dump
 from compiler.cli.settings import Settings
+from compiler.cli.trust import app as trust
 from compiler.errors import CompilerError, OutsideError, UsageError
 from compiler.repository.configured import RepositoryConfig
 from compiler.repository.index import RepositoryInfo
@@ -27,6 +28,7 @@ from compiler.system.client import Client
 from compiler.system.config import Config, read_repository
 
 app = typer.Typer(add_completion=False, help="Repositories of a system.", no_args_is_help=True)
+app.add_typer(trust)
 
 _LARGEST = 1 << 20
 _ADDED_PRIORITY = 99

@@ -53,7 +53,7 @@ class RegistrySharing:
     @cached_property
     def registry(self) -> Registry:
         """The client; made when it is first used."""
-        return open_registry(self._settings)
+        return open_registry(self._settings, report=self._report)
 
     @cached_property
     def puller(self) -> ImagePuller:

@@ -1,5 +1,6 @@
 """What the commands about signed metadata do: keys and places in, files out, and what is told."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -67,7 +68,7 @@ def init_trust(  # noqa: PLR0913  (one parameter for each option)
 ) -> None:
     """Begin to sign a repository."""
     settings = settings or Settings()
-    signing = _signing(settings, key)
+    signing = _signing(settings, key, repository)
     ours = [signing_key(each) for each in keys]
     if not root.exists():
         holders = [each.public for each in ours] + list(public_keys(others))
@@ -100,7 +101,7 @@ def sign(settings: Settings | None, repository: str, key: Sequence[str], root: P
         published = _published(place, root, repository)
         changed = signer.differences(published, contents.artifacts)
         files = signer.sign_contents(
-            published, replace(contents, artifacts=changed), _signing(settings, key)
+            published, replace(contents, artifacts=changed), _signing(settings, key, repository)
         )
         place.write(files)
     typer.echo(f"{repository}: signed, {_count(contents)}, {len(changed)} of them changed")
@@ -109,7 +110,7 @@ def sign(settings: Settings | None, repository: str, key: Sequence[str], root: P
 def refresh(settings: Settings | None, repository: str, key: Sequence[str], root: Path) -> None:
     """Sign the timestamp again."""
     settings = settings or Settings()
-    signing = _signing(settings, key)
+    signing = _signing(settings, key, repository)
     with _opened(settings, repository) as place:
         files = signer.refresh(_published(place, root, repository), signing)
         place.write(files)
@@ -129,7 +130,7 @@ def rotate(  # noqa: PLR0913  (one parameter for each option)
 ) -> None:
     """Publish the next root."""
     settings = settings or Settings()
-    signing = _signing(settings, keys["keys"])
+    signing = _signing(settings, keys["keys"], repository)
     with _opened(settings, repository) as place:
         current = latest_root(place.read, _read(root))
         data = _next_root(current, changes, signing, file)
@@ -243,12 +244,12 @@ def _number(role: str, text: str) -> int:
     return int(text)
 
 
-def _signing(settings: Settings, keys: Sequence[str]) -> Signing:
-    """Read keys, and say what time it is."""
+def _signing(settings: Settings, keys: Sequence[str], repository: str) -> Signing:
+    """Read keys, and say what time it is; in a registry, versions are times (`publish.trusted`)."""
     stamp = settings.source_date_epoch
     now = datetime.now(UTC) if stamp is None else datetime.fromtimestamp(stamp, UTC)
     secrets: tuple[PrivateKey, ...] = tuple(signing_key(each) for each in keys)
-    return Signing(secrets, now)
+    return Signing(secrets, now, floor=1 if _is_folder(repository) else time.time_ns() // 1000)
 
 
 def _is_folder(repository: str) -> bool:

@@ -8,6 +8,10 @@ Registries cannot compare and swap, so publishers agree like this: each leaves a
 its own for its index, before it moves `repository.yaml`, and looks for claims of others afterwards.
 Whoever moves the name last sees all other claims, and publishes again with those packages that are
 not in its index yet.
+
+Where the repository has signed metadata (`trusted`), a publication begins with the index that is
+signed, not with what the registry's names lead to; of what others claim only that counts which
+was signed with a key of the repository.
 """
 
 import random
@@ -18,11 +22,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
-from compiler.artifact.metadata import SUFFIX, ArtifactMetadata, index_entry
-from compiler.errors import RegistryError
+from compiler.artifact.metadata import ArtifactMetadata, index_entry
+from compiler.errors import RegistryError, TrustError
 from compiler.events import Reporter, silent
 from compiler.oci import Descriptor, Platform, Reference
-from compiler.publish.endorse import Endorsement
+from compiler.publish.endorse import Endorsement, Trust
 from compiler.publish.front import (
     claim_at,
     push_claim,
@@ -38,7 +42,8 @@ from compiler.repository import index as texts
 from compiler.repository.content import Verified, load_cache, metadata_files, save_cache
 from compiler.repository.disk import Composition, Repository, RepositoryOptions, compose
 from compiler.repository.index import RepositoryIndex
-from compiler.repository.oci import tag_of
+from compiler.repository.oci import tags_of
+from compiler.signing.images import pinned
 from compiler.spec.package import PackageId, PackageSpec
 
 _ROUNDS = 20
@@ -79,6 +84,7 @@ class Surroundings:
     folder: Path
     report: Reporter = silent
     endorsements: Sequence[Endorsement] = ()
+    trust: Trust | None = None
     clock: Callable[[], int] = time.time_ns
     pause: Callable[[float], None] = time.sleep
 
@@ -115,11 +121,15 @@ class _Publication:
     around: Surroundings
     traffic: Traffic = field(default_factory=Traffic)
     pushed: set[PackageId] = field(default_factory=set)
+    images: dict[str, Descriptor] = field(default_factory=dict)
+    """What the tags of packages name that went up."""
+    signed: State | None = None
+    """The state that was signed when it was last looked at."""
 
     def run(self) -> Published:
         """Publish, and again for as long as other publishers have added something meanwhile."""
         verified = load_cache(self.source.artifacts)
-        current = self._state(texts.REPOSITORY)
+        current = self._current()
         pruned = _ids([current]) if self.options.prune else frozenset()
         states = [] if current is None else [current]
         if self.options.dry_run:
@@ -129,20 +139,44 @@ class _Publication:
         for round_ in range(1, _ROUNDS):
             made, publications = self._publish(states, pruned, verified)
             others = self._unseen(made, publications)
-            if not others:
+            if not others and self._is_settled():
                 save_cache(self.source.artifacts, verified)
                 pushed = tuple(sorted(self.pushed))
                 return Published(repository=made, pushed=pushed, traffic=self.traffic)
             self.around.pause(random.uniform(0, _PAUSE * round_))  # noqa: S311  (not a secret)
-            current = self._state(texts.REPOSITORY)
+            current = self._current()
             states = others if current is None else [*others, current]
         raise RegistryError(
             f"{self.target}: others kept publishing meanwhile", hint="run the same command again"
         )
 
-    def _state(self, tag: str) -> State | None:
-        """Read what a tag of the repository holds."""
-        return read_state(self.around.registry, tagged(self.target, tag), self._folder())
+    def _current(self) -> State | None:
+        """Read what the repository holds: what was signed last, or what its index says."""
+        named = tagged(self.target, texts.REPOSITORY)
+        signed = self.around.trust.index() if self.around.trust else None
+        found = self._state(signed or named)
+        self.signed = found if signed else None
+        if found is None or signed is not None or self._accepts(found):
+            return found
+        if self.options.prune:
+            return None
+        raise TrustError(
+            f"{named}: is not signed with a key of this repository",
+            hint="`cos sign` it if all that it lists is yours; --prune publishes without it",
+        )
+
+    def _accepts(self, state: State) -> bool:
+        """Tell whether a state may become part of what is published."""
+        trust = self.around.trust
+        return trust is None or trust.accepts(pinned(self.target, state.index.digest))
+
+    def _is_settled(self) -> bool:
+        """Tell whether no other publisher has put its index in place of the one that is signed."""
+        return self.around.trust is None or self.around.trust.is_settled()
+
+    def _state(self, place: Reference) -> State | None:
+        """Read what is at a tag or digest of the repository."""
+        return read_state(self.around.registry, place, self._folder())
 
     def _folder(self) -> Path:
         """Make an empty folder for what is fetched or made."""
@@ -205,9 +239,11 @@ class _Publication:
             folder=folder,
             report=self.around.report,
         )
-        named = {tag_of(each.package.fingerprint): each.image for each in pushed}
-        described = {tag_of(each.package.fingerprint + SUFFIX): each.metadata for each in pushed}
-        self._endorse({**named, **described})
+        images: dict[str, Descriptor] = {}
+        for each in pushed:
+            images |= dict(zip(tags_of(each.package), (each.image, each.metadata), strict=True))
+        self.images |= images
+        self._endorse(images)
         self.pushed.update(artifact.id for artifact in packages)
 
     def _endorse(self, images: Mapping[str, Descriptor]) -> None:
@@ -235,19 +271,41 @@ class _Publication:
         earlier = (name for each in states for name in each.publications)
         publications = frozenset({claim, *claims_of(earlier, since)})
         push_snapshot(pusher, info, options, folder)
+        front = dict(pusher.named)
         index = push_claim(pusher, info, claim, publications, folder)
         self._endorse({texts.REPOSITORY: index.descriptor})
+        self._sign({**front, texts.REPOSITORY: index.descriptor}, made)
         pusher.name(index, texts.REPOSITORY)
         return publications
+
+    def _sign(self, front: Mapping[str, Descriptor], made: Repository) -> None:
+        """Sign the index, and all that it lists and did not list when it was signed last."""
+        trust = self.around.trust
+        if trust is None:
+            return
+        before = _listed(self.signed.repository.index) if self.signed else {}
+        after = _listed(made.index)
+        artifacts: dict[str, Descriptor | None] = dict(self.images)
+        for id_, artifact in after.items():
+            known = id_ in before and index_entry(before[id_]) == index_entry(artifact)
+            if not known and id_ not in self.pushed:
+                artifacts |= trust.vouch(artifact)
+        for id_ in before.keys() - after.keys():
+            artifacts |= dict.fromkeys(tags_of(id_))
+        trust.write(front, artifacts)
 
     def _unseen(self, made: Repository, publications: frozenset[str]) -> list[State]:
         """Find what others have published that is not part of `made`."""
         since = recent_claims(self.around.clock)
         tags = self.around.registry.tags(self.target, after=since)
         claims = [name for name in claims_of(tags, since) if name not in publications]
-        states = (self._state(claim) for claim in claims)
+        states = (self._state(tagged(self.target, claim)) for claim in claims)
         listed = _listed(made.index)
-        return [each for each in states if each is not None and not _is_part(each, listed)]
+        return [
+            each
+            for each in states
+            if each is not None and not _is_part(each, listed) and self._accepts(each)
+        ]
 
     def _pusher(self) -> Pusher:
         return Pusher(

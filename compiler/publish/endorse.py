@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
+from compiler.artifact.metadata import ArtifactMetadata
 from compiler.content_trust import TrustServer, sign_tags
 from compiler.oci import Descriptor, Reference
 from compiler.registry import Registry
@@ -18,6 +19,27 @@ class Endorsement(Protocol):
 
     def images(self, target: Reference, images: Mapping[str, Descriptor]) -> None:
         """Say it of images in the repository `target`, by the tags that they have or get."""
+
+
+class Trust(Protocol):
+    """The signed metadata of a repository that is published: `compiler.publish.trusted`."""
+
+    def index(self) -> Reference | None:
+        """Name the index that was signed last, by its digest; None if none was yet."""
+
+    def accepts(self, image: Reference) -> bool:
+        """Tell whether an image was signed with a key that signs this repository."""
+
+    def vouch(self, artifact: ArtifactMetadata) -> Mapping[str, Descriptor]:
+        """Return a package's images by tag; raises `TrustError` if nobody signed them."""
+
+    def write(
+        self, index: Mapping[str, Descriptor], artifacts: Mapping[str, Descriptor | None]
+    ) -> None:
+        """Sign the tags of an index, and of packages that changed or (None) went."""
+
+    def is_settled(self) -> bool:
+        """Whether the index that clients without keys find is the one that is signed."""
 
 
 class CosignEndorsement:

@@ -2,7 +2,8 @@
 
 Kept are the current index, the last snapshots, and all that they list; signatures, attestations
 and other referrers live as long as what they are about. A package that no index ever listed may be
-one that is being published right now, so it stays; so does whatever is not of our making.
+one that is being published right now, so it stays; so does whatever is not of our making. Of
+signed metadata the last versions stay, and all roots.
 """
 
 import re
@@ -13,13 +14,13 @@ from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
 
-from compiler.artifact.metadata import SUFFIX
 from compiler.errors import RegistryError
 from compiler.oci import INDEXES, Digest, Reference, parse_digest, platforms_of
 from compiler.publish.state import CLAIM, State, read_state, tagged
 from compiler.registry import Registry
 from compiler.repository import index as texts
-from compiler.repository.oci import tag_of
+from compiler.repository.oci import tag_of, tags_of
+from compiler.repository.trust import superseded, tag
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -58,17 +59,21 @@ def decide(holdings: Holdings, *, keep: int, since: str) -> tuple[Line, ...]:
 
     Claims from `since` on stay: their publications may be under way.
     """
-    newest = sorted(holdings.snapshots, key=lambda tag: _age(holdings.snapshots[tag]), reverse=True)
-    kept = [holdings.current, *(holdings.snapshots[tag] for tag in newest[:keep])]
-    gone = [holdings.snapshots[tag] for tag in newest[keep:]]
-    listed = {tag for state in kept for tag in _listed(state)}
-    once = {tag for state in gone for tag in _listed(state)}
+    newest = sorted(
+        holdings.snapshots, key=lambda name: _age(holdings.snapshots[name]), reverse=True
+    )
+    kept = [holdings.current, *(holdings.snapshots[name] for name in newest[:keep])]
+    gone = [holdings.snapshots[name] for name in newest[keep:]]
+    listed = {name for state in kept for name in _listed(state)}
+    once = {name for state in gone for name in _listed(state)}
     live = {texts.REPOSITORY, *newest[:keep], *listed}
-    known = _Sorted(live=live, once=once, dropped=newest[keep:], since=since)
-    lines = {tag: _line(tag, digest, known) for tag, digest in holdings.tags.items()}
+    signed = [each.removeprefix(tag("")) for each in holdings.tags if each.startswith(tag(""))]
+    old = frozenset(tag(name) for name in superseded(signed))
+    known = _Sorted(live=live, once=once, dropped=newest[keep:], since=since, old=old)
+    lines = {name: _line(name, digest, known) for name, digest in holdings.tags.items()}
     used = {line.digest for line in lines.values() if not line.removed}
     used |= {part for digest in used for part in holdings.parts.get(digest, ())}
-    return tuple(_with_attached(lines[tag], used) for tag in sorted(lines))
+    return tuple(_with_attached(lines[name], used) for name in sorted(lines))
 
 
 def _age(state: State) -> tuple[int, int]:
@@ -80,8 +85,7 @@ def _age(state: State) -> tuple[int, int]:
 def _listed(state: State) -> Iterator[str]:
     """Name the tags that a state needs: its packages, their metadata, and its files."""
     for artifact in state.repository.index.artifacts:
-        yield tag_of(artifact.id.fingerprint)
-        yield tag_of(artifact.id.fingerprint + SUFFIX)
+        yield from tags_of(artifact.id)
     for file in state.repository.info.repo_files.values():
         yield tag_of(file.filename)
 
@@ -94,30 +98,36 @@ class _Sorted:
     once: Set[str]
     dropped: Sequence[str]
     since: str
+    old: Set[str]
 
 
-def _line(tag: str, digest: Digest, sorted_out: _Sorted) -> Line:
+def _line(name: str, digest: Digest, sorted_out: _Sorted) -> Line:
     """Decide about one tag, as if it were no signature."""
-    if tag in sorted_out.live:
-        return Line(tag, digest, removed=False, reason="the index or a snapshot kept names it")
-    why = _reason_to_go(tag, sorted_out)
+    if name in sorted_out.live:
+        return Line(name, digest, removed=False, reason="the index or a snapshot kept names it")
+    why = _reason_to_go(name, sorted_out)
     if why:
-        return Line(tag, digest, removed=True, reason=why)
-    is_claim = tag.startswith(CLAIM)
-    may = "may be that of a publication under way" if is_claim else "is not known to be unused"
-    return Line(tag, digest, removed=False, reason=may)
+        return Line(name, digest, removed=True, reason=why)
+    may = "is not known to be unused"
+    if name.startswith(CLAIM):
+        may = "may be that of a publication under way"
+    elif name.startswith(tag("")):
+        may = "signed metadata"
+    return Line(name, digest, removed=False, reason=may)
 
 
-def _reason_to_go(tag: str, known: _Sorted) -> str:
+def _reason_to_go(name: str, known: _Sorted) -> str:
     """Say why a tag that nothing kept names can go; "" if it is not certain that it can."""
-    if tag in known.dropped:
+    if name in known.dropped:
         return "a snapshot older than those that are kept"
-    if tag.startswith(CLAIM):
-        return "the claim of a publication that ended long ago" if tag < known.since else ""
-    if tag in known.once:
+    if name.startswith(CLAIM):
+        return "the claim of a publication that ended long ago" if name < known.since else ""
+    if name in known.old:
+        return "signed metadata older than the last versions"
+    if name in known.once:
         return "only snapshots that go list it"
     for snapshot in known.dropped:
-        if tag.startswith(snapshot.removesuffix(texts.REPOSITORY)):
+        if name.startswith(snapshot.removesuffix(texts.REPOSITORY)):
             return f"belongs to {snapshot}, which goes"
     return ""
 

@@ -3,8 +3,8 @@
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,7 +23,8 @@ from compiler.oci import (
     platforms_of,
 )
 from compiler.publish.state import tagged
-from compiler.registry import Registry
+from compiler.registry import Progress, Registry
+from compiler.registry.transfer import transfer
 from compiler.repository.oci import (
     ImageParts,
     image_of,
@@ -40,16 +41,13 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def each_at_once(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+def each_at_once(work: Callable[[Item], Result], items: Iterable[Item]) -> Sequence[Result]:
     """Do `work` for every item, several at a time; the first error ends the rest."""
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="publish") as pool:
-        running = [pool.submit(work, item) for item in items]
-        try:
-            return [future.result() for future in running]
-        except BaseException:
-            for future in running:
-                future.cancel()
-            raise
+
+    def job(item: Item, _tell: Progress) -> Result:
+        return work(item)
+
+    return transfer([partial(job, item) for item in items], threads=_AT_ONCE)
 
 
 @dataclass(slots=True)
@@ -88,6 +86,8 @@ class Pusher:
         self._traffic = traffic
         self._platform = platform
         self._epoch = epoch
+        self.named: dict[str, Descriptor] = {}
+        """What tags were given so far."""
 
     def contents(self, image: ImageParts) -> None:
         """Bring up what an image is made of, and its manifest by digest only."""
@@ -125,7 +125,9 @@ class Pusher:
     def name(self, image: ImageParts, tag: str) -> Descriptor:
         """Give an image whose contents are there a tag."""
         place = tagged(self._target, tag)
-        return self._registry.put_manifest(place, image.manifest, image.descriptor.media_type)
+        found = self._registry.put_manifest(place, image.manifest, image.descriptor.media_type)
+        self.named[tag] = found
+        return found
 
     def name_for_platform(self, image: ImageParts, platform: Platform, tag: str) -> Descriptor:
         """Give a tag to an index that holds this image for its platform, and keeps the others."""

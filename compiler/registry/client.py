@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from compiler.errors import NotFoundError, RegistryError
+from compiler.events import Reporter, silent
 from compiler.oci import Descriptor, Digest, Reference, digest_of
 from compiler.registry import LARGEST_TEXT, Manifest, Progress
 from compiler.registry.auth import CredentialFiles
@@ -15,6 +16,7 @@ from compiler.registry.failure import Doubtful, Pause
 from compiler.registry.listing import list_tags
 from compiler.registry.manifests import read_links
 from compiler.registry.named import by_digest, head, load, remove, store
+from compiler.registry.progress import told
 from compiler.registry.referrers import Referrers
 from compiler.registry.settings import RegistrySettings
 from compiler.registry.site import Answer, Site, Tools
@@ -24,12 +26,15 @@ from compiler.registry.upload import Upload, has_blob, mount
 _T = TypeVar("_T")
 
 _MIRROR_ATTEMPTS = 2
+_SHORT = len("sha256:") + 12
+"""How much of a digest people are shown."""
 
 
 class RegistryClient:
     """A `Registry` that speaks to every host, with one set of settings; all threads may share it.
 
-    Close it, or use it as a context. `pause` waits between attempts, `clock` counts seconds.
+    Close it, or use it as a context. `pause` waits between attempts, `clock` counts seconds,
+    `report` hears of transfers that take long.
     """
 
     def __init__(
@@ -39,14 +44,17 @@ class RegistryClient:
         pause: Pause = time.sleep,
         clock: Clock = time.monotonic,
         environ: Mapping[str, str] | None = None,
+        report: Reporter = silent,
     ) -> None:
         self._settings = settings
+        self._report = report
         credentials = CredentialFiles(settings.auth_files, environ)
         transport = Transport(settings, clock)
         self._tools = Tools(settings, transport, credentials, pause, clock)
         self._lock = threading.Lock()
         self._sites: dict[tuple[str, int], Site] = {}
         self._lists: dict[str, Referrers] = {}
+        self._uploads: dict[tuple[str, str, Digest], threading.Lock] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -89,7 +97,9 @@ class RegistryClient:
         progress: Progress | None = None,
     ) -> None:
         """Fetch a blob into the file `target`, which appears only once it is whole and checked."""
-        self._read(repository, lambda site, there: fetch(site, there, blob, target, progress))
+        what = f"fetching {repository.registry}/{repository.repository} {blob.digest[:_SHORT]}"
+        with told(what, blob.size, self._report, self._tools.clock, progress) as telling:
+            self._read(repository, lambda site, there: fetch(site, there, blob, target, telling))
 
     def put_blob(
         self,
@@ -100,10 +110,13 @@ class RegistryClient:
     ) -> bool:
         """Upload a blob, in resumable chunks where it is large; False if it was there already."""
         site = self._site(repository)
-        if has_blob(site, repository, blob.digest):
-            return False
-        chunk = self._settings.chunk
-        Upload(site, repository, blob, chunk=chunk, progress=progress).run(source)
+        with self._uploading(repository, blob.digest):
+            if has_blob(site, repository, blob.digest):
+                return False
+            chunk = self._settings.chunk
+            what = f"sending {repository.registry}/{repository.repository} {blob.digest[:_SHORT]}"
+            with told(what, blob.size, self._report, self._tools.clock, progress) as telling:
+                Upload(site, repository, blob, chunk=chunk, progress=telling).run(source)
         return True
 
     def mount_blob(self, repository: Reference, digest: Digest, *, origin: Reference) -> bool:
@@ -139,6 +152,12 @@ class RegistryClient:
             return
         remove(site, by_digest(reference, found.descriptor.digest))
         self._referrers(reference).drop(reference, found)
+
+    def _uploading(self, repository: Reference, digest: Digest) -> threading.Lock:
+        """Return the lock of one blob: a content goes up once, whoever wants it at the time."""
+        key = (repository.registry, repository.repository, digest)
+        with self._lock:
+            return self._uploads.setdefault(key, threading.Lock())
 
     def _referrers(self, reference: Reference) -> Referrers:
         """Return the lists of the registry of a reference."""

@@ -28,6 +28,8 @@ _RATE_LIMITED = 429
 _SERVER_FAULT = 500
 _DENIED = (401, 403)
 _NOT_FOUND = 404
+_BLOB_UNKNOWN = "MANIFEST_BLOB_UNKNOWN"
+"""Also said for a moment while somebody else stores the same content once more."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
@@ -129,6 +131,8 @@ def refused(subject: str, status: int, headers: Mapping[str, str], data: bytes) 
     if status in _DENIED:
         what = "wants credentials" if status == _DENIED[0] else "forbids it"
         return DeniedError(f"{subject}: the registry {what}{said}", hint=_LOGIN)
+    if any(each.code == _BLOB_UNKNOWN for each in _errors(data)):
+        return Passing(f"the registry does not see all parts of it{said}", tries=_FEW)
     if status == _NOT_FOUND:
         return NotFoundError(f"{subject}: the registry does not have it{said}")
     kind = "failed" if status >= _SERVER_FAULT else "answered"

@@ -15,6 +15,7 @@ from compiler.archive import Compression, Entry, Kind
 from compiler.archive.compress import CompressedFile, compressed_file, decompressed
 from compiler.archive.members import naming
 from compiler.archive.tar import CHUNK, Sink, write_tar
+from compiler.artifact.metadata import SUFFIX
 from compiler.errors import CompilerError
 from compiler.oci import (
     CONFIG,
@@ -28,6 +29,7 @@ from compiler.oci import (
     descriptor_json,
     digest_of,
 )
+from compiler.spec.package import PackageId
 
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _FILE_MODE = 0o644
@@ -46,6 +48,11 @@ def tag_of(name: str) -> str:
             hint="tags have up to 128 letters, digits, dots, dashes and underscores",
         )
     return tag
+
+
+def tags_of(package: PackageId) -> tuple[str, str]:
+    """Return the tags of a package's image, and of the image of its metadata."""
+    return tag_of(package.fingerprint), tag_of(package.fingerprint + SUFFIX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from cyclonedx.spdx import fixup_id
+from cyclonedx.spdx import fixup_id, is_expression
 
 REFERENCE = re.compile(r"LicenseRef-[A-Za-z0-9.-]+")
 
@@ -101,7 +101,10 @@ def _name(word: str) -> str:
     base, *exceptions = [_known(each) for each in _WITH.split(word)]
     if not base or not all(exceptions):
         return _reference(word)
-    return " WITH ".join((base, *exceptions)) if len(exceptions) <= 1 else _reference(word)
+    if not exceptions:
+        return base
+    found = " WITH ".join((base, *exceptions))
+    return found if is_expression(REFERENCE.sub("MIT", found)) else _reference(word)
 
 
 def _known(word: str) -> str:

@@ -212,11 +212,10 @@ class RemoteCache:
 
     def push_node(self, record: NodeRecord) -> None:
         """Bring a node's layers up, then its record under its key."""
-        target = self._target()
         blobs = []
         for layer in record.layers:
             blob = self._store.blob(layer)
-            self._registry.put_blob(target, self._store.blob_path(blob.digest), blob)
+            self._bring_up(record.key, self._store.blob_path(blob.digest), blob)
             blobs.append(blob)
         value = {**node_to_json(replace(record, log="")), "blobs": [each.digest for each in blobs]}
         self._put(record.key, NODE, value, [replace(each, media_type=LAYER_ZSTD) for each in blobs])
@@ -231,10 +230,20 @@ class RemoteCache:
             if record is None:
                 raise RegistryError(f"{name}: the store does not know it")
             blob = Descriptor(ARCHIVE, Digest(f"sha256:{record.sha256}"), record.size)
-            self._registry.put_blob(self._target(), folder / name, blob)
+            self._bring_up(key, folder / name, blob)
             blobs.append(blob)
             rows.append({"name": name, "key": own, "sha256": record.sha256, "size": record.size})
         self._put(key, ARTIFACT, {"key": key, "files": rows}, blobs)
+
+    def _bring_up(self, key: str, source: Path, blob: Descriptor) -> None:
+        """Bring a content of a key up; where another repository there has it, nothing is sent."""
+        target, found = self._target(), self._found.get(key)
+        if found is not None and any(each.digest == blob.digest for each in found.blobs):
+            origin = found.repository
+            is_other = origin.repository != target.repository
+            if is_other and self._registry.mount_blob(target, blob.digest, origin=origin):
+                return
+        self._registry.put_blob(target, source, blob)
 
     def _target(self) -> Reference:
         """Return the repository that is pushed to."""

@@ -6,9 +6,8 @@ Where the same thing is said several times, options of the command line win over
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -130,16 +129,13 @@ class Config(_Section):
         return Path(path) if self.config_from_host else self.root / path.lstrip("/")
 
 
-_EMPTY: Mapping[str, str] = MappingProxyType({})
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """Where configuration is looked for, and what overrides it: dotted keys to values as text."""
 
     named: Path | None = None
-    environ: Mapping[str, str] = _EMPTY
-    options: Mapping[str, str] = _EMPTY
+    environ: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
     here: Path = Path()
     machine: Path = Path("/etc")
 
@@ -184,14 +180,28 @@ def load_config(surroundings: Surroundings) -> Loaded:
     value = reader.mapping(path) if path is not None else {}
     origins = _override(value, surroundings)
     config = reader.model(Config, value, path, origins)
-    folders = [config.host_path(each) for each in config.repos_confdir] if config else []
-    found = [each for file in _files(folders) for each in reader.repository(file)]
+    found = _folder_repositories(config, reader) if config else []
     if config is None or reader.faults:
         raise Faults.of(reader.faults)
     repositories = _unique((*config.repositories, *found), reader.warnings)
     return Loaded(
         config.model_copy(update={"repositories": repositories}), path, tuple(reader.warnings)
     )
+
+
+def _folder_repositories(config: Config, reader: "_Reader") -> list[RepositoryConfig]:
+    """Read the repositories that have a file each.
+
+    Where this machine's own configuration names none, those of the system that is worked on count.
+    """
+    places = [[config.host_path(each) for each in config.repos_confdir]]
+    if not config.repositories:
+        places.append([config.root / each.lstrip("/") for each in config.repos_confdir])
+    for folders in places:
+        found = [each for file in _files(folders) for each in reader.repository(file)]
+        if found or reader.faults:
+            return found
+    return []
 
 
 def read_repository(path: Path) -> tuple[RepositoryConfig, ...]:

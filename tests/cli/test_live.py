@@ -3,6 +3,7 @@
 from rich.console import Console
 
 from compiler.cli.live import Board, watched
+from compiler.cli.report import Relay
 from compiler.events import (
     Event,
     NodeFinished,
@@ -10,6 +11,7 @@ from compiler.events import (
     Noted,
     StepOutput,
     StepStarted,
+    Transferred,
     silent,
 )
 
@@ -40,6 +42,17 @@ def test_a_finished_node_leaves_the_table() -> None:
     assert drawn(board) == []
 
 
+def test_a_transfer_is_shown_until_it_ends() -> None:
+    board = Board(silent)
+
+    board(Transferred("fetching x", 3_000_000, 9_000_000))
+    shown = drawn(board)
+    board(Transferred("fetching x", 9_000_000, 9_000_000, ended=True))
+
+    assert shown == ["0 s  fetching x    3 of 9 MB"]
+    assert drawn(board) == []
+
+
 def test_steps_are_not_said_above_the_table_and_all_else_is() -> None:
     said: list[Event] = []
     board = Board(said.append)
@@ -52,5 +65,6 @@ def test_steps_are_not_said_above_the_table_and_all_else_is() -> None:
 
 
 def test_without_a_terminal_the_reporter_stays_as_it_is() -> None:
-    with watched(silent) as report:
-        assert report is silent
+    report = Relay(silent)
+    with watched(report):
+        assert report.target is silent

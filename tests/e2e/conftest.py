@@ -12,6 +12,7 @@ import pytest
 from compiler.store.importer import import_image
 from compiler.store.local import LocalStore
 from tests.e2e.lab import Lab, little_root
+from tests.e2e.own_tree import BuiltTree, make_build_tree
 
 Cos = Callable[..., "subprocess.CompletedProcess[str]"]
 BASES = ("debian:trixie", "debian:bookworm")
@@ -66,3 +67,16 @@ def little_base(tmp_path_factory: pytest.TempPathFactory, base_image: Path) -> P
 def lab(tmp_path: Path, little_base: Path) -> Lab:
     """A place to build in, with a store of its own that holds the small base."""
     return Lab(tmp_path, little_base)
+
+
+@pytest.fixture(scope="session")
+def own_tree(tmp_path_factory: pytest.TempPathFactory) -> BuiltTree:
+    """Build the tree once for all workers, into the checkout's own store."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder = shared / "own-tree"
+    with (shared / "own-tree.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        make_build_tree(folder)
+        return BuiltTree(folder, make_build_tree(folder))

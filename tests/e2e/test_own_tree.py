@@ -1,17 +1,12 @@
 """Our own tree: every flavour loads and resolves, and the Debian one builds into a whole system."""
 
-import fcntl
 import lzma
-import os
-import subprocess
-import sys
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-import zstandard
 
 from compiler.archive import Clamp, Kind
 from compiler.archive.scan import entries_of
@@ -19,8 +14,8 @@ from compiler.artifact.layered import LayeredRoot
 from compiler.engine.overlay import OverlayEngine
 from compiler.store.local import LocalStore
 from compiler.tree import load_tree
+from tests.e2e.own_tree import CHECKOUT, BuiltTree, cos, values
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 FLAVOURS = ("debian", "fedora", "opensuse", "ubuntu")
 SMALL = (
     "system/cloud-config",
@@ -46,63 +41,12 @@ ARTIFACTS = {
 }
 
 
-def cos(*arguments: str) -> subprocess.CompletedProcess[str]:
-    program = Path(sys.executable).with_name("cos")
-    return subprocess.run(
-        [program, *arguments], cwd=CHECKOUT, capture_output=True, text=True, check=False
-    )
-
-
-def values(flavour: str) -> str:
-    return f"specs/flavours/{flavour}.yaml"
-
-
 @pytest.mark.parametrize("flavour", FLAVOURS)
 def test_every_flavour_renders_and_resolves_without_a_doubt(flavour: str) -> None:
     done = cos("tree", "validate", "--tree", "tree", "--values", values(flavour))
 
     said = "12 packages checked: 0 errors, 0 warnings\n"
     assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
-
-
-@dataclass(frozen=True)
-class BuiltTree:
-    """The folder of artifacts, and what the second build said."""
-
-    folder: Path
-    second: str
-
-    def archive(self, name: str) -> Path:
-        return self.folder / f"{name}.package.tar.zst"
-
-    def members(self, name: str) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
-        with (
-            self.archive(name).open("rb") as file,
-            zstandard.ZstdDecompressor().stream_reader(file) as content,
-            tarfile.open(fileobj=content, mode="r|") as archive,
-        ):
-            for member in archive:
-                yield archive, member
-
-
-def make_build_tree(folder: Path) -> str:
-    argv = ["make", "-o", "setup", "build-tree", f"DESTINATION={folder}"]
-    done = subprocess.run(argv, cwd=CHECKOUT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
-    return done.stdout + done.stderr
-
-
-@pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> BuiltTree:
-    """Build the tree once for all workers, into the checkout's own store."""
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
-    folder = shared / "own-tree"
-    with (shared / "own-tree.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        make_build_tree(folder)
-        return BuiltTree(folder, make_build_tree(folder))
 
 
 @dataclass(frozen=True)
@@ -115,9 +59,9 @@ class Root:
 
 
 @pytest.fixture(scope="session")
-def root(built: BuiltTree) -> Root:
+def root(own_tree: BuiltTree) -> Root:
     members, texts, initrd = {}, {}, b""
-    for archive, member in built.members("cos-system-0.1.0"):
+    for archive, member in own_tree.members("cos-system-0.1.0"):
         members[member.name] = member
         if member.name.startswith("boot/initrd-"):
             initrd = _content(archive, member)
@@ -149,8 +93,8 @@ def cpio_members(data: bytes) -> dict[str, bytes]:
 
 @pytest.mark.container
 @pytest.mark.xdist_group("own-tree")
-def test_every_package_of_the_tree_becomes_an_artifact_in_a_repository(built: BuiltTree) -> None:
-    names = {path.name for path in built.folder.iterdir()}
+def test_every_package_of_the_tree_becomes_an_artifact_in_a_repository(own_tree: BuiltTree) -> None:
+    names = {path.name for path in own_tree.folder.iterdir()}
 
     assert {each for each in ARTIFACTS if f"{each}.package.tar.zst" in names} == ARTIFACTS
     assert {"repository.yaml", "tree.tar.zst", "repository.meta.yaml.tar.zst"} <= names
@@ -158,8 +102,8 @@ def test_every_package_of_the_tree_becomes_an_artifact_in_a_repository(built: Bu
 
 @pytest.mark.container
 @pytest.mark.xdist_group("own-tree")
-def test_a_second_build_of_the_tree_does_nothing(built: BuiltTree) -> None:
-    assert "nothing to do: 12 packages are built and unchanged" in built.second
+def test_a_second_build_of_the_tree_does_nothing(own_tree: BuiltTree) -> None:
+    assert "nothing to do: 12 packages are built and unchanged" in own_tree.second
 
 
 @pytest.mark.container
@@ -259,8 +203,10 @@ def test_the_initrd_has_the_immutable_root_the_first_stages_and_the_live_system(
 
 @pytest.mark.container
 @pytest.mark.xdist_group("own-tree")
-def test_the_container_image_leaves_out_what_an_engine_brings(built: BuiltTree) -> None:
-    names = {member.name.split("/")[0] for _, member in built.members("cos-container-system-0.1.0")}
+def test_the_container_image_leaves_out_what_an_engine_brings(own_tree: BuiltTree) -> None:
+    names = {
+        member.name.split("/")[0] for _, member in own_tree.members("cos-container-system-0.1.0")
+    }
 
     assert names.isdisjoint({"dev", "proc", "run", "sys", "tmp", "luetbuild"})
     assert {"boot", "etc", "usr", "var"} <= names
@@ -268,10 +214,10 @@ def test_the_container_image_leaves_out_what_an_engine_brings(built: BuiltTree) 
 
 @pytest.mark.container
 @pytest.mark.xdist_group("own-tree")
-def test_the_recovery_system_is_one_squashed_file(built: BuiltTree) -> None:
+def test_the_recovery_system_is_one_squashed_file(own_tree: BuiltTree) -> None:
     found = [
         (member.name, _content(archive, member)[:4] if member.isfile() else b"")
-        for archive, member in built.members("cos-img-recovery-0.1.0")
+        for archive, member in own_tree.members("cos-img-recovery-0.1.0")
     ]
 
     assert found == [("recovery.squashfs", b"hsqs")]
@@ -279,8 +225,8 @@ def test_the_recovery_system_is_one_squashed_file(built: BuiltTree) -> None:
 
 @pytest.mark.container
 @pytest.mark.xdist_group("own-tree")
-def test_building_the_small_packages_again_gives_the_same_bytes(built: BuiltTree) -> None:
-    flags = ("--tree", "tree", "--values", values("debian"), "--destination", str(built.folder))
+def test_building_the_small_packages_again_gives_the_same_bytes(own_tree: BuiltTree) -> None:
+    flags = ("--tree", "tree", "--values", values("debian"), "--destination", str(own_tree.folder))
 
     done = cos("build", "--check", *flags, "--compression", "zstd", *SMALL)
 
@@ -301,8 +247,8 @@ def test_every_package_has_a_description_and_a_license() -> None:
 
 @pytest.mark.container
 @pytest.mark.xdist_group("own-tree")
-def test_the_lists_of_the_layers_show_what_an_overlay_of_them_shows(built: BuiltTree) -> None:
-    assert built.archive("cos-system-0.1.0").exists()
+def test_the_lists_of_the_layers_show_what_an_overlay_of_them_shows(own_tree: BuiltTree) -> None:
+    assert own_tree.archive("cos-system-0.1.0").exists()
     clamp = Clamp(0, 2**62)
     with LocalStore(CHECKOUT / ".cos" / "store") as store:
         engine = OverlayEngine(store.layer_path, store.scratch, store.root / "caches")

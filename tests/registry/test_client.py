@@ -43,6 +43,7 @@ from tests.servers.registry import RegistryServer
 
 SETTINGS = RegistrySettings(certificate_folders=(), timeout=10.0, chunk=10_000)
 CONTENT = bytes(range(256)) * 200
+MISSED = b'{"errors": [{"code": "MANIFEST_BLOB_UNKNOWN", "message": "blob unknown to registry"}]}'
 BASIC = "Basic " + base64.b64encode(b"ali:open sesame").decode()
 
 
@@ -210,6 +211,44 @@ def test_small_blobs_go_up_in_one_piece(through: FaultyProxy) -> None:
         client.put_blob(here, b"small", described(b"small"))
 
     assert [seen.method for seen in through.seen if seen.path != "/v2/"] == ["HEAD", "POST", "PUT"]
+
+
+def test_threads_that_have_the_same_blob_upload_it_once(through: FaultyProxy) -> None:
+    here = Reference(through.host, "test")
+    with open_client() as client:
+
+        def put(_tell: Progress) -> bool:
+            return client.put_blob(here, CONTENT, described(CONTENT))
+
+        sent = transfer([put] * 6)
+
+    assert sorted(sent) == [False] * 5 + [True]
+    assert through.count("POST") == 1
+
+
+def test_a_manifest_whose_parts_are_just_being_stored_again_is_sent_again(
+    through: FaultyProxy,
+) -> None:
+    here = Reference(through.host, "test")
+    waits = Waits([])
+    through.script(Fault(Status(400, body=MISSED), "PUT", "manifests", times=2))
+    with open_client(waits=waits) as client:
+        put_image(client, here, "v1", b"one")
+
+        assert client.head(tagged(here, "v1")) is not None
+    assert len(waits.seconds) == 2
+
+
+def test_a_manifest_whose_parts_never_come_is_refused(through: FaultyProxy) -> None:
+    here = Reference(through.host, "test")
+    through.script(Fault(Status(400, body=MISSED), "PUT", "manifests", times=ALWAYS))
+    with open_client() as client, pytest.raises(RegistryError) as raised:
+        put_image(client, here, "v1", b"one")
+
+    assert str(raised.value) == (
+        f"{here}:v1: cannot store the manifest: the registry does not see all parts of it: "
+        "blob unknown to registry (tried 3 times)"
+    )
 
 
 def test_a_registry_that_asks_for_patience_gets_it(through: FaultyProxy) -> None:

@@ -24,6 +24,7 @@ from compiler.sbom.licences import REFERENCE, all_of, expression_of, references_
         ("GPL-2+ or Artistic, and Expat", "(GPL-2.0-or-later OR Artistic-1.0) AND (MIT)"),
         ("(MIT or ISC) and Zlib", "(MIT OR ISC) AND Zlib"),
         ("GPL-2.0-only WITH Linux-syscall-note", "GPL-2.0-only WITH Linux-syscall-note"),
+        ("MIT with MIT", "LicenseRef-MIT-with-MIT"),
         ("GPL-3+ with Bison exception", "LicenseRef-GPL-3-plus-with-Bison-exception"),
         ("public-domain", "LicenseRef-public-domain"),
         ("LicenseRef-mine", "LicenseRef-mine"),

@@ -117,6 +117,23 @@ def test_looking_costs_one_request_and_transfers_no_layer(
     assert dict(registry.requests) == {"manifest": 1}
 
 
+def test_a_layer_that_another_repository_there_has_is_not_sent(
+    stores: tuple[LocalStore, LocalStore],
+) -> None:
+    registry, (one, two) = MemoryRegistry(), stores
+    pushing(registry, one).push_node(node(one))
+    ours = replace(PLACE, repository="team/cache")
+    cache = RemoteCache(registry, two, Places(sources=(ours, PLACE), target=ours))
+    cache.nodes([KEY])
+    record = cache.fetch_node(KEY)
+    registry.forget_counts()
+
+    cache.push_node(record)
+
+    assert dict(registry.requests) == {"mount_blob": 1, "put_blob": 1, "put_manifest": 1}
+    assert RemoteCache(registry, one, Places(sources=(ours,))).nodes([KEY]) == {KEY}
+
+
 def test_a_layer_that_is_here_already_is_not_fetched(stores: tuple[LocalStore, LocalStore]) -> None:
     registry, (one, two) = MemoryRegistry(), stores
     pushing(registry, one).push_node(node(one))

@@ -7,12 +7,11 @@ from pathlib import Path
 from compiler.errors import ImageError, OutsideError
 from compiler.events import Reporter, silent
 from compiler.oci import Platform, parse_reference
-from compiler.registry import Registry
 from compiler.repository.configured import RepositoryConfig
 from compiler.repository.sources import Mirrors, Source
 from compiler.repository.sources.disk import DiskSource
 from compiler.repository.sources.http import HttpSettings, HttpSource
-from compiler.repository.sources.registry import RegistrySource
+from compiler.repository.sources.registry import Images, RegistrySource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +22,7 @@ class Opening:
     repository is used: what was noted under another one, or without any, is not believed.
     """
 
-    registry: Callable[[RepositoryConfig], Registry]
+    registry: Callable[[RepositoryConfig], Images]
     platform: Platform
     place: Callable[[str], Path] = Path
     http: HttpSettings = field(default_factory=HttpSettings)
@@ -48,6 +47,6 @@ def _open(config: RepositoryConfig, url: str, opening: Opening) -> Source:
         repository = parse_reference(url)
     except ImageError as error:
         raise OutsideError(f"{config.name}: {error.message}") from error
-    registry = opening.registry(config)
+    images = opening.registry(config)
     report, seal = opening.report, opening.seal
-    return RegistrySource(registry, repository, opening.platform, report, seal=seal)
+    return RegistrySource(images, repository, opening.platform, report, seal=seal)

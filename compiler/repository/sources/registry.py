@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import BinaryIO, cast
+from typing import BinaryIO, Protocol, cast
 
 from compiler.archive.members import Limits, Member, members_of
 from compiler.artifact.metadata import ArtifactMetadata
@@ -34,7 +34,7 @@ from compiler.oci import (
     parse_object,
     platforms_of,
 )
-from compiler.registry import Manifest, Registry
+from compiler.registry import Manifest, Progress
 from compiler.repository.cache import Cache
 from compiler.repository.oci import tag_of
 from compiler.repository.sources import LARGEST_ARCHIVE
@@ -46,12 +46,28 @@ _ROOM = 1 << 20
 """Bytes that the archive of one file may have beside the file."""
 
 
+class Images(Protocol):
+    """What a source asks of a registry: see `compiler.registry.Registry`, which is one."""
+
+    def manifest(self, reference: Reference) -> Manifest:
+        """Fetch a manifest or index; raises `RegistryError`."""
+
+    def fetch_blob(
+        self,
+        repository: Reference,
+        blob: Descriptor,
+        target: Path,
+        progress: Progress | None = None,
+    ) -> None:
+        """Fetch a blob into a file; raises `RegistryError`."""
+
+
 class RegistrySource:
     """Reads images of one repository of a registry, for one platform."""
 
     def __init__(
         self,
-        registry: Registry,
+        images: Images,
         repository: Reference,
         platform: Platform,
         report: Reporter = silent,
@@ -59,7 +75,7 @@ class RegistrySource:
         seal: str = "",
     ) -> None:
         """Read as the public, or under a root that `seal` names (see `Opening`)."""
-        self._registry = registry
+        self._images = images
         self._seal = seal
         self._repository = replace(repository, tag="", digest="")
         self._platform = platform
@@ -81,7 +97,7 @@ class RegistrySource:
             raise RegistryError(f"{place}: is larger than {limit} bytes")
         with TemporaryDirectory(dir=target.parent, prefix=".layer-") as folder:
             packed = Path(folder) / "layer"
-            self._registry.fetch_blob(place, layers[0], packed)
+            self._images.fetch_blob(place, layers[0], packed)
             try:
                 _take_out(packed, name, target, limit)
             except ArchiveError as error:
@@ -111,14 +127,14 @@ class RegistrySource:
 
     def manifest(self, place: Reference) -> Manifest:
         """Fetch the manifest of an image for the platform, through indexes if need be."""
-        manifest = self._registry.manifest(place)
+        manifest = self._images.manifest(place)
         for _ in range(_NESTED):
             if manifest.descriptor.media_type not in INDEXES:
                 return manifest
             chosen = image_for(_platforms(manifest, place), self._platform)
             if chosen is None:
                 raise NotFoundError(f"{place}: has no image for {self._platform}")
-            manifest = self._registry.manifest(replace(place, tag="", digest=chosen.digest))
+            manifest = self._images.manifest(replace(place, tag="", digest=chosen.digest))
         raise RegistryError(f"{place}: its indexes are nested too deeply")
 
     def _tagged(self, name: str) -> Reference:
@@ -147,7 +163,7 @@ class RegistrySource:
         if known is not None:
             return known
         with cache.adding(sha256) as part:
-            self._registry.fetch_blob(place, layer, part)
+            self._images.fetch_blob(place, layer, part)
             return cache.keep(part, sha256)
 
 

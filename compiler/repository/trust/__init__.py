@@ -40,7 +40,10 @@ ROLES = (ROOT, TARGETS, SNAPSHOT, TIMESTAMP)
 
 _LIMITS = {ROOT: 512_000, TIMESTAMP: 16_384, SNAPSHOT: 2_000_000}
 _LARGEST = 5_000_000
-_NAME = re.compile(r"(?:[1-9][0-9]{0,17}\.)?(?P<role>[a-z][a-z0-9-]*)\.json")
+_KEPT = 3
+"""How many versions of a TUF file stay: clients that are reading now may need the one before."""
+
+_NAME = re.compile(r"(?:(?P<version>[1-9][0-9]{0,17})\.)?(?P<role>[a-z][a-z0-9-]*)\.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,25 @@ def role_of(name: str) -> str:
     """Return the role of a TUF file; nothing for a name that is none."""
     match = _NAME.fullmatch(name)
     return match["role"] if match else ""
+
+
+def version_of(name: str) -> int:
+    """Return the version in the name of a TUF file; 0 if there is none."""
+    match = _NAME.fullmatch(name)
+    return int(match["version"] or 0) if match else 0
+
+
+def superseded(names: Iterable[str]) -> tuple[str, ...]:
+    """Pick, of the names of all TUF files, those that are older than the last few of their role.
+
+    Roots stay: clients follow them one by one (TUF specification, section 5.3).
+    """
+    versions: dict[str, list[tuple[int, str]]] = {}
+    for name in names:
+        match = _NAME.fullmatch(name)
+        if match and match["version"] and match["role"] != ROOT:
+            versions.setdefault(match["role"], []).append((int(match["version"]), name))
+    return tuple(sorted(name for each in versions.values() for _, name in sorted(each)[:-_KEPT]))
 
 
 def target_of_bytes(data: bytes) -> Target:

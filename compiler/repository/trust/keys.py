@@ -29,10 +29,19 @@ AnyMetadata = Metadata[Root] | Metadata[Targets] | Metadata[Snapshot] | Metadata
 
 @dataclass(frozen=True, slots=True)
 class Signing:
-    """Who signs, and when: each role is signed by those of `keys` that the root names for it."""
+    """Who signs, and when: each role is signed by those of `keys` that the root names for it.
+
+    Files get versions from `floor` on: where several sign without knowing of each other, each takes
+    another floor, and no two of them write files of one name.
+    """
 
     keys: tuple[PrivateKey, ...]
     now: datetime
+    floor: int = 1
+
+    def after(self, version: int) -> int:
+        """Return the version that follows `version` (0: there is none yet)."""
+        return max(version + 1, self.floor)
 
     def expires(self, days: int) -> datetime:
         """Return the end of a period that begins now."""

@@ -6,7 +6,7 @@ that a publication writes as many files as it has changed packages, whatever els
 input always gives the same bytes.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -26,13 +26,11 @@ from tuf.api.metadata import (
 
 from compiler.errors import TrustError
 from compiler.repository.trust import (
-    ROOT,
     SNAPSHOT,
     TARGETS,
     TIMESTAMP,
     Files,
     Target,
-    role_of,
 )
 from compiler.repository.trust.keys import Signing, sign_for, tuf_key
 from compiler.repository.trust.published import Published
@@ -46,9 +44,6 @@ HISTORY = 20
 
 _MOST_BINS = 256
 _DIGIT = 16
-_KEPT = 3
-"""How many versions of a TUF file stay: clients that are reading now may need the one before."""
-
 _ROOT_FILE = "root.json"
 
 
@@ -148,18 +143,6 @@ def signing_for(role: Role, signing: Signing) -> bool:
     return len(keys & set(role.keyids)) >= role.threshold
 
 
-def superseded(names: Iterable[str], written: Iterable[str]) -> tuple[str, ...]:
-    """Pick, of the names of all TUF files, those that nobody needs after some were written."""
-    newest = {role_of(name): _version(name) for name in written}
-    return tuple(
-        name
-        for name in sorted(names)
-        if (role := role_of(name)) in newest
-        and role not in {ROOT, TIMESTAMP}
-        and 0 < _version(name) <= newest[role] - _KEPT
-    )
-
-
 class _Draft:
     """The next state while it is made, from the bins up to the timestamp."""
 
@@ -220,7 +203,7 @@ class _Draft:
         """Sign targets of one role and note them in the snapshot."""
         file = f"{name}.json"
         known = self._snapshot.meta.get(file)
-        targets.version = known.version + 1 if known else 1
+        targets.version = self._signing.after(known.version if known else 0)
         targets.expires = self._signing.expires(days)
         data = sign_for(role, file, Metadata(targets), self._signing.keys)
         self._files[f"{targets.version}.{file}"] = data
@@ -228,7 +211,7 @@ class _Draft:
 
     def _prepare(self, signed: Snapshot | Timestamp, name: str) -> None:
         """Give the snapshot or the timestamp its next version and period."""
-        signed.version = self._versions[name] + 1
+        signed.version = self._signing.after(self._versions[name])
         signed.expires = self._signing.expires(days_of(self._root.roles[name], name))
 
     def _sign(
@@ -319,9 +302,3 @@ def _differ(role: Role, published: Published, name: str) -> bool:
     """Tell whether a role has other keys than before."""
     before = published.root.roles[name]
     return set(role.keyids) != set(before.keyids) or role.threshold != before.threshold
-
-
-def _version(name: str) -> int:
-    """Return the version in the name of a TUF file; 0 if there is none."""
-    number = name.partition(".")[0]
-    return int(number) if number.isdecimal() else 0

@@ -1,18 +1,19 @@
 """Sources whose contents are compared with what was signed, before anybody sees them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from compiler.artifact.metadata import ArtifactMetadata
 from compiler.errors import CompilerError, TrustError
 from compiler.oci import Descriptor, Digest, Reference
-from compiler.registry import Manifest, Progress, Registry
+from compiler.registry import Manifest, Progress
 from compiler.repository.cache import Cache
 from compiler.repository.configured import RepositoryConfig
 from compiler.repository.sources import LARGEST_ARCHIVE, Source
 from compiler.repository.sources.opening import Opening, open_source
-from compiler.repository.trust import FOLDER, tag, target_of_image
+from compiler.repository.sources.registry import Images
+from compiler.repository.trust import FOLDER, tag
 from compiler.repository.trust.client import TrustedRepository
 from compiler.repository.trust.kept import seal_of, state_folder
 from compiler.repository.trust.places import fetch_from
@@ -33,7 +34,9 @@ def signed_source(
     registry = opening.registry
     checking = replace(
         opening,
-        registry=lambda each: SignedImages(registry(each), trusted),
+        registry=lambda each: SignedImages(
+            registry(each), lambda name: trusted.require(name).digest
+        ),
         seal=seal_of(root),
     )
     return open_source(config, checking), trusted
@@ -76,37 +79,23 @@ class SignedFiles:
 
 
 class SignedImages:
-    """A registry in which the tags of one repository name nothing but what was signed.
+    """The images of a docker repository, in which a tag stands for what was signed of it.
 
-    Everything else is asked for by digest, and so comes from what was compared.
+    Where the registry's own tags lead is not asked: they can be moved, and are while others
+    publish. What is asked for by digest comes from what was signed, or is TUF's own.
     """
 
-    def __init__(self, registry: Registry, trusted: TrustedRepository) -> None:
-        self._registry = registry
-        self._trusted = trusted
+    def __init__(self, images: Images, signed: Callable[[str], Digest]) -> None:
+        """Read from `images`; `signed` tells the digest of a tag, or raises `TrustError`."""
+        self._images = images
+        self._signed = signed
 
     def manifest(self, reference: Reference) -> Manifest:
-        """Fetch a manifest or index, unless its tag was signed for another one."""
-        found = self._registry.manifest(reference)
-        if not reference.digest and not reference.tag.startswith(tag("")):
-            self._trusted.compare(reference.tag, target_of_image(found.descriptor))
-        return found
-
-    def head(self, reference: Reference) -> Descriptor | None:
-        """Return the descriptor of a manifest."""
-        return self._registry.head(reference)
-
-    def put_manifest(self, reference: Reference, data: bytes, media_type: str) -> Descriptor:
-        """Store a manifest."""
-        return self._registry.put_manifest(reference, data, media_type)
-
-    def has_blob(self, repository: Reference, digest: Digest) -> bool:
-        """Tell whether a repository has a blob."""
-        return self._registry.has_blob(repository, digest)
-
-    def read_blob(self, repository: Reference, blob: Descriptor) -> bytes:
-        """Fetch a small blob."""
-        return self._registry.read_blob(repository, blob)
+        """Fetch a manifest or index, by the digest that was signed for its tag."""
+        if reference.digest or reference.tag.startswith(tag("")):
+            return self._images.manifest(reference)
+        signed = self._signed(reference.tag)
+        return self._images.manifest(replace(reference, tag="", digest=signed))
 
     def fetch_blob(
         self,
@@ -116,34 +105,4 @@ class SignedImages:
         progress: Progress | None = None,
     ) -> None:
         """Fetch a blob into a file."""
-        self._registry.fetch_blob(repository, blob, target, progress)
-
-    def put_blob(
-        self,
-        repository: Reference,
-        source: Path | bytes,
-        blob: Descriptor,
-        progress: Progress | None = None,
-    ) -> bool:
-        """Upload a blob."""
-        return self._registry.put_blob(repository, source, blob, progress)
-
-    def mount_blob(self, repository: Reference, digest: Digest, *, origin: Reference) -> bool:
-        """Take a blob over from another repository."""
-        return self._registry.mount_blob(repository, digest, origin=origin)
-
-    def tags(self, repository: Reference, *, after: str = "") -> Sequence[str]:
-        """List tags."""
-        return self._registry.tags(repository, after=after)
-
-    def referrers(self, subject: Reference, artifact_type: str = "") -> Sequence[Descriptor]:
-        """List what refers to a manifest."""
-        return self._registry.referrers(subject, artifact_type)
-
-    def put_referrer(self, subject: Reference, data: bytes, media_type: str) -> Descriptor:
-        """Store what refers to a manifest."""
-        return self._registry.put_referrer(subject, data, media_type)
-
-    def delete(self, reference: Reference) -> None:
-        """Remove a manifest."""
-        self._registry.delete(reference)
+        self._images.fetch_blob(repository, blob, target, progress)

@@ -140,6 +140,17 @@ def test_versions_that_nobody_needs_are_removed_from_a_folder(tmp_path: Path) ->
     assert left == sorted(roots + others)
 
 
+def test_numbers_that_somebody_made_up_remove_nothing_good(tmp_path: Path) -> None:
+    somewhere = FolderPlace(tmp_path)
+    somewhere.write({f"{number}.snapshot.json": b"{}" for number in (7, 8, 9, 10)})
+
+    somewhere.write({"1.snapshot.json": b"good", "1.bin-00.json": b"good"})
+    somewhere.write({"2.snapshot.json": b"good"})
+
+    assert somewhere.read("1.snapshot.json") == somewhere.read("2.snapshot.json") == b"good"
+    assert somewhere.read("1.bin-00.json") == b"good"
+
+
 def test_what_killed_publishers_left_is_removed_from_a_folder(tmp_path: Path) -> None:
     (tmp_path / "trust").mkdir()
     (tmp_path / "trust/.timestamp.json.0.part").write_bytes(b"{")

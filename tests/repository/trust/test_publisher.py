@@ -20,6 +20,7 @@ from compiler.repository.trust import (
     Target,
     limit_of,
     role_of,
+    superseded,
     target_of_bytes,
 )
 from compiler.repository.trust.client import TrustedRepository
@@ -33,7 +34,6 @@ from compiler.repository.trust.publisher import (
     rotate,
     sign_contents,
     start,
-    superseded,
 )
 from compiler.repository.trust.root import RolePolicy, first_root, next_root, sign_root
 from compiler.signing.keys import PrivateKey
@@ -57,7 +57,7 @@ class Memory:
 
     def write(self, files: Files) -> None:
         self.files |= files
-        for name in superseded(self.files, files):
+        for name in superseded(self.files):
             del self.files[name]
 
     def fetch(self, name: str, limit: int) -> tuple[bytes]:

@@ -1,0 +1,160 @@
+"""The signed metadata of a docker repository while it is published: what is believed, and written.
+
+The registry may be hostile, and others may publish at the same time. So nothing that it holds gets
+into an index which is signed here, unless the metadata or a signature of one of the keys that sign
+the repository says so. Versions of files are times: two publishers never write the same file.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from compiler.artifact.metadata import SUFFIX, ArtifactMetadata, index_entry, parse_metadata
+from compiler.errors import NotFoundError, RegistryError, TrustError
+from compiler.oci import Descriptor, Reference
+from compiler.publish.state import tagged
+from compiler.registry import Registry
+from compiler.repository.index import REPOSITORY
+from compiler.repository.oci import tags_of
+from compiler.repository.sources.registry import RegistrySource
+from compiler.repository.trust import TARGETS, Target, target_of_image
+from compiler.repository.trust.keys import Signing
+from compiler.repository.trust.places import RegistryPlace
+from compiler.repository.trust.published import Published, read_published
+from compiler.repository.trust.publisher import Contents, sign_contents
+from compiler.repository.trust.root import policy_of
+from compiler.repository.trust.sources import SignedImages
+from compiler.signing.images import pinned, verify_image
+from compiler.signing.keys import PrivateKey, PublicKey
+from compiler.store.images import host_platform
+
+_ATTEMPTS = 10
+_LARGEST = 64 << 20
+"""How many bytes the metadata of a package may have."""
+
+
+def open_target(
+    registry: Registry,
+    target: Reference,
+    root: bytes,
+    keys: tuple[PrivateKey, ...],
+    *,
+    folder: Path,
+) -> "TrustedTarget":
+    """Open the signed metadata of the repository `target`; `folder` is for files on their way.
+
+    `root` is the file that its clients were given, or a later one.
+    """
+    return TrustedTarget(
+        registry=registry,
+        target=target,
+        root=root,
+        signing=Signing(keys, datetime.now(UTC)),
+        place=RegistryPlace(registry, target, host_platform(), folder),
+        folder=folder,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustedTarget:
+    """The signed metadata of one repository in a registry."""
+
+    registry: Registry
+    target: Reference
+    root: bytes
+    signing: Signing
+    place: RegistryPlace
+    folder: Path
+    clock: Callable[[], int] = time.time_ns
+
+    def index(self) -> Reference | None:
+        """Name the index that was signed last, by its digest; None if none was yet."""
+        signed = self._published().targets.targets.get(REPOSITORY)
+        if signed is None:
+            return None
+        return pinned(self.target, Target(signed.length, signed.hashes["sha256"]).digest)
+
+    def accepts(self, image: Reference) -> bool:
+        """Tell whether an image was signed with a key that signs this repository."""
+        try:
+            verify_image(self.registry, image, self._keys)
+        except (TrustError, NotFoundError):
+            return False
+        return True
+
+    def vouch(self, artifact: ArtifactMetadata) -> dict[str, Descriptor]:
+        """Return the images that a package has, by tag, if another owner of the keys signed them.
+
+        Raises `TrustError` if nobody did, or if the metadata is not what the index says.
+        """
+        found = {tag: self._signed_image(artifact, tag) for tag in tags_of(artifact.id)}
+        if index_entry(self._metadata(artifact, found)) != index_entry(artifact):
+            message = f"{self.target}: {artifact.id} is listed with other metadata than was signed"
+            raise TrustError(message, hint="publish it again with --force-push")
+        return found
+
+    def write(
+        self, index: Mapping[str, Descriptor], artifacts: Mapping[str, Descriptor | None]
+    ) -> None:
+        """Sign what a publication brings: the tags of its index, and of packages that changed.
+
+        Raises `RegistryError` if others keep writing meanwhile.
+        """
+        contents = Contents(
+            index={tag: target_of_image(image) for tag, image in index.items()},
+            artifacts={
+                tag: None if image is None else target_of_image(image)
+                for tag, image in artifacts.items()
+            },
+        )
+        for _ in range(_ATTEMPTS):
+            published = self._published()
+            signing = replace(self.signing, floor=self.clock() // 1000)
+            files = sign_contents(published, contents, signing)
+            if self._published().timestamp == published.timestamp:
+                self.place.write(files)
+                return
+        raise RegistryError(f"{self.target}: others keep signing", hint="run the command again")
+
+    def is_settled(self) -> bool:
+        """Whether the index that clients without keys find is the one that is signed."""
+        signed = self.index()
+        named = self.registry.head(tagged(self.target, REPOSITORY))
+        return signed is not None and named is not None and named.digest == signed.digest
+
+    def _published(self) -> Published:
+        """Read what is signed now; raises `TrustError` if nothing is."""
+        found = read_published(self.place.read, self.root)
+        if found is None:
+            hint = "`cos repo init-trust` begins to sign it"
+            raise TrustError(f"{self.target}: has no signed metadata", hint=hint)
+        return found
+
+    @property
+    def _keys(self) -> tuple[PublicKey, ...]:
+        return policy_of(self._published().root_data, TARGETS).keys
+
+    def _signed_image(self, artifact: ArtifactMetadata, tag: str) -> Descriptor:
+        """Return what a tag of a package names, which somebody with a key has signed."""
+        place = tagged(self.target, tag)
+        image = self.registry.head(place)
+        if image is None or not self.accepts(pinned(self.target, image.digest)):
+            message = f"{place}: is listed, and not signed with a key of this repository"
+            hint = f"publish {artifact.id} again with --force-push, or `cos sign` it"
+            raise TrustError(message, hint=hint)
+        return image
+
+    def _metadata(
+        self, artifact: ArtifactMetadata, found: Mapping[str, Descriptor]
+    ) -> ArtifactMetadata:
+        """Fetch the metadata of a package, from the images that were found to be signed."""
+        images = SignedImages(self.registry, lambda tag: found[tag].digest)
+        source = RegistrySource(images, self.target, host_platform())
+        name = artifact.id.fingerprint + SUFFIX
+        with TemporaryDirectory(dir=self.folder, prefix=".vouch-") as scratch:
+            path = Path(scratch) / "metadata"
+            source.bring(name, path, _LARGEST)
+            return parse_metadata(path.read_text(encoding="utf-8"), f"{self.target}:{name}")

@@ -1,0 +1,372 @@
+"""Docker repositories with signed metadata: what clients see, and what is never taken over."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from compiler.errors import RegistryError, TrustError
+from compiler.oci import Descriptor, Platform, Reference
+from compiler.publish import Published, PublishOptions, Source, Surroundings, publish_repository
+from compiler.publish.endorse import CosignEndorsement
+from compiler.publish.state import CLAIM, tagged
+from compiler.publish.trusted import TrustedTarget
+from compiler.registry import Progress
+from compiler.registry.memory import MemoryRegistry
+from compiler.repository.cache import Cache
+from compiler.repository.configured import RepositoryConfig
+from compiler.repository.oci import tag_of
+from compiler.repository.sources.opening import Opening, open_source
+from compiler.repository.sync import SyncTools, sync
+from compiler.repository.synced import Shelf, Synced
+from compiler.repository.trust import superseded, tag
+from compiler.repository.trust.keys import Signing
+from compiler.repository.trust.places import RegistryPlace
+from compiler.repository.trust.publisher import Contents, start
+from compiler.repository.trust.root import first_root, make_policy, sign_root
+from compiler.repository.trust.sources import signed_source
+from compiler.signing.images import pinned, sign_image
+from compiler.signing.keys import PrivateKey, generate
+from tests.publish.shop import AMD64, NOW, TARGET, Shop
+
+ROOT, ONLINE, STRANGER = generate(), generate(), generate()
+BEGUN = datetime.now(UTC)
+POLICY = make_policy([ROOT.public], [ONLINE.public])
+ROOT_FILE = sign_root(first_root(POLICY, BEGUN), [ROOT])
+
+
+def begin(registry: MemoryRegistry, folder: Path) -> None:
+    """Give the repository signed metadata, of nothing so far."""
+    folder.mkdir(exist_ok=True)
+    files = start(ROOT_FILE, Contents(index={}), Signing((ONLINE,), BEGUN))
+    RegistryPlace(registry, TARGET, AMD64, folder).write(files)
+
+
+def publish(
+    shop: Shop,
+    registry: MemoryRegistry,
+    options: PublishOptions | None = None,
+    *,
+    names: Sequence[str] | None = None,
+    key: PrivateKey = ONLINE,
+) -> Published:
+    """Publish packages of a shop and sign the repository, as `cos create-repo` does."""
+    chosen = shop.packages.values() if names is None else [shop.packages[name] for name in names]
+    trust = TrustedTarget(
+        registry=registry,
+        target=TARGET,
+        root=ROOT_FILE,
+        signing=Signing((key,), BEGUN),
+        place=RegistryPlace(registry, TARGET, AMD64, shop.scratch),
+        folder=shop.scratch,
+    )
+    around = Surroundings(
+        registry=registry,
+        folder=shop.scratch,
+        pause=lambda _seconds: None,
+        endorsements=(CosignEndorsement(registry, key),),
+        trust=trust,
+    )
+    source = Source(packages=tuple(chosen), roots=(shop.tree,), artifacts=shop.artifacts)
+    return publish_repository(source, TARGET, options or shop.options(), around)
+
+
+@dataclass
+class Reader:
+    """A client that was given the root."""
+
+    registry: MemoryRegistry
+    folder: Path
+
+    def synced(self) -> Synced:
+        """Bring up to date what it knows."""
+        config = RepositoryConfig(name="main", type="docker", urls=(str(TARGET),))
+        opening = Opening(registry=lambda _config: self.registry, platform=AMD64)
+        state = self.folder / "state"
+        self.source, trusted = signed_source(config, opening, state, ROOT_FILE)
+        tools = SyncTools(shelf=Shelf(self.folder / "shelf"), pause=lambda _seconds: None)
+        return sync(config, self.source, tools, trusted)
+
+    def packages(self) -> list[str]:
+        """List the packages, and fetch every one of them."""
+        synced = self.synced()
+        for package in synced.packages:
+            assert self.source.fetch(synced.metadata(package), Cache(self.folder / "cache"))
+        return sorted(str(each) for each in synced.packages)
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> MemoryRegistry:
+    made = MemoryRegistry()
+    begin(made, tmp_path / "begin")
+    return made
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    made = Shop(tmp_path / "shop")
+    made.build("a")
+    made.build("b")
+    return made
+
+
+def test_a_client_with_the_root_gets_everything_that_is_published(
+    registry: MemoryRegistry, shop: Shop, tmp_path: Path
+) -> None:
+    publish(shop, registry)
+
+    assert Reader(registry, tmp_path / "client").packages() == ["t/a-1", "t/b-1"]
+
+
+def test_before_the_first_publication_nothing_is_signed(
+    registry: MemoryRegistry, tmp_path: Path
+) -> None:
+    with pytest.raises(TrustError, match=r"main: repository\.yaml is not signed"):
+        Reader(registry, tmp_path / "client").synced()
+
+
+def test_what_is_published_later_replaces_what_was_signed(
+    registry: MemoryRegistry, shop: Shop, tmp_path: Path
+) -> None:
+    publish(shop, registry)
+    client = Reader(registry, tmp_path / "client")
+    client.synced()
+    shop.build("a", "changed", time=9)
+    shop.build("c")
+
+    made = publish(shop, registry, shop.options(now=NOW + 60))
+
+    assert [str(each) for each in made.pushed] == ["t/a-1", "t/c-1"]
+    assert client.packages() == ["t/a-1", "t/b-1", "t/c-1"]
+
+
+def test_what_is_dropped_is_no_longer_signed(
+    registry: MemoryRegistry, shop: Shop, tmp_path: Path
+) -> None:
+    publish(shop, registry)
+    client = Reader(registry, tmp_path / "client")
+    client.synced()
+
+    options = replace(shop.options(now=NOW + 60), prune=True)
+    publish(shop, registry, options, names=["b-1"])
+
+    assert client.packages() == ["t/b-1"]
+    with pytest.raises(TrustError, match="a-t-1 is not signed"):
+        client.source.bring("a-t-1", tmp_path / "page", 1 << 20)
+
+
+def test_a_change_costs_the_same_in_a_small_and_in_a_large_repository(tmp_path: Path) -> None:
+    costs = []
+    for count in (3, 60):
+        registry, shop = MemoryRegistry(), Shop(tmp_path / str(count))
+        begin(registry, tmp_path / f"begin{count}")
+        for number in range(count):
+            shop.build(f"p{number}")
+        publish(shop, registry)
+        shop.build("p1", "changed", time=5)
+        registry.forget_counts()
+
+        publish(shop, registry)
+
+        costs.append(sum(registry.requests.values()))
+    assert costs[0] == costs[1]
+
+
+class Meeting(MemoryRegistry):
+    """A registry in which two publishers both read before either of them signs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.barrier: threading.Barrier | None = None
+        self._first = threading.local()
+
+    def put_manifest(self, reference: Reference, data: bytes, media_type: str) -> Descriptor:
+        is_first = not getattr(self._first, "done", False)
+        if self.barrier and is_first and reference.tag.startswith(CLAIM):
+            self._first.done = True
+            self.barrier.wait()
+        return super().put_manifest(reference, data, media_type)
+
+
+def test_two_publishers_at_once_end_with_everything_signed(tmp_path: Path) -> None:
+    registry = Meeting()
+    begin(registry, tmp_path / "begin")
+    registry.barrier = threading.Barrier(2, timeout=30)
+    shops = [Shop(tmp_path / name) for name in ("one", "two")]
+    for shop, name in zip(shops, ("a", "b"), strict=True):
+        shop.build(name)
+    failures: list[BaseException] = []
+
+    def run(shop: Shop) -> None:
+        try:
+            publish(shop, registry)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, args=(shop,)) for shop in shops]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert failures == []
+    assert Reader(registry, tmp_path / "client").packages() == ["t/a-1", "t/b-1"]
+
+
+class Stopping(MemoryRegistry):
+    """A registry that stops answering after some changes."""
+
+    left = 10**6
+
+    def _change(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise RegistryError("the line is dead")
+
+    def put_manifest(self, reference: Reference, data: bytes, media_type: str) -> Descriptor:
+        self._change()
+        return super().put_manifest(reference, data, media_type)
+
+    def put_blob(
+        self,
+        repository: Reference,
+        source: Path | bytes,
+        blob: Descriptor,
+        progress: Progress | None = None,
+    ) -> bool:
+        self._change()
+        return super().put_blob(repository, source, blob, progress)
+
+
+def test_wherever_a_publication_stops_clients_see_a_whole_state_and_the_next_one_mends_it(
+    tmp_path: Path,
+) -> None:
+    stopped = True
+    changes = 0
+    while stopped:
+        place = tmp_path / str(changes)
+        registry, shop = Stopping(), Shop(place / "shop")
+        begin(registry, place / "begin")
+        shop.build("a")
+        publish(shop, registry)
+        client = Reader(registry, place / "client")
+        assert client.packages() == ["t/a-1"]
+        shop.build("b")
+
+        registry.left = changes
+        try:
+            publish(shop, registry, shop.options(now=NOW + 60))
+            stopped = False
+        except RegistryError:
+            stopped = True
+        registry.left = 10**6
+
+        assert client.packages() in (["t/a-1"], ["t/a-1", "t/b-1"])
+        publish(shop, registry, shop.options(now=NOW + 90))
+        assert client.packages() == ["t/a-1", "t/b-1"]
+        changes += 3
+    assert changes > 30
+
+
+def test_an_index_that_somebody_put_in_place_of_the_signed_one_is_not_taken_over(
+    registry: MemoryRegistry, shop: Shop, tmp_path: Path
+) -> None:
+    publish(shop, registry, names=["a-1"])
+    attacker = Shop(tmp_path / "attacker")
+    attacker.build("evil")
+    attacker.publish(registry, attacker.options(now=NOW + 30))
+
+    publish(shop, registry, shop.options(now=NOW + 60))
+
+    assert Reader(registry, tmp_path / "client").packages() == ["t/a-1", "t/b-1"]
+    assert not [each for each in _listed_tags(registry, tmp_path / "luet") if "evil" in each]
+
+
+def _listed_tags(registry: MemoryRegistry, folder: Path) -> list[str]:
+    """List what a client without keys sees."""
+    config = RepositoryConfig(name="main", type="docker", urls=(str(TARGET),))
+    opening = Opening(registry=lambda _config: registry, platform=Platform("linux", "amd64"))
+    plain = open_source(config, opening)
+    tools = SyncTools(shelf=Shelf(folder), pause=lambda _seconds: None)
+    return [each.fingerprint for each in sync(config, plain, tools).packages]
+
+
+def test_a_repository_that_was_published_unsigned_is_not_signed_by_surprise(
+    shop: Shop, tmp_path: Path
+) -> None:
+    registry = MemoryRegistry()
+    shop.publish(registry, names=["a-1"])
+    begin(registry, tmp_path / "begin")
+
+    with pytest.raises(TrustError) as caught:
+        publish(shop, registry, names=["b-1"])
+
+    assert str(caught.value) == (
+        "registry.test/team/repo:repository.yaml: is not signed with a key of this repository "
+        "(`cos sign` it if all that it lists is yours; --prune publishes without it)"
+    )
+
+
+def test_a_repository_is_taken_over_once_its_index_and_packages_are_signed(
+    shop: Shop, tmp_path: Path
+) -> None:
+    registry = MemoryRegistry()
+    shop.publish(registry, names=["a-1"])
+    begin(registry, tmp_path / "begin")
+    sign_image(registry, tagged(TARGET, "repository.yaml"), ONLINE)
+
+    with pytest.raises(TrustError, match="a-t-1: is listed, and not signed with a key"):
+        publish(shop, registry, names=["b-1"])
+    for name in ("a-t-1", "a-t-1.metadata.yaml"):
+        sign_image(registry, tagged(TARGET, tag_of(name)), ONLINE)
+    publish(shop, registry, names=["b-1"])
+
+    assert Reader(registry, tmp_path / "client").packages() == ["t/a-1", "t/b-1"]
+
+
+def test_metadata_that_says_something_else_than_the_index_is_not_taken_over(
+    shop: Shop, tmp_path: Path
+) -> None:
+    registry = MemoryRegistry()
+    shop.publish(registry, names=["a-1"])
+    begin(registry, tmp_path / "begin")
+    old = registry.manifest(tagged(TARGET, "a-t-1.metadata.yaml"))
+    shop.build("a", "changed", time=9)
+    shop.publish(registry, names=["a-1"])
+    moved = tagged(TARGET, "a-t-1.metadata.yaml")
+    registry.put_manifest(moved, old.data, old.descriptor.media_type)
+    for name in registry.tags(TARGET):
+        sign_image(registry, tagged(TARGET, name), ONLINE)
+
+    with pytest.raises(TrustError, match="t/a-1 is listed with other metadata than was signed"):
+        publish(shop, registry, names=["b-1"])
+
+
+def test_a_key_that_the_root_does_not_name_cannot_publish(
+    registry: MemoryRegistry, shop: Shop
+) -> None:
+    with pytest.raises(TrustError, match="1 of the keys that the root names have to sign"):
+        publish(shop, registry, key=STRANGER)
+
+    assert registry.head(tagged(TARGET, "repository.yaml")) is None
+
+
+def test_old_signed_metadata_can_be_collected_and_roots_stay() -> None:
+    names = [f"{number}.snapshot.json" for number in range(1, 7)]
+    names += ["1.root.json", "2.root.json", "timestamp.json", "9.bin-0a.json", "stranger"]
+
+    assert superseded(names) == ("1.snapshot.json", "2.snapshot.json", "3.snapshot.json")
+
+
+def test_the_digest_that_is_signed_is_that_of_the_index_which_luet_reads(
+    registry: MemoryRegistry, shop: Shop
+) -> None:
+    publish(shop, registry)
+
+    named = registry.head(tagged(TARGET, "repository.yaml"))
+    assert named is not None
+    assert registry.head(tagged(TARGET, tag("timestamp.json"))) is not None
+    assert registry.manifest(pinned(TARGET, named.digest)).descriptor == named
