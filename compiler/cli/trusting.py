@@ -15,7 +15,17 @@ from compiler.cli.key import public_keys, signing_key
 from compiler.cli.registries import open_registry, repository_named, scratch_folder
 from compiler.cli.settings import Settings
 from compiler.errors import OutsideError, TrustError, UsageError
-from compiler.repository.trust import ROLES, ROOT, SNAPSHOT, TARGETS, TIMESTAMP, Files, limit_of
+from compiler.repository.trust import (
+    FOLDER,
+    ROLES,
+    ROOT,
+    SNAPSHOT,
+    TARGETS,
+    TIMESTAMP,
+    Files,
+    limit_of,
+    role_of,
+)
 from compiler.repository.trust import publisher as signer
 from compiler.repository.trust import root as roots
 from compiler.repository.trust.contents import of_folder
@@ -129,7 +139,8 @@ def rotate(  # noqa: PLR0913  (one parameter for each option)
             _write(file, data)
         version = roots.check_root(data, current).signed.version
         if restart:
-            files = _restarted(repository, data, place, signing)
+            _check_restart(data, current)
+            files = _restarted(repository, data, signing)
         else:
             files = signer.rotate(_published(place, root, repository), data, signing)
         place.write(files)
@@ -154,14 +165,27 @@ _NOTHING = signer.Contents(index={})
 """What a docker repository is begun with; `create-repo --sign --force-push` signs what is there."""
 
 
-def _restarted(repository: str, data: bytes, place: Place, signing: Signing) -> Files:
+def _restarted(repository: str, data: bytes, signing: Signing) -> Files:
     """Sign everything from nothing under a new root."""
     if not _is_folder(repository):
         raise UsageError("--restart signs what a folder holds", hint=f"{repository} is none")
-    bins = 0
-    while place.read(f"1.bin-{bins:02x}.json") is not None:
-        bins += 1
-    return signer.start(data, of_folder(Path(repository)), signing, bins=bins or signer.BINS)
+    return signer.start(data, of_folder(Path(repository)), signing, bins=_bins(Path(repository)))
+
+
+def _check_restart(data: bytes, current: bytes) -> None:
+    """Refuse to count from 1 again under keys by which clients have seen higher numbers."""
+    before, after = (roots.parse_root(each).signed.roles for each in (current, data))
+    for role in (TARGETS, SNAPSHOT, TIMESTAMP):
+        if set(before[role].keyids) & set(after[role].keyids):
+            message = f"--restart needs other keys for the {role}: clients would see an old state"
+            raise TrustError(message, hint="--replace online=PUBLIC-KEY changes them")
+
+
+def _bins(folder: Path) -> int:
+    """Count the bins of a repository that was signed; the usual number if there are none."""
+    names = {role_of(path.name) for path in (folder / FOLDER).glob("*.bin-*.json")}
+    count = len([name for name in names if name.startswith("bin-")])
+    return count if count in {2**power for power in range(1, 9)} else signer.BINS
 
 
 def _next_root(current: bytes, changes: Changes, signing: Signing, file: Path | None) -> bytes:

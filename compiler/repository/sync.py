@@ -61,7 +61,7 @@ class Trust(Protocol):
     What comes out of its source has been compared with it.
     """
 
-    def refresh(self) -> None:
+    def refresh(self, now: datetime | None = None) -> None:
         """Bring what was signed up to date; raises `TrustError`, `OutsideError`."""
 
     def holds(self, now: datetime) -> bool:
@@ -195,7 +195,7 @@ class _Fetching:
 def _fetch(config: RepositoryConfig, fetching: _Fetching, tools: SyncTools) -> Synced:
     """Fetch `repository.yaml`, and the rest if that is not what is known already."""
     if fetching.trust is not None:
-        fetching.trust.refresh()
+        fetching.trust.refresh(tools.now())
     name = config.reference or REPOSITORY
     page = _page(fetching, name)
     stored = tools.shelf.load(config)

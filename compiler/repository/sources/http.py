@@ -8,15 +8,16 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 from compiler import __version__
 from compiler.artifact.metadata import ArtifactMetadata
 from compiler.errors import NotFoundError, OutsideError
+from compiler.registry.deadline import TimedResponse
 from compiler.repository.cache import Cache
 from compiler.repository.sources import LARGEST_ARCHIVE
 from compiler.repository.sources.checks import Checked, archive_of, check_name
@@ -25,7 +26,9 @@ _PIECE = 1 << 18
 _ATTEMPTS = 4
 _FIRST_WAIT = 0.5
 _SLOWEST = 1024  # bytes a second below which a transfer counts as broken
-_PARTIAL, _NOTHING_LEFT = 206, 416
+_WHOLE, _PARTIAL, _NOTHING_LEFT = 200, 206, 416
+_IN_PATH = "/%+~@:=&!$,;'()*"
+_LINE = 100
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _DENIED = frozenset({401, 403})
 _NOT_THERE = frozenset({404, 410})
@@ -37,6 +40,34 @@ class _Broken(Exception):  # noqa: N818  (a reason to try again)
     def __init__(self, reason: str, hint: str | None = None) -> None:
         super().__init__(reason)
         self.hint = hint
+
+
+class _Plain(http.client.HTTPConnection):
+    """A connection without TLS."""
+
+    response_class = TimedResponse
+
+
+class _Secure(http.client.HTTPSConnection):
+    """A connection with TLS."""
+
+    response_class = TimedResponse
+
+
+class _PlainHandler(urllib.request.HTTPHandler):
+    """Asks without TLS."""
+
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        """Send a request."""
+        return self.do_open(_Plain, req)
+
+
+class _SecureHandler(urllib.request.HTTPSHandler):
+    """Asks with TLS."""
+
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        """Send a request."""
+        return self.do_open(_Secure, req)
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -70,18 +101,20 @@ class HttpSource:
     """Reads from one address; `auth` is luet's: a `token`, `basic`, or a `username`."""
 
     def __init__(self, url: str, auth: Mapping[str, str], settings: HttpSettings) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise OutsideError(f"{url}: is no address of a web server")
-        host = parts.netloc.rpartition("@")[2]
-        self._parts = parts._replace(netloc=host, fragment="")
+        parts = _split(url)
+        self._parts = parts._replace(
+            netloc=_host(parts),
+            path=quote(parts.path, safe=_IN_PATH),
+            query=quote(parts.query, safe=f"{_IN_PATH}?"),
+            fragment="",
+        )
         self._settings = settings
         self._authorization = _authorization(auth) or _from_address(parts.username, parts.password)
         self._opener = urllib.request.OpenerDirector()
         for handler in (
             urllib.request.ProxyHandler(),
-            urllib.request.HTTPHandler(),
-            urllib.request.HTTPSHandler(),
+            _PlainHandler(),
+            _SecureHandler(),
             urllib.request.HTTPDefaultErrorHandler(),
             urllib.request.HTTPErrorProcessor(),
             _Redirects(),
@@ -94,9 +127,11 @@ class HttpSource:
         return urlunsplit(self._parts._replace(query=""))
 
     def bring(self, name: str, target: Path, limit: int) -> None:
-        """Download a file of the repository."""
-        target.unlink(missing_ok=True)
-        self._download(check_name(name, self.address), target, limit)
+        """Download a file of the repository, from its beginning at each try.
+
+        Nothing tells its parts from those of the file that may have replaced it meanwhile.
+        """
+        self._download(check_name(name, self.address), target, limit, resume=False)
 
     def fetch(
         self, artifact: ArtifactMetadata, cache: Cache, limit: int = LARGEST_ARCHIVE
@@ -108,19 +143,18 @@ class HttpSource:
 
     def _add(self, wanted: Checked, cache: Cache) -> Path:
         with cache.adding(wanted.sha256) as part:
-            resumed = part.exists()
-            self._download(wanted.name, part, wanted.limit)
-            if resumed and _sha256(part) != wanted.sha256:  # its beginning may be of another file
-                part.unlink()
-                self._download(wanted.name, part, wanted.limit)
+            if not _is(part, wanted.sha256):  # or else it was stopped just before its end
+                self._download(wanted.name, part, wanted.limit, resume=True)
+            if not _is(part, wanted.sha256):  # its parts may be of different files
+                self._download(wanted.name, part, wanted.limit, resume=False)
             wanted.check(_sha256(part), self.address, part)
             return cache.keep(part, wanted.sha256)
 
-    def _download(self, name: str, target: Path, limit: int) -> None:
-        """Append to `target` what it does not have yet, in as many requests as it takes."""
+    def _download(self, name: str, target: Path, limit: int, *, resume: bool) -> None:
+        """Bring a file in as many requests as it takes; with `resume` each goes on."""
         for attempt in range(_ATTEMPTS):
             try:
-                self._append(name, target, limit)
+                self._append(name, target, limit, _size(target) if resume else 0)
             except _Broken as error:
                 if attempt == _ATTEMPTS - 1:
                     message = f"{self._url(name)}: {error} (tried {_ATTEMPTS} times)"
@@ -129,38 +163,61 @@ class HttpSource:
             else:
                 return
 
-    def _append(self, name: str, target: Path, limit: int) -> None:
-        """Ask once, for what is missing; raises `_Broken` where another try may help."""
-        start = target.stat().st_size if target.exists() else 0
+    def _append(self, name: str, target: Path, limit: int, start: int) -> None:
+        """Ask once, for all from `start` on; raises `_Broken` where another try may help."""
         try:
             with self._open(name, start) as answer:
-                mode = "ab" if start and answer.status == _PARTIAL else "wb"
-                with target.open(mode) as file:
-                    self._copy(answer, file, limit)
+                self._check(name, answer, start)
+                self._save(answer, target, limit, "ab" if answer.status == _PARTIAL else "wb")
         except urllib.error.HTTPError as error:
             error.close()
             if error.code == _NOTHING_LEFT and start:
                 target.unlink()
                 raise _Broken("its length has changed") from error
             raise self._refusal(name, error) from error
-        except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:
+        except (OSError, http.client.HTTPException) as error:
             raise _Broken(_reason(error), _hint(error)) from error
+
+    def _check(self, name: str, answer: http.client.HTTPResponse, start: int) -> None:
+        """Raise `OutsideError` for an answer that is not the file, or the part that was asked."""
+        packing = answer.headers.get("Content-Encoding", "identity").strip().lower()
+        if packing != "identity":
+            message = f"the server packs its answer as {packing[:20]!r}, unasked"
+            raise OutsideError(f"{self._url(name)}: {message}")
+        if answer.status != _WHOLE and not (answer.status == _PARTIAL and start):
+            message = f"the server answers {answer.status} {_shown(answer.reason)}"
+            raise OutsideError(f"{self._url(name)}: {message}")
+
+    def _save(self, answer: http.client.HTTPResponse, target: Path, limit: int, mode: str) -> None:
+        """Write a body; what is too long is removed."""
+        try:
+            with target.open(mode) as file:
+                for data in self._pieces(answer):
+                    file.write(data)
+                    if file.tell() > limit:
+                        target.unlink()
+                        raise OutsideError(f"{self.address}: sends more than {limit} bytes")
         except OSError as error:
-            if isinstance(error, ConnectionError | socket.gaierror):
-                raise _Broken(_reason(error), _hint(error)) from error
             raise OutsideError(f"{target}: {(error.strerror or str(error)).lower()}") from error
 
-    def _copy(self, answer: http.client.HTTPResponse, file: IO[bytes], limit: int) -> None:
+    def _pieces(self, answer: http.client.HTTPResponse) -> Iterator[bytes]:
+        """Read a body as it comes; raises `_Broken` when it breaks off or trickles."""
         clock, timeout = self._settings.clock, self._settings.timeout
         begun, count = clock(), 0
-        while data := answer.read1(_PIECE):
-            file.write(data)
+        while True:
+            try:
+                data = answer.read1(_PIECE)
+            except (OSError, http.client.HTTPException) as error:
+                raise _Broken(_reason(error), _hint(error)) from error
+            if not data:
+                break
+            yield data
             count += len(data)
-            if file.tell() > limit:
-                raise OutsideError(f"{self.address}: sends more than {limit} bytes")
             elapsed = clock() - begun
-            if elapsed > timeout and count < _SLOWEST * elapsed:
-                raise _Broken(f"sends less than {_SLOWEST} bytes a second")
+            if elapsed > timeout:
+                if count < _SLOWEST * elapsed:
+                    raise _Broken(f"sends less than {_SLOWEST} bytes a second")
+                begun, count = clock(), 0
         if answer.length:
             raise _Broken(f"ended {answer.length} bytes early")
 
@@ -184,23 +241,51 @@ class HttpSource:
 
     def _refusal(self, name: str, error: urllib.error.HTTPError) -> Exception:
         """Put an answer that is none into words."""
-        url = self._url(name)
+        url, answer = self._url(name), f"the server answers {error.code} {_shown(error.reason)}"
         if error.code in _PASSING:
-            return _Broken(f"the server answers {error.code} {error.reason}")
+            return _Broken(answer)
         if error.code in _DENIED:
             hint = "give the repository 'auth' with a 'token', or 'username' and 'password'"
             return OutsideError(f"{url}: the server wants other credentials", hint=hint)
         if error.code in _NOT_THERE:
             return NotFoundError(f"{url}: there is no such file", hint="is this a repository?")
-        return OutsideError(f"{url}: the server answers {error.code} {error.reason}")
+        return OutsideError(f"{url}: {answer}")
+
+
+def _split(url: str) -> SplitResult:
+    """Take an address apart; raises `OutsideError`, in which no password is."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
+            return parts
+    except ValueError as error:
+        raise OutsideError(f"{_safe(url)}: is no address of a web server") from error
+    raise OutsideError(f"{_safe(url)}: is no address of a web server")
+
+
+def _safe(url: str) -> str:
+    """Leave out of an address what may be a name and a password."""
+    scheme, separator, rest = url.rpartition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"[:200]
+
+
+def _host(parts: SplitResult) -> str:
+    """Return the host and port; raises `OutsideError` for a name that cannot be one."""
+    host = parts.netloc.rpartition("@")[2]
+    try:
+        return host.encode("idna").decode() if not host.isascii() else host
+    except UnicodeError as error:
+        raise OutsideError(f"{host[:200]}: is no name of a host") from error
 
 
 def _authorization(auth: Mapping[str, str]) -> str:
-    """Make the header out of luet's map."""
-    if auth.get("token"):
-        return f"token {auth['token']}"
-    if auth.get("basic"):
-        return f"Basic {auth['basic']}"
+    """Make the header out of luet's map; raises `OutsideError` for what no header can hold."""
+    for key, scheme in (("token", "token"), ("basic", "Basic")):
+        value = (auth.get(key) or "").strip()
+        if not (value.isascii() and value.isprintable()):
+            raise OutsideError(f"'auth': {key!r} has characters that cannot be sent")
+        if value:
+            return f"{scheme} {value}"
     return _basic(auth["username"], auth.get("password", "")) if auth.get("username") else ""
 
 
@@ -213,6 +298,14 @@ def _from_address(user: str | None, password: str | None) -> str:
 
 def _basic(user: str, password: str) -> str:
     return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _is(path: Path, sha256: str) -> bool:
+    return path.exists() and _sha256(path) == sha256
 
 
 def _sha256(path: Path) -> str:
@@ -242,4 +335,10 @@ def _reason(error: Exception) -> str:
         return "the server is silent"
     if isinstance(cause, OSError):
         return (cause.strerror or str(cause)).lower()
-    return str(cause) or type(cause).__name__
+    return _shown(str(cause)) or type(cause).__name__
+
+
+def _shown(text: object) -> str:
+    """Return what a server says, on one line, without what would change a terminal."""
+    line = str(text).strip().partition("\n")[0]
+    return "".join(letter if letter.isprintable() else "?" for letter in line)[:_LINE]

@@ -31,6 +31,9 @@ from compiler.oci import Descriptor, Digest, hex_of
 FOLDER = "trust"
 """The folder of TUF files in disk and http repositories."""
 
+SCRATCH = ".trust-"
+"""How folders begin that are there while a TUF file is on its way."""
+
 ROOT, TARGETS, SNAPSHOT, TIMESTAMP = "root", "targets", "snapshot", "timestamp"
 ROLES = (ROOT, TARGETS, SNAPSHOT, TIMESTAMP)
 """The top-level roles (TUF specification, section 2.1)."""
@@ -85,6 +88,12 @@ def role_of(name: str) -> str:
     """Return the role of a TUF file; nothing for a name that is none."""
     match = _NAME.fullmatch(name)
     return match["role"] if match else ""
+
+
+def version_of(name: str) -> int:
+    """Return the version in the name of a TUF file; 0 if there is none."""
+    match = _NAME.fullmatch(name)
+    return int(match["version"] or 0) if match else 0
 
 
 def superseded(names: Iterable[str]) -> tuple[str, ...]:

@@ -7,9 +7,10 @@ what is wrong in words.
 
 import fcntl
 import os
+import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,12 +18,15 @@ from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError
 from tuf.api.metadata import Root, Snapshot, TargetFile
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
-from compiler.archive.compress import atomic_file
+from compiler.archive.compress import atomic_file, remove_stale
 from compiler.errors import ContentError, NotFoundError, OutsideError, TrustError
 from compiler.repository.trust import (
+    SCRATCH,
+    TIMESTAMP,
     Fetch,
     Target,
     limit_of,
+    role_of,
     target_of_bytes,
     target_of_file,
 )
@@ -32,6 +36,7 @@ from compiler.repository.trust.root import check_root
 
 _NOT_FOUND = 404
 _ROOT_FILE = "root.json"
+_ROOTS = "root_history"
 
 
 class TrustedRepository:
@@ -54,15 +59,18 @@ class TrustedRepository:
         """Bring what was signed up to date; `now` is the time that decides what has expired.
 
         Raises `TrustError` for anything that is not as it has to be, `OutsideError` if the
-        repository does not answer.
+        repository does not answer. Then what was seen before counts, as far as it is good.
         """
         with self._lock, self._asking() as fetcher:
             self._updater = None
+            _tidy(self._folder)
             self._now = now or datetime.now(UTC)
-            updater = self._open(fetcher)
-            updater.refresh()
-            updater.check_root()
-            self._updater = updater
+            try:
+                self._updater = self._refreshed(fetcher)
+            except OutsideError:
+                with suppress(RepositoryError, DownloadError, TrustError):
+                    self._updater = self._refreshed(_Fetcher(self._kept, Received()))
+                raise
 
     def holds(self, now: datetime) -> bool:
         """Whether what was seen is still good, as far as that is known without asking."""
@@ -75,9 +83,9 @@ class TrustedRepository:
         called before.
         """
         if self._updater is None:
-            self.refresh()
+            self._begin()
         with self._lock, self._asking() as fetcher:
-            updater = self._updater or self._open(fetcher)
+            updater = self._updater or self._refreshed(fetcher)
             updater.ask(fetcher)
             found = updater.get_targetinfo(name)
         return _target(found, name, self._name) if found else None
@@ -111,10 +119,28 @@ class TrustedRepository:
         hint = "the repository may be changing just now; if this stays, do not trust it"
         raise ContentError(f"{self._name}: {name} is not what was signed: {what}", hint=hint)
 
-    def _open(self, fetcher: "_Fetcher") -> "_Updater":
-        """Read the state that is kept."""
+    def _begin(self) -> None:
+        """Bring everything up to date; what was seen before is enough without an answer."""
+        try:
+            self.refresh()
+        except OutsideError:
+            if self._updater is None:
+                raise
+
+    def _refreshed(self, fetcher: "_Fetcher") -> "_Updater":
+        """Bring the state that is kept up to date."""
         check_root(self._root)
-        return _Updater(self._folder, self._root, fetcher, self._now or datetime.now(UTC))
+        updater = _Updater(self._folder, self._root, fetcher, self._now or datetime.now(UTC))
+        updater.refresh()
+        updater.check_root()
+        return updater
+
+    def _kept(self, name: str, _limit: int) -> Iterator[bytes]:
+        """Answer in place of the repository: what was the newest is still the newest."""
+        path = self._folder / name
+        if role_of(name) != TIMESTAMP or not path.is_file():
+            raise NotFoundError(f"{name} was not seen")
+        yield path.read_bytes()
 
     @contextmanager
     def _asking(self) -> Iterator["_Fetcher"]:
@@ -158,8 +184,10 @@ class _Updater(Updater):
 
     def __init__(self, folder: Path, root: bytes, fetcher: _Fetcher, now: datetime) -> None:
         config = UpdaterConfig(prefix_targets_with_hash=False)
+        self._begun = False
         super().__init__(str(folder), "/", fetcher=fetcher, config=config, bootstrap=root)
         self._trusted_set.reference_time = now
+        self._begun = True
 
     def ask(self, fetcher: _Fetcher) -> None:
         """Ask another fetcher from now on."""
@@ -178,6 +206,18 @@ class _Updater(Updater):
             message = f"{root.version + 1}.root.json is missing, root {named.version} is the newest"
             raise TrustError(message, hint="the repository, or somebody on the way, holds it back")
 
+    def _update_root_symlink(self) -> None:
+        """Let `root.json` be the newest root, which others may be looking at (see `kept.holds`).
+
+        It is left alone before the newest is known: the first one may have expired long ago.
+        """
+        if self._begun:
+            folder, newest = Path(self._dir), self._trusted_set.root.version
+            beside = folder / f".{_ROOT_FILE}.part"
+            beside.unlink(missing_ok=True)
+            beside.symlink_to(f"{_ROOTS}/{newest}.{_ROOT_FILE}")
+            beside.replace(folder / _ROOT_FILE)
+
     def _persist_file(self, filename: str, data: bytes) -> None:
         """Write a file so that it is there whole, or not at all."""
         path = Path(filename)
@@ -193,6 +233,14 @@ def _target(found: TargetFile, name: str, repository: str) -> Target:
     if not sha256:
         raise TrustError(f"{repository}: {name} is signed without a SHA-256")
     return Target(found.length, sha256)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what processes that were killed have left in a folder that nobody else uses now."""
+    remove_stale(folder)
+    remove_stale(folder / _ROOTS)
+    for path in folder.glob(f"{SCRATCH}*"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager

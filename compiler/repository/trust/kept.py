@@ -5,6 +5,7 @@ TUF's library is not needed here: all that is kept was verified before.
 
 import hashlib
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,9 +29,12 @@ def keep_root(folder: Path, root: bytes) -> None:
 
 
 def kept_root(folder: Path) -> bytes | None:
-    """Return the root that is kept in `folder`; None for a repository without one."""
+    """Return the root that is kept in `folder`; None for a repository without one.
+
+    A root that is there and cannot be read, or leads nowhere, is no repository without one.
+    """
     path = folder / _ROOT
-    return read_root(path) if path.exists() else None
+    return read_root(path) if os.path.lexists(path) else None
 
 
 def read_root(path: Path) -> bytes:
@@ -47,9 +51,12 @@ def read_root(path: Path) -> bytes:
 
 
 def state_folder(folder: Path) -> Path:
-    """Make the folder for what was seen of the signed metadata."""
+    """Make the folder for what was seen of the signed metadata; raises `OutsideError`."""
     state = folder / _STATE
-    state.mkdir(parents=True, exist_ok=True)
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutsideError(f"{state}: cannot be written: {error.strerror}") from error
     return state
 
 
@@ -73,6 +80,6 @@ def _end_of(path: Path) -> datetime | None:
         with path.open("rb") as file:
             signed = json.loads(file.read(limit_of(path.name)))["signed"]
         end = datetime.fromisoformat(signed["expires"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return end if end.tzinfo else end.replace(tzinfo=UTC)

@@ -14,6 +14,7 @@ from securesystemslib.signer import Key, Signature, SSlibKey
 from tuf.api.metadata import Metadata, Role, Root, Snapshot, Targets, Timestamp
 
 from compiler.errors import TrustError
+from compiler.repository.trust import limit_of
 from compiler.signing.keys import PrivateKey, PublicKey
 
 _RSA = "rsa-pkcs1v15-sha256"
@@ -54,7 +55,10 @@ def tuf_key(key: PublicKey) -> Key:
 
 
 def sign_for(role: Role, name: str, metadata: AnyMetadata, keys: Iterable[PrivateKey]) -> bytes:
-    """Sign metadata anew for a role and return the file; raises `TrustError` for too few keys."""
+    """Sign metadata anew for a role and return the file.
+
+    Raises `TrustError` for too few keys, and for a file that no client would read to its end.
+    """
     metadata.signatures.clear()
     add_signatures(metadata, keys, set(role.keyids))
     if len(metadata.signatures) < role.threshold:
@@ -64,7 +68,11 @@ def sign_for(role: Role, name: str, metadata: AnyMetadata, keys: Iterable[Privat
             f" {found or 'none'} of them {'is' if found < 2 else 'are'} given",  # noqa: PLR2004  (a plural)
             hint="pass the private keys that `cos repo init-trust` or `rotate` were told of",
         )
-    return metadata.to_bytes()
+    data = metadata.to_bytes()
+    if len(data) > limit_of(name):
+        message = f"{name}: would have {len(data)} bytes, clients read {limit_of(name)}"
+        raise TrustError(message, hint="a repository that is begun with more bins has smaller ones")
+    return data
 
 
 def add_signatures(metadata: AnyMetadata, keys: Iterable[PrivateKey], wanted: set[str]) -> None:

@@ -1,6 +1,6 @@
 """Where TUF files lie: in a folder beside luet's files, or in a registry under their own tags."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +17,7 @@ from compiler.repository.sources.registry import RegistrySource
 from compiler.repository.trust import (
     FOLDER,
     ROOT,
+    SCRATCH,
     TIMESTAMP,
     Fetch,
     Files,
@@ -25,6 +26,7 @@ from compiler.repository.trust import (
     role_of,
     superseded,
     tag,
+    version_of,
 )
 
 _AT_ONCE = 8
@@ -68,12 +70,22 @@ class FolderPlace:
             for name, data in files.items():
                 with atomic_file(self._folder / name) as file:
                     file.write(data)
-            there = (path.name for path in self._folder.iterdir())
-            for name in superseded(there):
+            there = [path.name for path in self._folder.iterdir()]
+            for name in superseded(_until(files, there)):
                 (self._folder / name).unlink(missing_ok=True)
         except OSError as error:
             path = error.filename or self._folder
             raise OutsideError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _until(written: Files, names: Iterable[str]) -> Iterator[str]:
+    """Pick what is as old as what was written, or older.
+
+    Higher numbers count for nothing here: somebody made them up, or they were counted before a new
+    beginning. They must not make good files look superseded.
+    """
+    newest = {role_of(name): version_of(name) for name in written}
+    return (name for name in names if version_of(name) <= newest.get(role_of(name), 0))
 
 
 class RegistryPlace:
@@ -122,10 +134,10 @@ class RegistryPlace:
 def fetch_from(source: Source, folder: Path) -> Fetch:
     """Fetch TUF files from a source of a repository; `folder` is for what is on its way."""
 
-    def fetch(name: str, limit: int) -> Iterator[bytes]:
-        with TemporaryDirectory(dir=folder, prefix=".trust-") as scratch:
+    def fetch(name: str, limit: int) -> tuple[bytes]:
+        with TemporaryDirectory(dir=folder, prefix=SCRATCH) as scratch:
             path = Path(scratch) / "file"
             source.bring(place(name), path, limit)
-            yield path.read_bytes()
+            return (path.read_bytes(),)
 
     return fetch

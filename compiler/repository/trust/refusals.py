@@ -15,7 +15,7 @@ from tuf.api.exceptions import (
 )
 from tuf.api.serialization import DeserializationError
 
-from compiler.errors import TrustError
+from compiler.errors import ContentError, TrustError
 from compiler.repository.trust import ROOT, SNAPSHOT, TIMESTAMP, limit_of, role_of
 
 _COUNTS = re.compile(r"signed by (\d+)/(\d+) keys")
@@ -50,9 +50,10 @@ class Received:
 
 
 def refusal(repository: str, error: Exception, received: Received) -> TrustError:
-    """Say why what was received is refused."""
+    """Say why what was received is refused; a `ContentError` where asking once more may help."""
     message, hint = _reason(error, received)
-    return TrustError(f"{repository}: {message}", hint=hint)
+    kind = ContentError if hint == _CHANGING else TrustError
+    return kind(f"{repository}: {message}", hint=hint)
 
 
 def _reason(error: Exception, received: Received) -> tuple[str, str]:

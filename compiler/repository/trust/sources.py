@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from compiler.artifact.metadata import ArtifactMetadata
-from compiler.errors import TrustError
+from compiler.errors import CompilerError, TrustError
 from compiler.oci import Descriptor, Digest, Reference
 from compiler.registry import Manifest, Progress
 from compiler.repository.cache import Cache
@@ -61,7 +61,7 @@ class SignedFiles:
             return
         try:
             self._trusted.check(name, target)
-        except TrustError:
+        except CompilerError:
             target.unlink(missing_ok=True)
             raise
 
