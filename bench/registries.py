@@ -71,6 +71,11 @@ def _publishing(place: Path, server: RegistryServer) -> Iterator[Result]:
         yield Result(name=f"{what}, peak memory", value=cost.peak_mb, unit="MB", limit=MOST_MEMORY)
     ratio = asked[LARGE] / asked[SMALL]
     yield Result(name="requests, many by few packages", value=ratio, unit="times", limit=1.0)
+    cost, count = _publication(place / "signed", server, LARGE, signed=True)
+    what = f"publishing 1 of {LARGE} packages, signed"
+    yield Result(name=what, value=cost.seconds, unit="s")
+    yield Result(name=f"{what}, requests", value=count, unit="")
+    yield Result(name=f"{what}, peak memory", value=cost.peak_mb, unit="MB", limit=MOST_MEMORY)
 
 
 def _sent(cost: Cost) -> int:
@@ -81,7 +86,9 @@ def _sent(cost: Cost) -> int:
     return int(found[1])
 
 
-def _publication(place: Path, server: RegistryServer, count: int) -> tuple[Cost, int]:
+def _publication(
+    place: Path, server: RegistryServer, count: int, *, signed: bool = False
+) -> tuple[Cost, int]:
     """Publish a repository, change a package; the cost and requests of publishing again."""
     shop = Shop(place)
     for number in range(count):
@@ -91,11 +98,23 @@ def _publication(place: Path, server: RegistryServer, count: int) -> tuple[Cost,
     target = server.repository("bench")
     argv = [COS, "create-repo", "--tree", str(shop.tree), "--packages", str(shop.artifacts),
             "--type", "docker", "--output", str(target), "--push-images"]  # fmt: skip
+    if signed:
+        argv += _signed(place, str(target))
     run(argv)
     shop.build("package-7", "changed\n" * 100, time=60)
     before = _answers(server)
     cost = run(argv)
     return cost, _answers(server) - before
+
+
+def _signed(place: Path, target: str) -> list[str]:
+    """Begin to sign a repository; returns the options that sign publications."""
+    os.environ.setdefault("COSIGN_PASSWORD", "")
+    key, root = place / "key", place / "root.json"
+    run([COS, "key", "generate", "--output", str(key)])
+    keys = ["--root-key", f"{key}.key", "--key", f"{key}.key"]
+    run([COS, "repo", "init-trust", target, *keys, "--root", str(root)])
+    return ["--sign", f"{key}.key", "--root", str(root)]
 
 
 def _answers(server: RegistryServer) -> int:
