@@ -7,6 +7,7 @@ in its version unless that stands against what is asked for. Only an upgrade loo
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 
+from compiler.archive.scan import collector_paused
 from compiler.errors import ResolutionError
 from compiler.resolver import resolve
 from compiler.resolver.world import newest_first
@@ -104,7 +105,7 @@ class Solver:
             needed += self._at_least() if options.upgrade else self._any_version()
         if options.upgrade:
             preferred, choice = frozenset(), self._choice(without=self._same_versions())
-        chosen = resolve(needed, choice, preferred).packages
+        chosen = _chosen(needed, choice, preferred)
         come = [each for each in chosen if each not in self._installed]
         gone = set(self._frozen.keys() - set(chosen)) if not options.relax else set()
         if options.onlydeps:
@@ -126,7 +127,7 @@ class Solver:
             if not (clean and (each.category, each.name) in vanished)
         ]
         choice = self._choice(without=self._same_versions(), loose=again)
-        chosen = resolve(needed, choice).packages
+        chosen = _chosen(needed, choice)
         come = [each for each in chosen if each not in self._installed or each in again]
         gone = set(self._frozen.keys() - set(chosen)) | (again & set(chosen))
         return self._decision(come, gone, frozenset())
@@ -165,7 +166,7 @@ class Solver:
         definitions = {**self._offers.definitions()}
         choice = Choice(definitions, staying, without=without | {*going} - self._again(wanted))
         needed = [*wanted, *(_any(id_) for id_ in staying if id_[:2] not in asked)]
-        chosen = resolve(needed, choice, staying.keys()).packages
+        chosen = _chosen(needed, choice, staying.keys())
         come = [each for each in chosen if each not in staying]
         if options.onlydeps:
             come = [each for each in come if not any(_answers(one, each) for one in wanted)]
@@ -292,6 +293,14 @@ class Solver:
                 found.update(new)
                 todo += new
         return found
+
+
+def _chosen(
+    needed: Sequence[Requirement], choice: Choice, preferred: Set[PackageId] = frozenset()
+) -> tuple[PackageId, ...]:
+    """Resolve what is needed; thousands of small values are made for it, and kept till the end."""
+    with collector_paused():
+        return resolve(needed, choice, preferred).packages
 
 
 def _any(package: PackageId) -> Requirement:
