@@ -51,14 +51,16 @@ def safe_parts(path: str) -> tuple[str, ...]:
 
     A leading slash means the root. More than 4095 bytes are more than the kernel takes.
     """
-    parts = tuple(part for part in path.split("/") if part not in {"", "."})
+    parts = path.split("/")
+    if "" in parts or "." in parts:
+        parts = [part for part in parts if part not in {"", "."}]
     if ".." in parts:
         raise ArchiveError("the path leads out with '..'")
     if "\0" in path:
         raise ArchiveError("the path has a NUL byte")
     if len(path) > _LONGEST // 4 and len(os.fsencode(path)) > _LONGEST:
         raise ArchiveError(f"the path is longer than {_LONGEST} bytes")
-    return parts
+    return tuple(parts)
 
 
 class Placer:

@@ -59,6 +59,7 @@ class Database:
         self.path = folder / FILE_NAME
         self._connection: sqlite3.Connection | None = None
         self._writable = False
+        self._is_imagined = False  # an empty system, until somebody makes it
 
     def __enter__(self) -> "Database":
         return self
@@ -71,7 +72,7 @@ class Database:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-            self._writable = False
+            self._writable = self._is_imagined = False
 
     def installed(self) -> tuple[Installed, ...]:
         """List the installed packages, sorted by identity."""
@@ -183,11 +184,13 @@ class Database:
     def _reading(self) -> Iterator[sqlite3.Connection]:
         """Open the file if need be, and say in words what is wrong with it."""
         with self._words():
+            is_there = self._writable or self.path.exists()
+            if self._is_imagined == is_there:
+                self.close()
             if self._connection is None:
+                self._is_imagined = not is_there
                 self._connection = open_to_read(self.path)
             yield self._connection
-            if not self._writable and not self.path.exists():
-                self.close()  # an empty system, until somebody makes it
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:

@@ -19,6 +19,7 @@ from compiler.spec.package import Definition, PackageId
 
 _FORMAT = 1
 _BUSY = 30.0  # seconds
+_CACHE = 64 << 10  # KiB: what does not fit is written before the commit, and read again
 _TABLES = """
 CREATE TABLE packages (
     id INTEGER PRIMARY KEY, category TEXT NOT NULL, name TEXT NOT NULL, version TEXT NOT NULL,
@@ -108,6 +109,7 @@ def open_to_write(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, timeout=_BUSY)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA cache_size = {-_CACHE}")
     return _checked(connection, path)
 
 
