@@ -63,6 +63,11 @@ def safe_parts(path: str) -> tuple[str, ...]:
     return tuple(parts)
 
 
+def is_settable(name: str) -> bool:
+    """Whether an archive may set an extended attribute: none of overlayfs's own."""
+    return not name.startswith(_OVERLAY)
+
+
 class Placer:
     """Makes files below a folder, by open folders and never through a link; close it to finish.
 
@@ -221,7 +226,7 @@ class Placer:
     def _set_xattrs(self, file: int | str, xattrs: Mapping[str, bytes]) -> None:
         """Set extended attributes; overlayfs's own would let an archive reach other folders."""
         for name, value in xattrs.items():
-            if name.startswith(_OVERLAY):
+            if not is_settable(name):
                 continue
             try:
                 if isinstance(file, int):

@@ -117,6 +117,8 @@ class Planner:
         status = self._lookup.status(place)
         if staged.kind is _FOLDER and not staged.made:
             self._redescribe(place, staged, status)
+        elif staged.kept and (status is None or stat.S_ISDIR(status.st_mode)):
+            raise ConflictError(f"/{place}: was changed by somebody else just now")
         elif status is None:
             self._plan.moves.append(Move(self._stage.staged_path(place), place))
         elif staged.kind is _FOLDER or stat.S_ISDIR(status.st_mode):
@@ -162,6 +164,8 @@ class Planner:
         """Put a file in place of another one, or beside it if that is protected."""
         if place not in self._owners and self._lookup.folds_case(place):
             self._check_name(place)
+        if staged.kept:
+            return
         source = self._stage.staged_path(place)
         if not self._is_protected(place, staged) or not stat.S_ISREG(status.st_mode):
             self._plan.moves.append(Move(source, place, self._backup(place)))
