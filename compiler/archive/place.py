@@ -73,10 +73,14 @@ class Placer:
 
     Of two entries with one path, the later stands, except that a folder keeps its content. Without
     root, owners and privileged xattrs are those of the user, as with every unpacking tool.
+
+    An `exclusive` one refuses names that are taken, but not by an entry with the very same path:
+    so it finds out which names the file system takes for one, by whatever rules.
     """
 
-    def __init__(self, target: Path, devices: Devices) -> None:
+    def __init__(self, target: Path, devices: Devices, *, exclusive: bool = False) -> None:
         self._devices = devices
+        self._placed: set[tuple[str, ...]] | None = set() if exclusive else None
         self._as_root = os.geteuid() == 0
         self._root = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._parent: tuple[tuple[str, ...], int] = ((), self._root)
@@ -97,6 +101,8 @@ class Placer:
             if parts:
                 parent = self._enter(parts[:-1])
                 self._make(parent, parts, entry, content)
+                if self._placed is not None:
+                    self._placed.add(parts)
 
     def finish(self) -> None:
         """Give folders their modes and times, which making things in them would have changed."""
@@ -152,7 +158,14 @@ class Placer:
             entry = entry._replace(opaque=entry.opaque or deleted)
             self._clear(parent, parts)
             os.mkdir(parts[-1], 0o700, dir_fd=parent)
+        else:
+            self._refuse_taken(parts)
         self._folders[parts] = entry
+
+    def _refuse_taken(self, parts: tuple[str, ...]) -> None:
+        """Raise if a name is taken by another entry than the one before it with this path."""
+        if self._placed is not None and parts not in self._placed:
+            raise ArchiveError("its name and another one are the same on this file system")
 
     def _hide_below(self, parent: int, name: str) -> None:
         """Delete what layers below have under a name that this layer has as well."""
@@ -242,6 +255,7 @@ class Placer:
         status = _status(parent, parts[-1])
         if status is None:
             return
+        self._refuse_taken(parts)
         if not stat.S_ISDIR(status.st_mode):
             os.unlink(parts[-1], dir_fd=parent)
             return

@@ -127,17 +127,6 @@ class Lookup:
         handle = os.open(name, flags, dir_fd=self._folders.open(folder))
         return open(handle, "rb")  # noqa: PTH123  (a handle, not a path)
 
-    def folds_case(self, place: str) -> bool:
-        """Whether the folder of what is at `place` takes names that differ in case for one."""
-        folder, name = split(place)
-        other = name.swapcase()
-        if other == name:
-            return False
-        one, two = self.status(place), self.status(f"{folder}/{other}" if folder else other)
-        if one is None or two is None or (one.st_dev, one.st_ino) != (two.st_dev, two.st_ino):
-            return False
-        return not {name, other} <= set(self.names(folder))  # both are there: two links
-
 
 class Settled:
     """Finds the places of many paths, each folder once; `gone` are links not to be followed."""

@@ -72,6 +72,7 @@ class Planner:
         self._leaving = frozenset(change.remove)
         self._owners: Mapping[str, tuple[PackageId, ...]] = {}
         self._removable: frozenset[str] = frozenset()
+        self._names: dict[str, frozenset[str]] = {}
         self._plan = Plan()
 
     def plan(self, leaving: Sequence[Leaving], mounts: frozenset[str]) -> tuple[Journal, list[str]]:
@@ -162,7 +163,7 @@ class Planner:
 
     def _replace(self, place: str, staged: Staged, status: os.stat_result) -> None:
         """Put a file in place of another one, or beside it if that is protected."""
-        if place not in self._owners and self._lookup.folds_case(place):
+        if place not in self._owners:
             self._check_name(place)
         if staged.kept:
             return
@@ -180,10 +181,12 @@ class Planner:
         self._plan.notes.append(f"/{place}: was kept, the new one is /{_join(folder, copy)}")
 
     def _check_name(self, place: str) -> None:
-        """Refuse a name that only looks like one that is there."""
+        """Refuse a name that the file system only takes for the one that is there."""
         folder, name = split(place)
-        if name not in self._lookup.names(folder):
-            raise ArchiveError(f"/{place}: another file has this name in another case")
+        if folder not in self._names:
+            self._names[folder] = frozenset(self._lookup.names(folder))
+        if name not in self._names[folder]:
+            raise ArchiveError(f"/{place}: another file has this name in another spelling")
 
     def _is_protected(self, place: str, staged: Staged) -> bool:
         if staged.kind is not Kind.FILE:
@@ -225,13 +228,14 @@ class Planner:
 
     def _journal(self, mounts: frozenset[str]) -> Journal:
         plan = self._plan
-        moved = [move.target for move in plan.moves] + [each.place for each in plan.redescribed]
+        moved = _tops([split(move.target)[0] for move in plan.moves], mounts)
+        changed = _tops([each.place for each in plan.redescribed], mounts)
         gone = [*plan.unlinks, *plan.folders]
         return Journal(
             state=State.READY,
             staging=tuple(self._stage.tops),
-            tops=_tops(moved, mounts),
-            cleaned=_tops(gone, mounts),
+            tops=tuple(sorted({*moved, *changed})),
+            cleaned=_tops([split(place)[0] for place in gone], mounts),
             moves=tuple(plan.moves),
             redescribed=tuple(plan.redescribed),
             unlinks=tuple(plan.unlinks),
@@ -241,8 +245,9 @@ class Planner:
         )
 
 
-def _tops(places: Sequence[str], mounts: frozenset[str]) -> tuple[str, ...]:
-    return tuple(sorted({top_of(split(place)[0], mounts) for place in places}))
+def _tops(folders: Sequence[str], mounts: frozenset[str]) -> tuple[str, ...]:
+    """Return the file systems that folders are on; a mount point is on the one mounted there."""
+    return tuple(sorted({top_of(folder, mounts) for folder in folders}))
 
 
 def _by_folder(place: str) -> str:

@@ -9,6 +9,7 @@ import hashlib
 import stat
 from collections.abc import Set
 from typing import NamedTuple
+from unicodedata import normalize
 
 from compiler.archive import Entry, Kind
 from compiler.archive.members import naming, short
@@ -318,8 +319,9 @@ class Stage:
     def _check_case(self, place: str) -> None:
         """Refuse a name that the file system takes for another one of this change."""
         names = self._folding.get(self._open_top(place))
-        if names is not None and names.setdefault(place.casefold(), place) != place:
-            other = names[place.casefold()]
+        folded = _folded(place)
+        if names is not None and names.setdefault(folded, place) != place:
+            other = names[folded]
             raise ArchiveError(f"and {other[:100]!r} are one name on this file system")
 
     def _refuse_ours(self, place: str) -> None:
@@ -328,6 +330,11 @@ class Stage:
 
     def _clash(self, place: str) -> ConflictError:
         return ConflictError(f"/{place}: {self._package} brings it, and so does another package")
+
+
+def _folded(place: str) -> str:
+    """Return what names of one file have in common where case does not count (Unicode, D145)."""
+    return normalize("NFD", normalize("NFD", place).casefold())
 
 
 def _staging(top: str) -> str:
