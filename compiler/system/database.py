@@ -117,6 +117,16 @@ class Database:
                     found[path] = (*found.get(path, ()), PackageId(*identity))
         return found
 
+    def detours(self) -> Iterator[tuple[PackageId, str]]:
+        """Give the paths, of no folders, that lead through links to where they are."""
+        query = (
+            "SELECT category, name, version, path FROM installed i JOIN files f"
+            " ON f.package = i.id WHERE path != place AND kind != '5' ORDER BY package, number"
+        )
+        with self._reading() as read:
+            for *identity, path in read.execute(query):
+                yield PackageId(*identity), os.fsdecode(path)
+
     def journal(self) -> str | None:
         """Return what a transaction has written down and not yet taken away."""
         with self._reading() as read:

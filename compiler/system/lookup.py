@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator
 from io import BufferedReader
 from pathlib import Path
 
@@ -129,10 +129,10 @@ class Lookup:
 
 
 class Settled:
-    """Finds the places of many paths, each folder once; `gone` are links not to be followed."""
+    """Finds the places of many paths, each folder once; `link` gives the text of a link."""
 
-    def __init__(self, lookup: Lookup, gone: Set[str] = frozenset()) -> None:
-        self._lookup, self._gone = lookup, gone
+    def __init__(self, link: Callable[[str], str | None]) -> None:
+        self._link = link
         self._folders: dict[str, str] = {}
 
     def place(self, path: str) -> str:
@@ -148,9 +148,6 @@ class Settled:
             return follow(folder, self._link)
         except ArchiveError:
             return folder  # where links go round in a ring, nothing is
-
-    def _link(self, place: str) -> str | None:
-        return None if place in self._gone else self._lookup.link(place)
 
 
 def mount_points(root: Path) -> frozenset[str]:

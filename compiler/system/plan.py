@@ -77,11 +77,12 @@ class Planner:
 
     def plan(self, leaving: Sequence[Leaving], mounts: frozenset[str]) -> tuple[Journal, list[str]]:
         """Return the journal and notes for the user; raises `ConflictError`."""
-        now = Settled(self._lookup)  # folders may have become links
+        now = Settled(self._lookup.link)  # folders may have become links
         old = [(each, owned, now.place(owned.place)) for each in leaving for owned in each.paths]
         self._removable = frozenset(place for _, _, place in old)
         self._owners = self._database.owners({*self._stage.places, *self._removable})
         self._conflicts()
+        self._detours(leaving, now)
         for place in self._uncovered():
             self._arrive(place, self._stage.places[place])
         for each, owned, place in old:
@@ -98,6 +99,33 @@ class Planner:
         if found and not self._options.force:
             raise conflict_error(found)
         self._plan.notes += [self._overwritten(each) for each in found]
+
+    def _detours(self, leaving: Sequence[Leaving], now: Settled) -> None:
+        """Raise, or with `force` tell, if a link goes through which others find their files.
+
+        A package that has /bin/x, in a system where /bin is a link to usr/bin, would lose it when
+        /bin becomes a folder.
+        """
+        if not any(owned.kind is Kind.SYMLINK for each in leaving for owned in each.paths):
+            return
+        future = Settled(self._link_to_be)
+        for package, path in self._database.detours():
+            place = now.place(path)
+            if package in self._leaving or future.place(path) == place:
+                continue
+            text = f"/{path} of {package} would be found as /{place} only"
+            if not self._options.force:
+                hint = "upgrade both in one step; --force does it nevertheless"
+                raise ConflictError(f"{text}: a link on the way to it goes", hint=hint)
+            self._plan.notes.append(text)
+
+    def _link_to_be(self, place: str) -> str | None:
+        """Return the text of the link that will be at a place."""
+        there = self._stage.places.get(place)
+        if there is not None:
+            return there.target if there.kind is Kind.SYMLINK else None
+        goes = place in self._removable and self._is_free(place)
+        return None if goes else self._lookup.link(place)
 
     def _overwritten(self, conflict: Conflict) -> str:
         return f"/{conflict.path}: {conflict.package} overwrites the file of {conflict.owner}"

@@ -72,7 +72,8 @@ def check(change: Change, system: System, options: Options | None = None) -> tup
     limits = (options or Options()).limits
     leaving = leaving_packages(change, system.database)
     with _looking(system) as lookup, _words(system):
-        settled = Settled(lookup, _vanishing(change, leaving, options))
+        gone = _vanishing(change, leaving, options)
+        settled = Settled(lambda place: None if place in gone else lookup.link(place))
         wanted = [
             (each.id, [settled.place(path) for path in paths_in(each, limits)])
             for each in change.install
