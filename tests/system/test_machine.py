@@ -107,17 +107,17 @@ def change(*install, remove=()):
             for is_commit, phase in phases if not is_commit]
     print(tops)
 change(lab.package("a-1", {{"boot/": "700", "boot/k": "x"}}))
-change(lab.package("b-1", {{"boot/b": "x", "usr/b": "x"}}))
 change(lab.package("a-2", {{"boot/": "755", "usr/k": "x"}}), remove=["a-1"])
+change(lab.package("b-1", {{"boot/b": "x", "usr/b": "x"}}))
 change(remove=["b-1"])
 """,
     )
 
     assert said == [
         "[['boot'], ['boot'], ['boot']]",
-        "[[], ['/', 'boot'], ['/', 'boot'], ['/', 'boot']]",
         "[['/'], ['/', 'boot'], ['/', 'boot']]",
-        "[[], ['/', 'boot']]",
+        "[[], ['/', 'boot'], ['/', 'boot'], ['/', 'boot']]",
+        "[['/', 'boot']]",
     ]
 
 
