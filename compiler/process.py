@@ -182,6 +182,42 @@ def ask(command: Command, question: bytes) -> tuple[Finished, bytes]:
     return Finished(Path(command.argv[0]).name, code, output.tail()), done.stdout
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Streams:
+    """Which of our own streams a program gets; of the others it has nothing."""
+
+    stdin: bool = False
+    stdout: bool = True
+    stderr: bool = True
+
+
+def attached(command: Command, streams: Streams) -> int:
+    """Run a program on our own streams; returns its exit code (128 + N after signal N).
+
+    It stays in our session, so that a terminal works. Any exception on the way kills it. Raises
+    `OutsideError` when it is missing or cannot start.
+    """
+    no = subprocess.DEVNULL
+    try:
+        child = subprocess.Popen(  # noqa: S603  (this is the module that starts programs)
+            _guarded(command),
+            env=command.env,
+            cwd=command.directory,
+            stdin=None if streams.stdin else no,
+            stdout=None if streams.stdout else no,
+            stderr=None if streams.stderr else no,
+        )
+    except OSError as error:
+        raise OutsideError(f"cannot start {command.argv[0]}: {error.strerror}") from error
+    with child:
+        try:
+            code = child.wait()
+        except BaseException:
+            child.kill()
+            raise
+    return 128 - code if code < 0 else code
+
+
 @contextmanager
 def companion(script: str) -> Iterator[Callable[[], None]]:
     """Start a shell that waits to be let go, then runs `script`; it keeps the namespaces of now.

@@ -59,7 +59,8 @@ def flat(name: str, command: object) -> Iterator[tuple[str, object]]:
     """Go through a command, or through all below it if it is a group."""
     children = children_of(command)
     for child, each in children.items():
-        yield from flat(f"{name} {child}", each)
+        if not getattr(each, "hidden", False):
+            yield from flat(f"{name} {child}", each)
     if not children:
         yield name, command
 

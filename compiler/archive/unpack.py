@@ -1,7 +1,7 @@
 """Unpacks tar archives, plain ones and container layers, and copies folders, into a folder."""
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from compiler.archive import Clamp, Entry, Kind
 from compiler.archive.members import Limits, Member, members_of, naming, short
 from compiler.archive.place import Devices, Placer, safe_parts
 from compiler.archive.scan import entries_of
-from compiler.archive.tar import folder_content
+from compiler.archive.tar import Content, folder_content
 from compiler.errors import ArchiveError
 
 _WHITEOUT = ".wh."
@@ -61,12 +61,25 @@ def unpack_layer(
 
 def copy_folder(source: Path, target: Path, *, devices: Devices = Devices.REFUSE) -> None:
     """Copy a folder's content with all that entries hold, sharing blocks where the disk can."""
-    read = folder_content(source)
+    found = (each for each in entries_of(source, _AS_THEY_ARE) if each.kind is not Kind.WHITEOUT)
+    place_entries(found, folder_content(source), target, devices=devices, name=str(source))
+
+
+def place_entries(
+    entries: Iterable[Entry],
+    read: Content,
+    target: Path,
+    *,
+    devices: Devices = Devices.REFUSE,
+    name: str = "",
+) -> None:
+    """Make entries in a folder; `read` has the content of files, `name` is where they come from.
+
+    Raises as `unpack_tar` does.
+    """
     with closing(Placer(target, devices)) as placer:
-        for entry in entries_of(source, _AS_THEY_ARE):
-            if entry.kind is Kind.WHITEOUT:
-                continue
-            with naming(f"{source}/{short(entry.path)}"):
+        for entry in entries:
+            with naming(f"{name}/{short(entry.path)}"):
                 data = read(entry) if entry.kind is Kind.FILE else b""
                 with closing(_Bytes(data) if isinstance(data, bytes) else data) as content:
                     placer.place(entry, content)

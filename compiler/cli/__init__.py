@@ -13,6 +13,7 @@ from compiler.cli.settings import take_settings
 from compiler.errors import CompilerError, ExitCode, Faults, Interrupted, UsageError
 
 COMMANDS = {
+    "box": ("compiler.cli.box", "Run a program in a root directory"),
     "build": ("compiler.cli.build", "Build packages of a tree into artifacts"),
     "cleanup": ("compiler.cli.upkeep", "Remove all archives that were fetched"),
     "config": ("compiler.cli.config", "Print the configuration as it counts"),
@@ -24,6 +25,7 @@ COMMANDS = {
     "key": ("compiler.cli.key", "Make key pairs to sign with"),
     "lock": ("compiler.cli.lock", "Write down which image each name of a tree stands for"),
     "oscheck": ("compiler.cli.upkeep", "List installed packages that have files missing"),
+    "pack": ("compiler.cli.pack", "Pack a folder into the artifact of a package"),
     "plan": ("compiler.cli.plan", "Show what a build would do, and why"),
     "reclaim": ("compiler.cli.upkeep", "Enter packages whose files are there already"),
     "registry": ("compiler.cli.registry", "Keep repositories in registries in order"),
@@ -36,7 +38,7 @@ COMMANDS = {
     "tree": ("compiler.cli.tree", "List, check, render, draw and bump the packages of a tree"),
     "uninstall": ("compiler.cli.install", "Remove packages"),
     "upgrade": ("compiler.cli.install", "Bring what is installed to its newest version"),
-    "util": ("compiler.cli.util", "Sort and match versions"),
+    "util": ("compiler.cli.util", "Sort and match versions, unpack and pack images"),
     "verify": ("compiler.cli.sign", "Check the signatures of images"),
 }
 """Every command by the module that has it, imported only when the command is called."""
@@ -108,7 +110,7 @@ def _run(arguments: list[str]) -> int:
     """Run the command that `arguments` name; returns its exit code."""
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # start-up: no entry points
     settings, rest = take_settings(arguments, os.environ)
-    if settings.version:
+    if settings.version or rest == ["version"]:
         _print(f"cos {importlib.import_module('compiler').__version__}")
         return ExitCode.DONE
     if not rest or rest[0] in {"-h", "--help", "help"}:
@@ -116,11 +118,26 @@ def _run(arguments: list[str]) -> int:
         return ExitCode.DONE
     name, *given = rest
     name = ALIASES.get(name, name)
+    extension = _extension(name) if name not in COMMANDS else ""
+    if extension:
+        return int(
+            importlib.import_module("compiler.cli.extension").run(
+                extension, arguments[arguments.index(name) + 1 :]
+            )
+        )
     if name not in COMMANDS:
         raise UsageError(f"unknown command {name!r}", hint=_near(name))
     module = importlib.import_module(COMMANDS[name][0])
     run = importlib.import_module("compiler.cli.run").run
     return int(run(module, [name, *given], settings))
+
+
+def _extension(name: str) -> str:
+    """Find a program that somebody added as a command: `cos-NAME`, or luet's `luet-NAME`."""
+    which = importlib.import_module("shutil").which
+    if "/" in name or name.startswith("-"):
+        return ""
+    return which(f"cos-{name}") or which(f"luet-{name}") or ""
 
 
 def _near(name: str) -> str:

@@ -30,7 +30,7 @@ app = typer.Typer(add_completion=False)
 _NAMED = 3
 """How many clashing paths a warning names before it only counts the rest."""
 
-_NOT_YET = "needs configured repositories, which this version does not know yet"
+_NOT_YET = "cannot be had here: the values that its packages were built with are not kept"
 
 
 @app.command("build")
@@ -106,7 +106,7 @@ def build(  # noqa: PLR0913  (one parameter for each option of the command)
         str, typer.Option("--push-final-images-repository", help="Where they are pushed to.")
     ] = "",
     from_repositories: Annotated[
-        bool, typer.Option("--from-repositories", help="Needs configured repositories.")
+        bool, typer.Option("--from-repositories", help="Not possible: luet has it.")
     ] = False,
 ) -> None:
     """Build packages of a tree into artifacts.
@@ -198,7 +198,7 @@ def _refuse(asked: Mapping[str, bool]) -> None:
     """Refuse what would otherwise look done and is not."""
     for name, given in asked.items():
         if given:
-            raise UsageError(f"{name} {_NOT_YET}", hint=f"leave out {name}")
+            raise UsageError(f"{name} {_NOT_YET}", hint="give the trees with --tree")
 
 
 def _note(report: Reporter, *, backend: str, args: Sequence[str] | None) -> None:

@@ -15,6 +15,7 @@ import typer
 from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
 from compiler.errors import CompilerError, OutsideError, UsageError
+from compiler.events import Noted, Reporter
 from compiler.oci import parse_reference
 from compiler.registry import Registry
 from compiler.repository.configured import RepositoryConfig
@@ -52,8 +53,9 @@ def client_config(settings: Settings) -> Config:
     overrides |= {"general.quiet": "true"} if settings.quiet else {}
     surroundings = Surroundings(named=settings.config, environ=os.environ, options=overrides)
     loaded = load_config(surroundings)
+    report = reporter(settings)
     for warning in loaded.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        report(Noted(warning, warning=True))
     return loaded.config
 
 
@@ -117,6 +119,12 @@ def _auth_file(hosts: Sequence[str], given: Mapping[str, str], folder: Path) -> 
     return path
 
 
+def without_secrets(repository: RepositoryConfig) -> RepositoryConfig:
+    """Show a repository as people may see it."""
+    hidden = {name: text if name == "username" else "***" for name, text in repository.auth.items()}
+    return repository.model_copy(update={"auth": hidden})
+
+
 def environment(given: Sequence[str], option: str) -> dict[str, str]:
     """Read a list of NAME=VALUE; raises `UsageError`."""
     found = {}
@@ -132,29 +140,35 @@ def carry_out(
     client: Client, decision: Decision, how: How, *, yes: bool, download_only: bool = False
 ) -> None:
     """Show what is to happen, ask, and do it."""
-    confirm(table(rows_of(decision, client.offers if decision.come else client.no_offers)), yes=yes)
+    offers = client.offers if decision.come else client.no_offers
+    confirm(table(rows_of(decision, offers)), client.report, yes=yes)
     change = client.fetch(decision)
     if download_only:
-        tell(f"{len(change.install)} fetched into {client.cache.folder}")
+        tell(client, f"{len(change.install)} fetched into {client.cache.folder}")
         return
     client.carry_out(change, how)
 
 
-def confirm(lines: Sequence[str], *, yes: bool) -> None:
-    """Show `lines`, and ask whether to go on.
+def confirm(lines: Sequence[str], report: Reporter, *, yes: bool) -> None:
+    """Show `lines`, and ask whether to go on; with `yes` they are only reported.
 
     Raises `UsageError` where nobody can answer, `CompilerError` for a no.
     """
     for line in lines:
-        tell(line)
+        if yes:
+            report(Noted(line))
+        else:
+            typer.echo(line, err=True)
     if yes:
         return
     if not sys.stdin.isatty():
         raise UsageError("there is no terminal to ask on", hint="-y changes things without asking")
-    if not typer.confirm("Go on?", err=True):
+    # not `typer.confirm`, which writes a blank to standard output
+    typer.echo("Go on? [y/N] ", nl=False, err=True)
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise CompilerError("stopped: nothing was changed")
 
 
-def tell(line: str) -> None:
+def tell(client: Client, message: str, *, warning: bool = False) -> None:
     """Say something that is no result."""
-    typer.echo(line, err=True)
+    client.report(Noted(message, warning=warning))

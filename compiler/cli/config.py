@@ -2,9 +2,8 @@
 
 import typer
 
-from compiler.cli.client import Output, client_config
-from compiler.cli.listing import yaml_listing
-from compiler.cli.output import dump
+from compiler.cli.client import Output, client_config, without_secrets
+from compiler.cli.listing import shown
 from compiler.cli.settings import Settings
 
 app = typer.Typer(add_completion=False, help="The configuration of a client.")
@@ -12,9 +11,9 @@ app = typer.Typer(add_completion=False, help="The configuration of a client.")
 
 @app.command("config")
 def config(context: typer.Context, *, output: Output = "yaml") -> None:
-    """Print the configuration as it counts; what is in `auth` is left out."""
+    """Print the configuration as it counts; passwords and tokens are left out."""
     settings: Settings = context.obj or Settings()
-    value = client_config(settings).model_dump(mode="json")
-    for repository in value["repositories"]:
-        repository["auth"] = dict.fromkeys(repository["auth"], "***")
-    typer.echo(dump(value, output) if output == "json" else yaml_listing(value).rstrip())
+    found = client_config(settings)
+    repositories = tuple(map(without_secrets, found.repositories))
+    value = found.model_copy(update={"repositories": repositories}).model_dump(mode="json")
+    typer.echo(shown(value, output))

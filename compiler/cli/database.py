@@ -40,7 +40,7 @@ def get(
 def create(
     context: typer.Context,
     metadata: Annotated[
-        list[Path], typer.Argument(metavar="FILE.metadata.yaml…", help="Metadata of artifacts.")
+        list[Path], typer.Argument(metavar="FILE.metadata.yaml", help="Metadata of artifacts.")
     ],
 ) -> None:
     """Enter packages as installed, without touching their files."""
@@ -48,14 +48,14 @@ def create(
     with open_client(context, makes_root=True) as client, client.changing():
         for each in described:
             client.system.database.register(_as_installed(each), each.files)
-            tell(f"{each.id} is entered")
+            tell(client, f"{each.id} is entered")
 
 
 @app.command("remove")
 def remove(
     context: typer.Context,
     packages: Annotated[
-        list[str], typer.Argument(metavar="PKG…", help="category/name@version, exactly.")
+        list[str], typer.Argument(metavar="PKG", help="category/name@version, exactly.")
     ],
 ) -> None:
     """Forget packages, without touching their files."""
@@ -63,7 +63,7 @@ def remove(
     with open_client(context) as client, client.changing():
         for each in named:
             client.system.database.unregister(each)
-            tell(f"{each} is forgotten")
+            tell(client, f"{each} is forgotten")
 
 
 @app.command("get-all-installed")

@@ -24,10 +24,10 @@ from compiler.system.solve import Decision, InstallOptions, RemoveOptions
 app = typer.Typer(help="Packages of a system.", no_args_is_help=True)
 
 _Packages = Annotated[
-    list[str], typer.Argument(metavar="PKG…", help="category/name, with @VERSION if needed.")
+    list[str], typer.Argument(metavar="PKG", help="category/name, with @VERSION if needed.")
 ]
 _Optional = Annotated[
-    list[str] | None, typer.Argument(metavar="PKG…", help="Installed packages: category/name.")
+    list[str] | None, typer.Argument(metavar="PKG", help="Installed packages: category/name.")
 ]
 _Relax = Annotated[
     bool, typer.Option("--relax", help="Take no care of what is installed and needs otherwise.")
@@ -87,7 +87,7 @@ def install(  # noqa: PLR0913  (one parameter for each of luet's options)
         decision = client.solver.install(wanted, options)
         _ask_for(client, wanted)
         if decision.is_nothing:
-            tell("there is nothing to install")
+            tell(client, "there is nothing to install")
             return
         carry_out(client, decision, how, yes=yes, download_only=download_only)
 
@@ -116,7 +116,7 @@ def upgrade(  # noqa: PLR0913  (one parameter for each of luet's options)
         if not sync:
             _name_rebuilt(client, decision)
         if decision.is_nothing:
-            tell("everything is up to date")
+            tell(client, "everything is up to date")
         else:
             carry_out(client, decision, How(force=force), yes=yes, download_only=download_only)
         if oscheck:
@@ -146,7 +146,7 @@ def uninstall(  # noqa: PLR0913  (one parameter for each of luet's options)
         going = [each for name in packages for each in _installed(client, name, force=force)]
         decision = client.local_solver.uninstall(going, options)
         if decision.is_nothing:
-            tell("there is nothing to remove")
+            tell(client, "there is nothing to remove")
             return
         carry_out(client, decision, How(keep_protected=keep_protected_files), yes=yes)
 
@@ -193,7 +193,7 @@ def reinstall(  # noqa: PLR0913  (one parameter for each of luet's options)
             again = _offered(client, [each.id for each in client.installed])
         decision = client.solver.reinstall(again)
         if decision.is_nothing:
-            tell("there is nothing to reinstall")
+            tell(client, "there is nothing to reinstall")
             return
         carry_out(client, decision, How(force=force), yes=yes, download_only=download_only)
 
@@ -225,7 +225,7 @@ def _installed(client: Client, name: str, *, force: bool) -> list[PackageId]:
     except ResolutionError as error:
         if not force:
             raise
-        tell(f"warning: {error}")
+        tell(client, str(error), warning=True)
         return []
 
 
@@ -242,14 +242,14 @@ def _name_rebuilt(client: Client, decision: Decision) -> None:
     gone = set(decision.go)
     rebuilt = [str(each) for each in client.solver.rebuilt() if each not in gone]
     if rebuilt:
-        tell(f"built anew in the same version: {', '.join(rebuilt)} (--sync takes them)")
+        tell(client, f"built anew in the same version: {', '.join(rebuilt)} (--sync takes them)")
 
 
 def _offered(client: Client, packages: list[PackageId]) -> list[PackageId]:
     """Keep what can be installed anew, and name the rest."""
     for each in packages:
         if not client.solver.has_offer(each):
-            tell(f"warning: {each} is in no repository any more, and stays as it is")
+            tell(client, f"{each} is in no repository any more, and stays as it is", warning=True)
     return [each for each in packages if client.solver.has_offer(each)]
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import yaml
 from yaml.nodes import ScalarNode
 
+from compiler.cli.output import dump
 from compiler.spec.package import PackageId, PackageSpec
 from compiler.spec.yaml import resolve
 
@@ -26,6 +27,11 @@ class Listed:
             "path": str(self.spec.folder) if self.spec else "",
             "version": self.id.version,
         }
+
+
+def shown(value: object, form: str) -> str:
+    """Lay a value out as JSON, or as YAML as Go writes it; raises `UsageError` for another form."""
+    return yaml_listing(value).rstrip() if form in {"yaml", "terminal"} else dump(value, form)
 
 
 class _Dumper(yaml.CSafeDumper):

@@ -3,8 +3,10 @@
 import importlib
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
 
 import typer
 
@@ -24,6 +26,19 @@ _GRACE = 5.0
 """Seconds that answers which are on their way get when the server is stopped."""
 
 app = typer.Typer(help="Repositories of artifacts.", no_args_is_help=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Title:
+    """What a repository is called, what it is, and which trees it is made of."""
+
+    name: str
+    description: str
+    type: str
+    urls: tuple[str, ...]
+    trees: tuple[str, ...]
+    priority: int = 0
+
 
 _Trees = Annotated[
     list[str], typer.Option("--tree", "-t", help="Trees; later ones win. Comma lists work.")
@@ -57,9 +72,15 @@ _Prune = Annotated[
     bool, typer.Option("--prune", help="For type docker: drop packages that are not published.")
 ]
 _Backend = Annotated[str, typer.Option(help="For type docker.")]
-_Repo = Annotated[str, typer.Option(help="Not available yet: a configured repository.")]
+_Repo = Annotated[
+    str,
+    typer.Option(
+        help="A repository of the configuration, whose name, description, type, addresses, "
+        "priority and tree are taken where no other option says them."
+    ),
+]
 _Repositories = Annotated[
-    bool, typer.Option("--from-repositories", help="Not available yet: specs of repositories.")
+    bool, typer.Option("--from-repositories", help="Also packages that only repositories define.")
 ]
 
 
@@ -94,12 +115,21 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
 ) -> None:
     """Write a repository of those packages of the trees that have an artifact."""
     settings: Settings = context.obj or Settings()
-    _refuse({"--repo": bool(repo), "--from-repositories": from_repositories})
-    options = RepositoryOptions(
+    title = Title(
         name=name,
         description=description,
-        urls=tuple(_listed(urls)),
         type=kind,
+        urls=tuple(_listed(urls)),
+        trees=tuple(_listed(tree)),
+    )
+    if repo:
+        title = _configured().title(context, repo, title)
+    options = RepositoryOptions(
+        name=title.name,
+        description=title.description,
+        urls=title.urls,
+        type=title.type,
+        priority=title.priority,
         tree_compression=_compression("--tree-compression", tree_compression),
         tree_filename=tree_filename,
         meta_compression=_compression("--meta-compression", meta_compression),
@@ -111,28 +141,31 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
     )
     options.check()
     in_registry = {"--push-images": push_images, "--force-push": force_push, "--prune": prune}
-    _pass_over({**({} if kind == DOCKER else in_registry), "--backend": backend != "docker"}, kind)
-    roots = [Path(each) for each in _listed(tree)]
+    without = {} if options.type == DOCKER else in_registry
+    _pass_over({**without, "--backend": backend != "docker"}, options.type)
+    roots = [Path(each) for each in title.trees]
     loaded = load_tree(roots, values=(*settings.values, *values), dockerfiles=dockerfiles)
-    specs = tuple(loaded.packages.values())
-    if kind == DOCKER:
-        publishing = importlib.import_module("compiler.cli.publishing")
-        publishing.publish(
-            publishing.Source(packages=specs, roots=roots, artifacts=packages),
-            output,
-            options,
-            publishing.Publishing(
-                push=push_images,
-                force=force_push,
-                prune=prune,
-                sign=sign,
-                content_trust=content_trust,
-            ),
-            settings,
-        )
-        return
-    folder = Path(output)
-    made = create_repository(specs, roots, artifacts=packages, output=folder, options=options)
+    with TemporaryDirectory(prefix="cos-") as scratch:
+        known = _configured().specs(context, Path(scratch)) if from_repositories else {}
+        specs = tuple({**known, **loaded.packages}.values())
+        if options.type == DOCKER:
+            publishing = importlib.import_module("compiler.cli.publishing")
+            publishing.publish(
+                publishing.Source(packages=specs, roots=roots, artifacts=packages),
+                output,
+                options,
+                publishing.Publishing(
+                    push=push_images,
+                    force=force_push,
+                    prune=prune,
+                    sign=sign,
+                    content_trust=content_trust,
+                ),
+                settings,
+            )
+            return
+        folder = Path(output)
+        made = create_repository(specs, roots, artifacts=packages, output=folder, options=options)
     _tell(made, folder)
 
 
@@ -173,11 +206,9 @@ def _times(settings: Settings) -> dict[str, int]:
     return {"now": stamp, "epoch": stamp}
 
 
-def _refuse(given: dict[str, bool]) -> None:
-    """Raise for an option whose work cannot be done yet."""
-    for option, is_given in given.items():
-        if is_given:
-            raise UsageError(f"{option} needs configured repositories, which are not available yet")
+def _configured() -> Any:  # noqa: ANN401  (a module)
+    """Load what knows the repositories of the configuration; most calls do not need it."""
+    return importlib.import_module("compiler.cli.configured")
 
 
 def _pass_over(given: dict[str, bool], kind: str) -> None:

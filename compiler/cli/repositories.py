@@ -12,13 +12,14 @@ import typer
 from pydantic import ValidationError
 
 from compiler.archive.compress import atomic_file
-from compiler.cli.client import Output, client_config, confirm, open_client, tell
-from compiler.cli.listing import yaml_listing
-from compiler.cli.output import dump
+from compiler.cli.client import Output, client_config, confirm, open_client, without_secrets
+from compiler.cli.listing import shown, yaml_listing
+from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
 from compiler.cli.trust import app as trust
 from compiler.errors import CompilerError, OutsideError, UsageError
-from compiler.repository.configured import RepositoryConfig
+from compiler.events import Noted
+from compiler.repository.configured import RepositoryConfig, kind_of
 from compiler.repository.index import RepositoryInfo
 from compiler.repository.sources.http import HttpSettings, HttpSource
 from compiler.repository.synced import Shelf
@@ -57,10 +58,10 @@ def list_repositories(
 
 @app.command("get")
 def get(context: typer.Context, name: _Name, *, output: Output = "yaml") -> None:
-    """Print the configuration of a repository."""
+    """Print the configuration of a repository; passwords and tokens are left out."""
     settings: Settings = context.obj or Settings()
-    found = _named(client_config(settings), name).model_dump(mode="json")
-    typer.echo(dump(found, output) if output == "json" else yaml_listing(found).rstrip())
+    found = without_secrets(repository_of(client_config(settings), name))
+    typer.echo(shown(found.model_dump(mode="json"), output))
 
 
 @app.command("update")
@@ -68,7 +69,7 @@ def get(context: typer.Context, name: _Name, *, output: Output = "yaml") -> None
 def update(
     context: typer.Context,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME…", help="Repositories; [all used].")
+        list[str] | None, typer.Argument(metavar="NAME", help="Repositories; [all used].")
     ] = None,
     *,
     force: Annotated[
@@ -80,8 +81,8 @@ def update(
 ) -> None:
     """Fetch what repositories have."""
     with open_client(context) as client:
-        asked = tuple(_named(client.config, each) for each in names or ()) or client.used
-        for each in client.sync(asked, force=force):
+        asked = tuple(repository_of(client.config, each) for each in names or ()) or client.used
+        for each in client.sync(asked, force=force, insist=True):
             typer.echo(f"{each.name}: revision {each.info.revision}, {len(each.packages)} packages")
         if client.failed and not ignore_errors:
             raise OutsideError(f"not all repositories could be updated: {', '.join(client.failed)}")
@@ -91,11 +92,16 @@ def update(
 def add(  # noqa: PLR0913  (one parameter for each of luet's options)
     context: typer.Context,
     source: Annotated[
-        str, typer.Argument(metavar="NAME|FILE|URL", help="A name, or where its description is.")
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="Its name, or the file or address of its description."
+        ),
     ],
     *,
     description: Annotated[str, typer.Option(help="Its description.")] = "",
-    kind: Annotated[str, typer.Option("--type", help="disk, http or docker.")] = "",
+    kind: Annotated[
+        str, typer.Option("--type", help="disk, http or docker; [as the address looks].")
+    ] = "",
     url: Annotated[str, typer.Option(help="Its address.")] = "",
     reference: Annotated[str, typer.Option(help="A snapshot: SNAPSHOT-repository.yaml.")] = "",
     priority: Annotated[
@@ -114,11 +120,19 @@ def add(  # noqa: PLR0913  (one parameter for each of luet's options)
 ) -> None:
     """Add a repository: by its address, or by a file that describes it."""
     settings: Settings = context.obj or Settings()
-    config = client_config(settings)
+    config, report = client_config(settings), reporter(settings)
     if url:
-        given = {"name": source, "description": description, "type": kind, "urls": [url]}
+        given = {"name": source, "description": description, "urls": [url]}
         auth = {"username": username, "password": passwd} if username else {}
-        made = _made({**given, "reference": reference, "priority": priority, "auth": auth})
+        made = _made(
+            {
+                **given,
+                "type": kind or kind_of(url),
+                "reference": reference,
+                "priority": priority,
+                "auth": auth,
+            }
+        )
     else:
         made = _described_at(source, config.general.http_timeout)
     folder = directory or next(iter(config.repos_confdir), "")
@@ -129,15 +143,15 @@ def add(  # noqa: PLR0913  (one parameter for each of luet's options)
     if known:
         raise CompilerError(f"there is a repository {made.name!r} already", hint=f"see {path}")
     trusted = _checked_root(root) if root is not None else None
-    confirm([f"{path}:", *_text(made).splitlines()], yes=yes)
+    confirm([f"{path}:", *_text(without_secrets(made)).splitlines()], report, yes=yes)
     if trusted is not None:  # first: the repository is never used without
         with open_client(context, makes_root=True) as client:
             keep_root(client.trust_folder(made), trusted)
-    _write(path, _text(made))
-    tell(f"{made.name} is added")
-    if not config.config_from_host or config.root.resolve() == Path("/"):
-        return
-    tell("it counts within that system: here, `config_from_host` reads this machine's own files")
+    _write(path, _text(made), mode=0o600 if made.auth else 0o644)
+    report(Noted(f"{made.name} is added"))
+    if config.config_from_host and config.root.resolve() != Path("/"):
+        words = "it counts within that system: here, `config_from_host` reads this machine's files"
+        report(Noted(words))
 
 
 def _checked_root(path: Path) -> bytes:
@@ -176,7 +190,8 @@ def _day(info: RepositoryInfo) -> str:
         return info.last_update or "no known time"
 
 
-def _named(config: Config, name: str) -> RepositoryConfig:
+def repository_of(config: Config, name: str) -> RepositoryConfig:
+    """Find a repository of the configuration; raises `CompilerError`."""
     found = next((each for each in config.repositories if each.name == name), None)
     if found is None:
         names = ", ".join(each.name for each in config.repositories)
@@ -219,12 +234,12 @@ def _text(repository: RepositoryConfig) -> str:
     return yaml_listing(repository.model_dump(mode="json", exclude_defaults=True))
 
 
-def _write(path: Path, text: str) -> None:
-    """Write a file that may hold a password."""
+def _write(path: Path, text: str, *, mode: int) -> None:
+    """Write a file that may hold a password, which nobody else is to read."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as file:
-            os.fchmod(file.fileno(), 0o600 if "password" in text else 0o644)
+            os.fchmod(file.fileno(), mode)
             file.write(text.encode())
     except OSError as error:
         raise OutsideError(f"{path}: cannot be written: {error.strerror}") from error

@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 
 from compiler.cli.client import Output, open_client, tell
-from compiler.cli.listing import yaml_listing
-from compiler.cli.output import dump
+from compiler.cli.listing import shown
 from compiler.cli.settings import Settings
 from compiler.errors import UsageError
 from compiler.system.client import Client
@@ -17,7 +16,7 @@ from compiler.system.summary import columns
 app = typer.Typer(add_completion=False, help="Packages of repositories and of the system.")
 
 _Expression = Annotated[
-    str, typer.Argument(metavar="[RE]", help="A regular expression, on category/name-version.")
+    str, typer.Argument(metavar="RE", help="A regular expression, on category/name-version.")
 ]
 _HEADS = ("Package", "Category", "Name", "Version", "Repository", "Description", "License", "URI")
 
@@ -67,7 +66,7 @@ def search_packages(  # noqa: PLR0913  (one parameter for each of luet's options
             _print(found, quiet=settings.quiet, table=table)
             return
         rows = {"packages": [each.row() for each in found] or None}
-        typer.echo(dump(rows, output) if output == "json" else yaml_listing(rows).rstrip())
+        typer.echo(shown(rows, output))
 
 
 def _all(client: Client, *, installed: bool) -> list[Found]:
@@ -75,7 +74,7 @@ def _all(client: Client, *, installed: bool) -> list[Found]:
     if installed:
         return list(present(client.installed, client.system.database))
     if not client.used:
-        tell("warning: there is no repository; `cos repo add` adds one")
+        tell(client, "there is no repository; `cos repo add` adds one", warning=True)
     return list(offered(client.repositories, client.installed))
 
 

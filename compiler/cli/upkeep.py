@@ -29,7 +29,7 @@ def reclaim(
         for each in found:
             client.system.database.register(as_installed(each), each.files)
             typer.echo(f"{each.package} ({each.found} of {len(each.files)} files)")
-        tell(f"{len(found)} reclaimed")
+        tell(client, f"{len(found)} reclaimed")
 
 
 @app.command("oscheck")
@@ -56,7 +56,7 @@ def oscheck(  # noqa: PLR0913  (one parameter for each of luet's options)
             for path in each.paths:
                 typer.echo(f"  /{path}")
         if not found:
-            tell("nothing is missing")
+            tell(client, "nothing is missing")
         elif reinstall:
             with client.changing():
                 repair(client, How(force=force), yes=yes, download_only=download_only)
@@ -67,4 +67,4 @@ def cleanup(context: typer.Context) -> None:
     """Remove all archives that were fetched."""
     with open_client(context) as client:
         count, size = client.cache.clear()
-        tell(f"{count} files removed, {size / 1e6:.1f} MB")
+        tell(client, f"{count} files removed, {size / 1e6:.1f} MB")

@@ -8,11 +8,9 @@ of a higher stack neighbours are merged. `docker rmi $(docker images -q cos-tool
 """
 
 import hashlib
-import json
 import os
-import tarfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,8 +21,9 @@ from docker import APIClient
 from docker.errors import APIError
 
 from compiler.archive import Clamp
+from compiler.archive.pieces import END, file_member, json_member
 from compiler.archive.scan import stream_entries
-from compiler.archive.tar import BLOCK, CHUNK, folder_content, write_layer
+from compiler.archive.tar import folder_content, write_layer
 from compiler.engine.buildroot import USUAL_PLACES, make_place
 from compiler.engine.docker_daemon import (
     RUN_LABEL,
@@ -156,12 +155,12 @@ class _Shipment:
                 with self.scratch() as place:
                     file, diff_id = _layer_file(part, place)
                     diff_ids.append(diff_id)
-                    yield from _member(f"{number}.tar", file.stat().st_size, _read(file))
-        yield from _small("config.json", _config(diff_ids, self.labels))
+                    yield from file_member(f"{number}.tar", file)
+        yield from json_member("config.json", _config(diff_ids, self.labels))
         names = [f"{number}.tar" for number in range(len(self.parts))]
         manifest = {"Config": "config.json", "RepoTags": [self.tag], "Layers": names}
-        yield from _small("manifest.json", [manifest])
-        yield bytes(2 * BLOCK)
+        yield from json_member("manifest.json", [manifest])
+        yield END
 
 
 def forget(api: APIClient) -> tuple[str, ...]:
@@ -234,26 +233,6 @@ class _HashedFile:
         """Write `data` to both."""
         self.hash.update(data)
         self.file.write(data)
-
-
-def _read(file: Path) -> Iterator[bytes]:
-    with file.open("rb") as stream:
-        while data := stream.read(CHUNK):
-            yield data
-
-
-def _small(name: str, value: object) -> Iterator[bytes]:
-    data = json.dumps(value).encode()
-    return _member(name, len(data), (data,))
-
-
-def _member(name: str, size: int, data: Iterable[bytes]) -> Iterator[bytes]:
-    """Give the bytes of one file of an archive."""
-    info = tarfile.TarInfo(name)
-    info.size = size
-    yield info.tobuf(tarfile.GNU_FORMAT)
-    yield from data
-    yield bytes(-size % BLOCK)
 
 
 def _config(diff_ids: Sequence[str], labels: Mapping[str, str]) -> dict[str, object]:

@@ -20,7 +20,7 @@ def failure(
 ) -> EngineError:
     """Explain why a step did not succeed; `messages` is where crun wrote its own, if it had any."""
     first, tail = first_line(run.text), finished.tail
-    said = _runtime_message(messages, finished.tail) if messages is not None else ""
+    said = runtime_message(messages, finished.tail) if messages is not None else ""
     if said:
         tail = tuple(line for line in tail if said not in {line, _error_text(line)})
         return not_started(run, said, tail=tail, log=log)
@@ -42,7 +42,7 @@ def first_line(text: str) -> str:
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
 
 
-def _runtime_message(messages: Path, tail: Sequence[str]) -> str:
+def runtime_message(messages: Path, tail: Sequence[str]) -> str:
     """Return the last error that the container runtime reported, "" for none.
 
     Once it has changed the root it cannot reach its file any more, and writes to the output.

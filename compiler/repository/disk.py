@@ -45,6 +45,7 @@ class RepositoryOptions:
     description: str = "luet"
     urls: tuple[str, ...] = ()
     type: str = "disk"
+    priority: int = 0
     tree_compression: Compression = Compression.GZIP
     tree_filename: str = "tree.tar"
     meta_compression: Compression = Compression.NONE
@@ -247,6 +248,7 @@ def _info(
         description=options.description,
         type=options.type,
         urls=options.urls,
+        priority=options.priority,
         revision=revision,
         last_update=str(options.now),
         repo_files=files,

@@ -15,9 +15,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
+from compiler.archive import Compression
 from compiler.archive.compress import remove_stale
 from compiler.artifact.metadata import ArtifactMetadata
-from compiler.errors import ArchiveError, CompilerError, ContentError, OutsideError, TrustError
+from compiler.errors import (
+    ArchiveError,
+    CompilerError,
+    ContentError,
+    NotFoundError,
+    OutsideError,
+    TrustError,
+)
 from compiler.events import Noted, Reporter, silent
 from compiler.repository.archives import MOST_BYTES, read_texts
 from compiler.repository.configured import RepositoryConfig
@@ -41,6 +49,7 @@ LARGEST_PAGE = 4 << 20
 """How many bytes of `repository.yaml` are read."""
 
 _FRESH = timedelta(hours=24)
+_COMPRESSIONS = frozenset(("", *(each.value for each in Compression)))
 _SCRATCH = ".sync-"
 _ATTEMPTS = 3
 _BETWEEN = 1.0  # seconds in which a publication that is under way may end
@@ -63,12 +72,14 @@ class Trust(Protocol):
 class SyncTools:
     """What syncing needs: where states are kept, what time it is, and who hears of it.
 
-    With `force` a repository is asked although what is there is fresh enough.
+    With `force` a repository is asked although what is there is fresh enough, and with `insist` it
+    is an error if it does not answer.
     """
 
     shelf: Shelf
     report: Reporter = silent
     force: bool = False
+    insist: bool = False
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     pause: Callable[[float], None] = time.sleep
 
@@ -91,7 +102,7 @@ def sync(
     except TrustError:
         raise
     except CompilerError as error:
-        if stored is None:
+        if stored is None or tools.insist:
             raise
         if not holds:
             message = f"{config.name}: {error.message}; the signatures of what is kept have expired"
@@ -167,6 +178,10 @@ class _Fetching:
         described = info.repo_files.get(key)
         if described is None:
             raise OutsideError(f"{self.source.address}: {REPOSITORY} names no {key!r}")
+        if described.compressiontype not in _COMPRESSIONS:
+            kind = described.compressiontype[:40]
+            message = f"{self.source.address}: {described.filename} is compressed as {kind!r}"
+            raise OutsideError(message, hint="that is newer than this version of cos: update it")
         if not described.sha256:
             raise OutsideError(f"{self.source.address}: {described.filename} has no checksum")
         path = self.file(described.filename, MOST_BYTES)
@@ -182,7 +197,7 @@ def _fetch(config: RepositoryConfig, fetching: _Fetching, tools: SyncTools) -> S
     if fetching.trust is not None:
         fetching.trust.refresh()
     name = config.reference or REPOSITORY
-    page = fetching.file(name, LARGEST_PAGE).read_bytes()
+    page = _page(fetching, name)
     stored = tools.shelf.load(config)
     if stored and stored[1] == page:
         return stored[0]
@@ -201,6 +216,15 @@ def _fetch(config: RepositoryConfig, fetching: _Fetching, tools: SyncTools) -> S
         raise OutsideError(f"{where}: its index holds no {INDEX}")
     artifacts = artifacts_in(index, f"{fetching.source.address}: {INDEX}")
     return tools.shelf.keep(config, page, info, _packages(artifacts, tree, config.name))
+
+
+def _page(fetching: _Fetching, name: str) -> bytes:
+    """Fetch the file that everything begins with; without it there is no repository."""
+    try:
+        return fetching.file(name, LARGEST_PAGE).read_bytes()
+    except NotFoundError as error:
+        hint = "is this a repository? `cos create-repo` makes one"
+        raise NotFoundError(error.message, hint=hint) from error
 
 
 def _packages(

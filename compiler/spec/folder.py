@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from compiler.errors import CompilerError, Location, SpecError
+from compiler.errors import CompilerError, Faults, Location, SpecError
 from compiler.spec.collection import entries
 from compiler.spec.fields import Note, Reader
 from compiler.spec.load import read_text
@@ -177,6 +177,15 @@ class FolderReader:
             template = ""
         notes = [note for note in reader.warnings if f".{note.path[-1]}" not in template]
         return tuple(note_errors(notes, rendered))
+
+
+def read_definition(path: Path) -> PackageSpec:
+    """Read a `definition.yaml` by itself, whatever lies beside it; raises `Faults`."""
+    reader = FolderReader(Templates(), {})
+    found = reader.definition(Folder(str(path.parent), frozenset({DEFINITION})))
+    if reader.faults:
+        raise Faults.of(reader.faults)
+    return found[0]
 
 
 def read_finalizer(spec: PackageSpec) -> Finalizer:

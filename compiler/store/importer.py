@@ -38,7 +38,7 @@ from compiler.store.images import (
     parse_config,
     read_blob,
 )
-from compiler.store.local import LocalStore
+from compiler.store.loose import ImageStore
 
 _AS_THEY_ARE = Clamp(epoch=0, after=2**62)
 _NAME = "org.opencontainers.image.ref.name"
@@ -47,7 +47,7 @@ _NESTED = 4
 
 
 def import_image(
-    store: LocalStore,
+    store: ImageStore,
     name: str,
     source: str,
     platform: Platform | None = None,
@@ -78,11 +78,11 @@ def import_image(
     return store.put_image(name, layers, replace(config, labels=added))
 
 
-_Read = Callable[[LocalStore, str, str, Platform], tuple[ImageConfig, list[Digest]]]
+_Read = Callable[[ImageStore, str, str, Platform], tuple[ImageConfig, list[Digest]]]
 
 
 def _from_tar(
-    store: LocalStore, _name: str, rest: str, platform: Platform
+    store: ImageStore, _name: str, rest: str, platform: Platform
 ) -> tuple[ImageConfig, list[Digest]]:
     """Take a root file system from a tar of any compression."""
     file = _existing(rest)
@@ -91,7 +91,7 @@ def _from_tar(
 
 
 def _from_folder(
-    store: LocalStore, _name: str, rest: str, platform: Platform
+    store: ImageStore, _name: str, rest: str, platform: Platform
 ) -> tuple[ImageConfig, list[Digest]]:
     """Take a root file system from a folder, which is copied."""
     folder = _existing(rest)
@@ -105,7 +105,7 @@ def _from_folder(
 
 
 def _from_layout(
-    store: LocalStore, _name: str, rest: str, platform: Platform
+    store: ImageStore, _name: str, rest: str, platform: Platform
 ) -> tuple[ImageConfig, list[Digest]]:
     """Take an image from an OCI image layout."""
     path, tag = (rest, "") if Path(rest).is_dir() else _split(rest)
@@ -125,7 +125,7 @@ def _from_layout(
 
 
 def _from_docker_archive(
-    store: LocalStore, name: str, rest: str, _platform: Platform
+    store: ImageStore, name: str, rest: str, _platform: Platform
 ) -> tuple[ImageConfig, list[Digest]]:
     """Take an image from what `docker save` wrote (Docker Image Specification 1.2)."""
     file = _existing(rest)
@@ -175,7 +175,7 @@ def _split(text: str) -> tuple[str, str]:
     return folder, tag
 
 
-def _layer(store: LocalStore, fill: Callable[[Path], None]) -> Digest:
+def _layer(store: ImageStore, fill: Callable[[Path], None]) -> Digest:
     """Make a layer of what `fill` puts into a folder."""
     with store.scratch() as scratch:
         folder = scratch / "layer"
@@ -185,12 +185,12 @@ def _layer(store: LocalStore, fill: Callable[[Path], None]) -> Digest:
         return store.add_layer(folder, _AS_THEY_ARE)
 
 
-def _unpacked(store: LocalStore, archive: Path) -> Digest:
+def _unpacked(store: ImageStore, archive: Path) -> Digest:
     """Make a layer of a layer's archive."""
     return _layer(store, lambda folder: unpack_layer(archive, folder, devices=Devices.allowed()))
 
 
-def _from_blob(store: LocalStore, blobs: Path, layer: Descriptor) -> Digest:
+def _from_blob(store: ImageStore, blobs: Path, layer: Descriptor) -> Digest:
     """Make a layer of a blob, once its digest is right."""
     file = blobs / hex_of(layer.digest)
     with file.open("rb") as stream:

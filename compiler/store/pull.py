@@ -25,7 +25,7 @@ from compiler.oci import (
 )
 from compiler.registry import Manifest, Registry
 from compiler.store.images import ImageConfig, parse_config
-from compiler.store.local import LocalStore
+from compiler.store.loose import ImageStore
 
 _AS_THEY_ARE = Clamp(epoch=0, after=2**62)
 _NESTED = 4
@@ -53,7 +53,7 @@ class ImagePuller:
     def __init__(
         self,
         registry: Registry,
-        store: LocalStore,
+        store: ImageStore,
         platform: Platform,
         *,
         pins: Mapping[str, Digest] | None = None,

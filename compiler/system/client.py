@@ -54,7 +54,8 @@ class Client:
 
     def __init__(self, config: Config, opening: Opening, report: Reporter = silent) -> None:
         self.config = config
-        self._report = report
+        self.report = report
+        """Hears what happens."""
         self._opening = opening
         self._stack = ExitStack()
         self._sources: dict[str, Source] = {}
@@ -139,10 +140,13 @@ class Client:
         return Solver(self.installed, self.no_offers)
 
     def sync(
-        self, configs: Sequence[RepositoryConfig], *, force: bool = False
+        self, configs: Sequence[RepositoryConfig], *, force: bool = False, insist: bool = False
     ) -> tuple[Synced, ...]:
-        """Bring repositories up to date, several at the same time."""
-        tools = SyncTools(shelf=self.shelf, report=self._report, force=force)
+        """Bring repositories up to date, several at the same time.
+
+        With `force` also what is fresh enough; with `insist` what was kept before does not do.
+        """
+        tools = SyncTools(shelf=self.shelf, report=self.report, force=force, insist=insist)
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sync") as pool:
             running = [pool.submit(self._sync, config, tools) for config in configs]
         found = []
@@ -163,7 +167,7 @@ class Client:
             reasons = "; ".join(map(str, self.failed.values()))
             raise OutsideError(f"no repository can be used ({names}): {reasons}")
         for name, error in self.failed.items():
-            self._report(Noted(f"{name}: {error}; it is left out", warning=True))
+            self.report(Noted(f"{name}: {error}; it is left out", warning=True))
 
     def _sync(self, config: RepositoryConfig, tools: SyncTools) -> Synced:
         source = self.source(config)
@@ -217,7 +221,7 @@ class Client:
         with self.system.lock():
             recovered = recover(self.system)
             if recovered is not None:
-                self._report(Noted(str(recovered), warning=True))
+                self.report(Noted(str(recovered), warning=True))
             self._forget()
             yield
 
@@ -239,7 +243,7 @@ class Client:
         if offer is None:
             raise CompilerError(f"{package} is in no repository")
         metadata = offer.repository.metadata(package)
-        self._report(Noted(f"fetching {package}"))
+        self.report(Noted(f"fetching {package}"))
         config = offer.repository.config
         found = self.source(config).fetch(metadata, self.cache)
         return Incoming(
@@ -268,7 +272,7 @@ class Client:
         env = {each.key: each.value for each in self.config.finalizer_envs}
         env |= how.finalizer_env
         failures = [self._farewells(change, env)]
-        apply(change, self.system, options, self._report)
+        apply(change, self.system, options, self.report)
         self._forget()
         failures += self._finalize({each.id for each in change.install}, env)
         for failure in filter(None, failures):
@@ -285,7 +289,7 @@ class Client:
                 in_order(going)[::-1],
                 env,
                 moment=Moment.UNINSTALL,
-                reporter=self._report,
+                reporter=self.report,
             )
         except CompilerError as error:
             return error
@@ -301,7 +305,7 @@ class Client:
             (False, [each for each in waiting if each.id in come]),
         ):
             try:
-                run_finalizers(self.system, packages, env, reporter=self._report)
+                run_finalizers(self.system, packages, env, reporter=self.report)
             except CompilerError as error:
                 yield None if late else error
 

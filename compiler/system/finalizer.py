@@ -16,10 +16,11 @@ from pathlib import Path
 from compiler.engine import DEFAULT_PATH, Network
 from compiler.engine.account import account
 from compiler.engine.container import KERNEL_MOUNTS, Container, Mount, command
+from compiler.engine.failure import runtime_message
 from compiler.engine.namespace import prepare
 from compiler.errors import CompilerError, OutsideError
 from compiler.events import Noted, Reporter, StepOutput, StepStarted, silent
-from compiler.process import Command, Finished, LineHandler, run
+from compiler.process import Command, Finished, LineHandler, Streams, attached, run
 from compiler.spec.fields import Reader
 from compiler.spec.package import Definition, Finalizer
 from compiler.spec.template import Source, Templates
@@ -110,6 +111,25 @@ def run_in_root(root: Path, task: Task, on_line: LineHandler | None = None) -> F
     Raises `OutsideError` or `EngineError` when it cannot be started. Folders that only the
     container needed (/proc, /dev …) are removed from the root again.
     """
+    with _boxed(root, task) as (command, messages):
+        finished = run(command, on_line=on_line)
+        if finished.code:
+            _check_started(root, task, runtime_message(messages, finished.tail))
+    return finished
+
+
+def attach_in_root(root: Path, task: Task, streams: Streams) -> int:
+    """Run a program in a root, on our own streams; returns its exit code, raises as above."""
+    with _boxed(root, task) as (command, messages):
+        code = attached(command, streams)
+        if code:
+            _check_started(root, task, runtime_message(messages, ()))
+    return code
+
+
+@contextmanager
+def _boxed(root: Path, task: Task) -> Iterator[tuple[Command, Path]]:
+    """Prepare a container; gives how to start it, and the file with what the runtime says."""
     prepare()
     container = Container(
         root=root.absolute(),
@@ -122,12 +142,13 @@ def run_in_root(root: Path, task: Task, on_line: LineHandler | None = None) -> F
     )
     targets = [(mount.target, mount.is_folder) for mount in (*KERNEL_MOUNTS, *task.mounts)]
     with tempfile.TemporaryDirectory(prefix="cos-box-") as bundle, _places(root, targets):
-        finished = run(command(container, Path(bundle)), on_line=on_line)
-        messages = Path(bundle) / "messages"
-        if finished.code and messages.exists() and messages.stat().st_size and not finished.tail:
-            said = messages.read_text(encoding="utf-8", errors="replace").strip()
-            raise OutsideError(f"{task.argv[0]}: cannot be started in {root}: {said[:500]}")
-    return finished
+        yield command(container, Path(bundle)), Path(bundle) / "messages"
+
+
+def _check_started(root: Path, task: Task, said: str) -> None:
+    """Raise `OutsideError` if the runtime says why the program did not run."""
+    if said:
+        raise OutsideError(f"{task.argv[0]}: cannot be started in {root}: {said}")
 
 
 def _run_one(

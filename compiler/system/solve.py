@@ -99,12 +99,13 @@ class Solver:
             new = () if options.onlydeps else tuple(self._new(wanted))
             return Decision(come=new, go=self._replaced(new), asked=asked)
         choice = self._choice()
-        preferred: Set[PackageId] = self._frozen.keys()
+        preferred = self._frozen.keys() | self._offered(asked - self._titles.keys())
         there: Iterable[Requirement] = ()
         if not options.relax:
             there = self._at_least() if options.upgrade else self._any_version()
         if options.upgrade:
-            preferred, choice = frozenset(), self._choice(without=self._not_newer())
+            preferred = self._offered(asked | self._titles.keys())
+            choice = self._choice(without=self._not_newer())
         chosen = _chosen(wanted, choice, there, preferred=preferred)
         come = [each for each in chosen if each not in self._installed]
         gone = set(self._frozen.keys() - set(chosen)) if not options.relax else set()
@@ -127,7 +128,7 @@ class Solver:
             if not (clean and (each.category, each.name) in vanished)
         ]
         choice = self._choice(without=self._not_newer(), loose=again)
-        chosen = _chosen((), choice, needed)
+        chosen = _chosen((), choice, needed, preferred=self._offered(self._titles.keys()))
         come = [each for each in chosen if each not in self._installed or each in again]
         gone = set(self._frozen.keys() - set(chosen)) | (again & set(chosen))
         return self._decision(come, gone, frozenset())
@@ -166,7 +167,8 @@ class Solver:
         definitions = {**self._offers.definitions()}
         choice = Choice(definitions, staying, without=without | {*going} - self._again(wanted))
         there = (_any(id_) for id_ in staying if id_[:2] not in asked)
-        chosen = _chosen(wanted, choice, there, preferred=staying.keys())
+        preferred = staying.keys() | self._offered(asked - {id_[:2] for id_ in staying})
+        chosen = _chosen(wanted, choice, there, preferred=preferred)
         come = [each for each in chosen if each not in staying]
         if options.onlydeps:
             come = [each for each in come if not any(_answers(one, each) for one in wanted)]
@@ -204,6 +206,11 @@ class Solver:
     ) -> Choice:
         frozen = {id_: each for id_, each in self._frozen.items() if id_ not in loose}
         return Choice(self._offers.definitions(), frozen, without=without)
+
+    def _offered(self, titles: Set[Title]) -> set[PackageId]:
+        """List what there is under these names: it goes before what only claims to provide them."""
+        everything = {*self._offers.ids(), *self._installed}
+        return {each for each in everything if each[:2] in titles}
 
     def _any_version(self) -> Iterator[Requirement]:
         return (_any(id_) for id_ in self._frozen)
@@ -304,7 +311,7 @@ def _chosen(
     choice: Choice,
     there: Iterable[Requirement],
     *,
-    preferred: Set[PackageId] = frozenset(),
+    preferred: Set[PackageId],
 ) -> tuple[PackageId, ...]:
     """Resolve what is wanted, and what is there; thousands of small values are made meanwhile."""
     with collector_paused():

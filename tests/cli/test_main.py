@@ -235,3 +235,27 @@ def test_errors_are_json_where_events_are() -> None:
         "message": "unknown command 'nope' (`cos --help` lists the commands)",
         "location": "",
     }
+
+
+def test_a_program_with_the_name_of_a_command_is_that_command(tmp_path: Path) -> None:
+    program = tmp_path / "luet-greet"
+    program.write_text('#!/bin/sh\necho hello "$@"\nexit 7\n')
+    program.chmod(0o755)
+
+    done = cos("greet", "--debug", "you", cwd=tmp_path, PATH=f"{tmp_path}:{os.environ['PATH']}")
+
+    assert (done.returncode, done.stdout, done.stderr) == (7, "hello --debug you\n", "")
+
+
+def test_the_help_loads_none_of_the_commands() -> None:
+    code = (
+        "import sys; sys.argv = ['cos', '--help']\nfrom compiler.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print([m for m in sys.modules if m.startswith(('typer', 'pydantic', 'compiler.sys'))])"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -87,10 +87,6 @@ def test_source_date_epoch_is_the_time_of_a_repository(place: Path) -> None:
     [
         (("--type", "docker", "--output", "host/name:tag"),
          "--output: 'host/name:tag' is to be a repository, without tag or digest"),
-        (("--repo", "main"),
-         "--repo needs configured repositories, which are not available yet"),
-        (("--from-repositories",),
-         "--from-repositories needs configured repositories, which are not available yet"),
         (("--tree-compression", "bogus"),
          "--tree-compression is none, gzip or zstd, not 'bogus'"),
     ],
@@ -158,3 +154,52 @@ def test_serve_repo_needs_a_folder(place: Path) -> None:
     done = cos(place, "serve-repo", "--dir", "nowhere")
 
     assert (done.returncode, done.stderr) == (2, "error: nowhere: is not a folder\n")
+
+
+@pytest.fixture
+def configured(place: Path) -> Path:
+    """The same, with a configuration that knows a repository of what `two` has."""
+    folder = place / "known"
+    cos(place, "create-repo", "--tree", "two", "--output", str(folder))
+    (place / "two/package/finalize.yaml").write_text("install: [echo two]\n")
+    cos(place, "create-repo", "--tree", "two", "--output", str(folder))
+    config = {
+        "system": {"rootfs": str(place)},
+        "repositories": [
+            {"name": "known", "description": "Known", "type": "disk", "urls": [str(folder)],
+             "priority": 3, "enable": True, "treepath": "one"}
+        ],
+    }  # fmt: skip
+    (place / ".luet.yaml").write_text(yaml.safe_dump(config))
+    return place
+
+
+def test_a_configured_repository_says_what_options_do_not(configured: Path) -> None:
+    done = cos(configured, "create-repo", "--repo", "known", "--descr", "Other words")
+
+    page = yaml.safe_load((configured / "build/repository.yaml").read_text())
+    assert done.stdout == "build: repository known, revision 1, packages: 1\n"
+    assert (page["name"], page["description"], page["priority"], page["urls"]) == (
+        "known", "Other words", 3, [str(configured / "known")],
+    )  # fmt: skip
+    assert [each.id.name for each in read_repository(configured / "build").index.artifacts] == [
+        "one"
+    ]
+
+
+def test_packages_that_only_repositories_define_are_listed_when_asked(configured: Path) -> None:
+    plain = cos(configured, "create-repo", "--tree", "one")
+    done = cos(configured, "create-repo", "--tree", "one", "--from-repositories")
+
+    assert plain.stdout == "build: repository luet, revision 1, packages: 1\n"
+    assert done.stdout == "build: repository luet, revision 2, packages: 2\n"
+    tree = read_repository(configured / "build").tree
+    assert tree["t/two/1/finalize.yaml"] == "install: [echo two]\n"
+
+
+def test_a_repository_that_is_not_configured_is_told(configured: Path) -> None:
+    done = cos(configured, "create-repo", "--repo", "other")
+
+    assert (done.returncode, done.stderr) == (
+        1, "error: there is no repository 'other' (there is known)\n",
+    )  # fmt: skip

@@ -1,6 +1,7 @@
 """A little tree with artifacts, and its publication to a registry in memory."""
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from compiler.artifact.pack import describe, pack, write_metadata
@@ -15,8 +16,9 @@ from compiler.publish import (
     publish_repository,
 )
 from compiler.registry import Registry
-from compiler.repository.disk import RepositoryOptions
-from compiler.spec.package import BuildSpec, Definition, PackageSpec
+from compiler.repository.disk import RepositoryOptions, create_repository
+from compiler.spec.folder import read_definition
+from compiler.spec.package import BuildSpec, PackageSpec
 
 NOW = 1795389729
 TARGET = Reference("registry.test", "team/repo")
@@ -34,25 +36,52 @@ class Shop:
             folder.mkdir(parents=True)
         self.packages: dict[str, PackageSpec] = {}
 
-    def build(self, name: str, text: str = "x", *, version: str = "1", time: int = 0) -> None:
-        """Pack an artifact that holds one file."""
-        folder = self.tree / name
-        folder.mkdir(exist_ok=True)
-        definition = f"name: {name}\ncategory: t\nversion: '{version}'\n"
-        (folder / "definition.yaml").write_text(definition)
+    def build(  # noqa: PLR0913  (what a package can be made of)
+        self,
+        name: str,
+        text: str = "x",
+        *,
+        version: str = "1",
+        time: int = 0,
+        files: Mapping[str, str] | None = None,
+        more: str = "",
+        finalizer: str = "",
+    ) -> None:
+        """Pack an artifact that holds one file, or `files`; `more` are lines of its definition."""
+        folder = self.tree / name / version
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / "definition.yaml"
+        file.write_text(f"name: {name}\ncategory: t\nversion: '{version}'\n{more}\n")
+        if finalizer:
+            (folder / "finalize.yaml").write_text(finalizer)
         spec = PackageSpec(
-            definition=Definition(name=name, category="t", version=version),
+            definition=read_definition(file).definition,
             build=BuildSpec(unpack=True),
             folder=folder,
-            definition_file=folder / "definition.yaml",
+            definition_file=file,
+            finalize_file=folder / "finalize.yaml" if finalizer else None,
         )
         root = self.scratch / f"root-{name}-{version}"
-        root.mkdir(exist_ok=True)
-        (root / f"file-of-{name}").write_text(text)
+        shutil.rmtree(root, ignore_errors=True)
+        for path, content in (files or {f"file-of-{name}": text}).items():
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_text(content)
         selection = select(spec.build, MountedRoots(root, root))
         artifact = pack(selection, root, destination=self.artifacts, package=spec.id)
         write_metadata(describe(spec, artifact, epoch=time), self.artifacts)
         self.packages[f"{name}-{version}"] = spec
+
+    def repository(self, **options: object) -> Path:
+        """Write the repository of all packages into the folder of the artifacts."""
+        made = RepositoryOptions(**{"now": NOW, **options})  # type: ignore[arg-type]  # a test's own words
+        create_repository(
+            self.packages.values(),
+            [self.tree],
+            artifacts=self.artifacts,
+            output=self.artifacts,
+            options=made,
+        )
+        return self.artifacts
 
     def options(self, *, now: int = NOW, platform: Platform = AMD64) -> PublishOptions:
         """Return the options that most tests use."""

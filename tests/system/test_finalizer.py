@@ -1,7 +1,5 @@
 """Finalizers: parsed here, and run in containers."""
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -9,10 +7,10 @@ import pytest
 from compiler.engine.container import Mount
 from compiler.errors import CompilerError, SpecError
 from compiler.events import Event, Noted, StepOutput
-from compiler.process import Command, run
 from compiler.spec.package import Definition
 from compiler.system.finalizer import Moment, Task, parse_finalizer, run_finalizers, run_in_root
 from compiler.system.transaction import System
+from tests.cli.machine import add_shell
 from tests.system.lab import DATABASE, Lab
 
 DEFINITION = Definition(name="a", category="t", version="1")
@@ -21,21 +19,7 @@ DEFINITION = Definition(name="a", category="t", version="1")
 @pytest.fixture
 def busybox(lab: Lab) -> Lab:
     """A root with a shell, made of the one of this machine."""
-    (lab.root / "bin").mkdir()
-    binary = shutil.which("busybox")
-    if binary is not None:
-        shutil.copy(binary, lab.root / "bin/sh")
-        return lab
-    shell = Path(os.path.realpath("/bin/sh"))
-    shutil.copy(shell, lab.root / "bin/sh")
-    listed: list[str] = []
-    run(Command(argv=("ldd", str(shell))), on_line=listed.append).check()
-    for line in listed:
-        for word in line.split():
-            if word.startswith("/"):
-                target = lab.root / word.lstrip("/")
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(word, target)
+    add_shell(lab.root)
     return lab
 
 

@@ -55,8 +55,10 @@ class DiskSource:
                     digest.update(data)
                     copy.write(data)
         except FileNotFoundError as error:
-            kind = NotFoundError if self._folder.is_dir() else OutsideError
-            raise kind(f"{source}: there is no such file") from error
+            if self._folder.is_dir():
+                raise NotFoundError(f"{source}: there is no such file") from error
+            hint = "is the disk that has it mounted?"
+            raise OutsideError(f"{self._folder}: there is no such folder", hint=hint) from error
         except OSError as error:
             reason = error.strerror or str(error)
             raise OutsideError(f"{error.filename or source}: {reason.lower()}") from error

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import http.client
 import socket
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -32,6 +33,10 @@ _NOT_THERE = frozenset({404, 410})
 
 class _Broken(Exception):  # noqa: N818  (a reason to try again)
     """A transfer ended early, or the server could not answer just now."""
+
+    def __init__(self, reason: str, hint: str | None = None) -> None:
+        super().__init__(reason)
+        self.hint = hint
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -62,7 +67,7 @@ class HttpSettings:
 
 
 class HttpSource:
-    """Reads from one address; `auth` is luet's map: a `token`, or `basic` credentials."""
+    """Reads from one address; `auth` is luet's: a `token`, `basic`, or a `username`."""
 
     def __init__(self, url: str, auth: Mapping[str, str], settings: HttpSettings) -> None:
         parts = urlsplit(url)
@@ -118,7 +123,8 @@ class HttpSource:
                 self._append(name, target, limit)
             except _Broken as error:
                 if attempt == _ATTEMPTS - 1:
-                    raise OutsideError(f"{self._url(name)}: {error}") from error
+                    message = f"{self._url(name)}: {error} (tried {_ATTEMPTS} times)"
+                    raise OutsideError(message, hint=error.hint) from error
                 self._settings.pause(_FIRST_WAIT * 2**attempt)
             else:
                 return
@@ -138,10 +144,10 @@ class HttpSource:
                 raise _Broken("its length has changed") from error
             raise self._refusal(name, error) from error
         except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:
-            raise _Broken(_reason(error)) from error
+            raise _Broken(_reason(error), _hint(error)) from error
         except OSError as error:
             if isinstance(error, ConnectionError | socket.gaierror):
-                raise _Broken(_reason(error)) from error
+                raise _Broken(_reason(error), _hint(error)) from error
             raise OutsideError(f"{target}: {(error.strerror or str(error)).lower()}") from error
 
     def _copy(self, answer: http.client.HTTPResponse, file: IO[bytes], limit: int) -> None:
@@ -182,7 +188,7 @@ class HttpSource:
         if error.code in _PASSING:
             return _Broken(f"the server answers {error.code} {error.reason}")
         if error.code in _DENIED:
-            hint = "give the repository 'auth' with a 'token', or 'basic'"
+            hint = "give the repository 'auth' with a 'token', or 'username' and 'password'"
             return OutsideError(f"{url}: the server wants other credentials", hint=hint)
         if error.code in _NOT_THERE:
             return NotFoundError(f"{url}: there is no such file", hint="is this a repository?")
@@ -193,15 +199,20 @@ def _authorization(auth: Mapping[str, str]) -> str:
     """Make the header out of luet's map."""
     if auth.get("token"):
         return f"token {auth['token']}"
-    return f"Basic {auth['basic']}" if auth.get("basic") else ""
+    if auth.get("basic"):
+        return f"Basic {auth['basic']}"
+    return _basic(auth["username"], auth.get("password", "")) if auth.get("username") else ""
 
 
 def _from_address(user: str | None, password: str | None) -> str:
     """Make the header out of `http://USER:PASSWORD@HOST`."""
     if user is None:
         return ""
-    text = f"{unquote(user)}:{unquote(password or '')}"
-    return f"Basic {base64.b64encode(text.encode()).decode()}"
+    return _basic(unquote(user), unquote(password or ""))
+
+
+def _basic(user: str, password: str) -> str:
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
 def _sha256(path: Path) -> str:
@@ -209,9 +220,24 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _cause(error: Exception) -> object:
+    return error.reason if isinstance(error, urllib.error.URLError) else error
+
+
+def _hint(error: Exception) -> str | None:
+    """Say what may help."""
+    hints = (
+        (ssl.SSLCertVerificationError, "SSL_CERT_FILE names the certificates that are trusted"),
+        (socket.gaierror, "check the name, and that the network and its name servers work"),
+        (ConnectionRefusedError, "check the port, and that the server runs"),
+    )
+    cause = _cause(error)
+    return next((hint for kind, hint in hints if isinstance(cause, kind)), None)
+
+
 def _reason(error: Exception) -> str:
     """Say why a server cannot be reached."""
-    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    cause = _cause(error)
     if isinstance(cause, TimeoutError):
         return "the server is silent"
     if isinstance(cause, OSError):

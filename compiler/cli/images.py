@@ -1,0 +1,154 @@
+"""What `cos util` does with images: to a folder, out of an archive, is it there."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from compiler.archive.compress import atomic_file, decompressed
+from compiler.archive.members import members_of
+from compiler.archive.pieces import END, file_member, json_member
+from compiler.archive.tar import CHUNK
+from compiler.artifact.rootfs import write_root
+from compiler.cli.client import registry_with
+from compiler.cli.key import public_keys
+from compiler.cli.registries import scratch_folder
+from compiler.cli.report import reporter
+from compiler.cli.settings import Settings
+from compiler.engine.namespace import prepare
+from compiler.errors import ImageError, OutsideError, UsageError
+from compiler.events import Noted
+from compiler.oci import Digest, Image, Platform, Reference, image_hint, parse_reference
+from compiler.registry import Registry
+from compiler.signing.images import verify_image
+from compiler.store.images import ImageConfig, config_json, host_platform
+from compiler.store.importer import import_image
+from compiler.store.local import LocalStore, default_store_path
+from compiler.store.loose import ImageStore, LooseImages
+from compiler.store.pull import ImagePuller
+
+_KINDS = ("oci:", "docker-archive:", "tar:", "dir:")
+_UNNAMED = "unpacked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unpacking:
+    """How an image is had: from the store only, for which platform, signed by whom, as whom."""
+
+    local: bool = False
+    platform: str = ""
+    keys: Sequence[str] = ()
+    auth: Mapping[str, str]
+
+
+def unpack(settings: Settings, name: str, target: Path, how: Unpacking) -> None:
+    """Write the root of an image into a folder; what is not whole or not signed writes nothing."""
+    if target.exists() and not target.is_dir():
+        raise UsageError(f"{target}: is not a folder")
+    platform = _platform(how.platform)
+    prepare()
+    with scratch_folder() as folder, _image(settings, name, platform, how, folder) as found:
+        store, image = found
+        write_root(store, image.layers, target)
+    reporter(settings)(Noted(f"{name} is unpacked to {target}"))
+
+
+def pack_archive(name: str, source: Path, target: Path, platform: Platform) -> None:
+    """Make an archive as `docker save` writes it out of the tar of a root, of any compression."""
+    full = str(parse_reference(name))
+    with scratch_folder() as folder:
+        layer = folder / "layer.tar"
+        config = config_json(ImageConfig(platform=platform), [_plain(source, layer)])
+        (folder / "config.json").write_bytes(config)
+        names = {"Config": "config.json", "RepoTags": [full], "Layers": [layer.name]}
+        try:
+            with atomic_file(target) as file:
+                for each in (layer, folder / "config.json"):
+                    file.writelines(file_member(each.name, each))
+                file.writelines(json_member("manifest.json", [names]))
+                file.write(END)
+        except OSError as error:
+            raise OutsideError(f"{target}: cannot be written: {error.strerror}") from error
+
+
+def exists(settings: Settings, name: str, auth: Mapping[str, str]) -> bool:
+    """Tell whether a registry has an image."""
+    reference = parse_reference(name)
+    with _registry(settings, reference, auth) as registry:
+        return registry.head(reference) is not None
+
+
+def _plain(source: Path, layer: Path) -> Digest:
+    """Decompress a tar, once it is known to be one; returns its digest."""
+    found = hashlib.sha256()
+    try:
+        with members_of(source) as entries:
+            for _ in entries:
+                pass
+        with source.open("rb") as file, decompressed(file) as stream, layer.open("wb") as plain:
+            while data := stream.read(CHUNK):
+                found.update(data)
+                plain.write(data)
+    except OSError as error:
+        raise OutsideError(f"{source}: cannot be read: {error.strerror}") from error
+    return Digest(f"sha256:{found.hexdigest()}")
+
+
+@contextmanager
+def _image(
+    settings: Settings, name: str, platform: Platform, how: Unpacking, folder: Path
+) -> Iterator[tuple[ImageStore, Image]]:
+    """Have an image: out of a file, from the store if it is there, or else from a registry."""
+    source = f"tar:{name.removeprefix('file://')}" if name.startswith("file://") else name
+    is_file = source.startswith(_KINDS)
+    if is_file and how.keys:
+        raise UsageError("--key is for images of registries, whose signatures lie beside them")
+    loose = LooseImages(folder)
+    if is_file:
+        yield loose, import_image(loose, _UNNAMED, source, platform)
+        return
+    with LocalStore(settings.store or default_store_path(None)) as store:
+        stored = store.image(name) if not how.keys else None
+        if stored is not None:
+            yield store, stored
+            return
+        if how.local:
+            full = parse_reference(name)
+            raise ImageError(f"the store has no image {full}", hint=image_hint(str(full)))
+    yield loose, _pulled(settings, name, platform, how, loose)
+
+
+def _pulled(
+    settings: Settings, name: str, platform: Platform, how: Unpacking, store: LooseImages
+) -> Image:
+    """Bring an image from its registry, by its digest where that is signed."""
+    reference = parse_reference(name)
+    report = reporter(settings)
+    with _registry(settings, reference, how.auth) as registry:
+        if how.keys:
+            reference = verify_image(registry, reference, public_keys(how.keys)).image
+        puller = ImagePuller(registry, store, platform, report=report)
+        image = puller.bring(str(reference))
+        if image is None:
+            raise puller.refusals[str(reference)]
+    return image
+
+
+@contextmanager
+def _registry(
+    settings: Settings, reference: Reference, auth: Mapping[str, str]
+) -> Iterator[Registry]:
+    """Open the registry of an image with the credentials that were given."""
+    with scratch_folder() as folder:
+        yield registry_with(settings, [reference.registry], auth, folder=folder)
+
+
+def _platform(text: str) -> Platform:
+    """Read `os/architecture[/variant]`; nothing is this machine's."""
+    if not text:
+        return host_platform()
+    parts = text.split("/")
+    if len(parts) not in {2, 3} or not all(parts):
+        raise UsageError(f"--platform is OS/ARCHITECTURE, not {text[:40]!r}")
+    return Platform(*parts)

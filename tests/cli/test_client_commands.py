@@ -1,0 +1,505 @@
+"""`cos install`, `upgrade`, `uninstall` and what else changes or asks a system, as processes."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from compiler.system.root import System
+from tests.cli.machine import Machine, add_shell
+from tests.cli.test_main import CHECKOUT
+
+
+def test_a_package_comes_with_what_it_needs(machine: Machine) -> None:
+    done = machine.do("install", "-y", "t/app")
+
+    assert machine.installed() == ["t/app-1", "t/lib-1"]
+    assert (machine.read("usr/app"), machine.read("usr/lib")) == ("1", "1")
+    assert done.stdout == ""
+    assert done.stderr.splitlines()[1:4] == [
+        "  install  t/app  1  main",
+        "  install  t/lib  1  main",
+        "2 packages",
+    ]
+
+
+def test_what_is_there_is_not_installed_again(machine: Machine) -> None:
+    machine.do("install", "-y", "t/app")
+
+    assert machine.do("install", "-y", "t/app").stderr.endswith("there is nothing to install\n")
+
+
+@pytest.mark.parametrize("short", ["i", "install"])
+def test_commands_have_the_short_names_of_luet(machine: Machine, short: str) -> None:
+    machine.do(short, "-y", "t/lib")
+
+    assert machine.do("s", "--installed", "-q").stdout == "t/lib-1\n"
+    assert machine.do("rm", "-y", "t/lib").returncode == 0
+    assert machine.installed() == []
+
+
+def test_nothing_is_changed_where_nobody_can_be_asked(machine: Machine) -> None:
+    message = machine.refused("install", "t/app", code=2)
+
+    assert message == "there is no terminal to ask on (-y changes things without asking)"
+    assert machine.installed() == []
+
+
+@pytest.mark.parametrize(("answer", "code", "left"), [("y", 0, ["t/lib-1"]), ("n", 1, [])])
+def test_the_person_at_the_terminal_decides(
+    machine: Machine, answer: str, code: int, left: list[str]
+) -> None:
+    machine.do("search")  # writes the configuration
+    person, terminal = pty.openpty()
+    os.write(person, f"{answer}\n".encode())
+
+    done = subprocess.run(
+        [sys.executable, "-m", "compiler", "--config", "luet.yaml", "install", "t/lib"],
+        cwd=machine.place, env={**os.environ, "PYTHONPATH": str(CHECKOUT)}, stdin=terminal,
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    os.close(terminal)
+    os.close(person)
+
+    assert done.returncode == code
+    assert "1 package\nGo on? [y/N] " in done.stderr
+    assert done.stdout == ""
+    assert machine.installed() == left
+
+
+def test_two_commands_never_change_one_system_at_once(machine: Machine) -> None:
+    with System(machine.root, "/db") as system, system.lock():
+        message = machine.refused("install", "-y", "t/lib", code=3)
+
+    assert message == (
+        f"{machine.root}: another cos is changing this system (try again when it has ended)"
+    )
+
+
+def test_an_unknown_package_is_named_with_one_that_is_like_it(machine: Machine) -> None:
+    message = machine.refused("install", "-y", "t/apps")
+
+    assert message == "there is no package t/apps (did you mean 't/app'?)\n  t/apps is asked for"
+
+
+def test_an_installation_does_not_upgrade_what_is_there(machine: Machine) -> None:
+    machine.do("install", "-y", "t/app")
+    machine.stock("app-2", "lib-2")
+
+    machine.do("install", "-y", "t/other")
+
+    assert machine.installed() == ["t/app-1", "t/lib-1", "t/other-1"]
+
+
+def test_an_installation_upgrades_what_is_there_when_asked(machine: Machine) -> None:
+    machine.do("install", "-y", "t/app")
+    machine.stock("app-2", "lib-2")
+
+    machine.do("install", "-y", "--upgrade", "t/other")
+
+    assert machine.installed() == ["t/app-2", "t/lib-2", "t/other-1"]
+
+
+def test_an_installation_without_dependencies_takes_the_package_alone(machine: Machine) -> None:
+    machine.do("install", "-y", "--nodeps", "t/app")
+
+    assert machine.installed() == ["t/app-1"]
+
+
+def test_an_installation_of_dependencies_leaves_the_package_out(machine: Machine) -> None:
+    machine.do("install", "-y", "--onlydeps", "t/app")
+
+    assert machine.installed() == ["t/lib-1"]
+
+
+def test_downloading_fills_the_cache_and_changes_nothing(machine: Machine) -> None:
+    machine.do("install", "-y", "--download-only", "t/app")
+    for archive in machine.shop.artifacts.glob("*.package.tar"):
+        archive.unlink()
+
+    assert machine.installed() == []
+    machine.do("install", "-y", "t/app")
+    assert machine.installed() == ["t/app-1", "t/lib-1"]
+
+
+def test_cleaning_up_empties_the_cache(machine: Machine) -> None:
+    machine.do("install", "-y", "t/other")
+
+    done = machine.do("cleanup")
+
+    assert done.stderr == "1 files removed, 0.0 MB\n"
+    assert not [each for each in (machine.root / "db/packages").rglob("*") if each.is_file()]
+
+
+def test_a_file_of_another_package_is_overwritten_by_force_only(machine: Machine) -> None:
+    machine.shop.build("thief", files={"usr/other": "stolen"})
+    machine.shop.repository()
+    machine.do("install", "-y", "t/other")
+
+    message = machine.refused("install", "-y", "t/thief")
+
+    assert message == (
+        "a file conflict:\n    /usr/other: t/thief-1 brings it, and so does t/other-1"
+        " (--force lets the later package overwrite)"
+    )
+    assert machine.read("usr/other") == "1"
+    forced = machine.do("install", "-y", "--force", "t/thief")
+    assert machine.read("usr/other") == "stolen"
+    assert "warning: /usr/other: t/thief-1 overwrites the file of t/other-1" in forced.stderr
+
+
+def test_an_upgrade_brings_the_newest_of_everything(machine: Machine) -> None:
+    machine.do("install", "-y", "t/app")
+    machine.stock("app-2", "app-3", "lib-2")
+
+    machine.do("upgrade", "-y")
+
+    assert machine.installed() == ["t/app-3", "t/lib-2"]
+    assert machine.do("upgrade", "-y").stderr == "everything is up to date\n"
+
+
+def test_an_upgrade_keeps_a_package_although_another_claims_to_be_it(machine: Machine) -> None:
+    machine.do("install", "-y", "t/app")
+    machine.shop.build("rival", more="provides: [{category: t, name: lib, version: '9'}]")
+    machine.stock("lib-2")
+
+    machine.do("upgrade", "-y")
+
+    assert machine.installed() == ["t/app-1", "t/lib-2"]
+
+
+def test_a_package_built_anew_in_its_version_is_named_and_taken_when_asked(
+    machine: Machine,
+) -> None:
+    machine.do("install", "-y", "t/other")
+    machine.stock("other-1", other="built anew")
+
+    told = machine.do("upgrade", "-y")
+
+    assert told.stderr.splitlines()[-2:] == [
+        "built anew in the same version: t/other-1 (--sync takes them)",
+        "everything is up to date",
+    ]
+    assert machine.read("usr/other") == "1"
+    machine.do("upgrade", "-y", "--sync")
+    assert machine.read("usr/other") == "built anew"
+
+
+def test_what_no_repository_has_any_more_goes_when_asked(machine: Machine) -> None:
+    machine.do("install", "-y", "t/app", "t/other")
+    del machine.shop.packages["other-1"]
+    machine.stock()
+
+    machine.do("upgrade", "-y")
+    assert machine.installed() == ["t/app-1", "t/lib-1", "t/other-1"]
+    machine.do("upgrade", "-y", "--clean")
+
+    assert machine.installed() == ["t/app-1", "t/lib-1"]
+
+
+def test_protected_files_stay_and_every_new_one_is_put_beside(machine: Machine) -> None:
+    protect = machine.place / "protect.d"
+    protect.mkdir()
+    (protect / "etc.yml").write_text("name: etc\ndirs: [/etc]\n")
+    for version in "123":
+        machine.shop.build("conf", version=version, files={"etc/conf": version})
+    machine.shop.repository()
+    machine.do("install", "-y", "t/conf@1")
+    (machine.root / "etc/conf").write_text("mine")
+
+    machine.do("install", "-y", "t/conf@2")
+    done = machine.do("install", "-y", "t/conf@3")
+
+    names = sorted(path.name for path in (machine.root / "etc").iterdir())
+    assert names == ["._cfg0001_conf", "._cfg0002_conf", "conf"]
+    assert [machine.read(f"etc/{name}") for name in names] == ["2", "3", "mine"]
+    assert "warning: /etc/conf: was kept, the new one is /etc/._cfg0002_conf" in done.stderr
+    machine.do("--skip-config-protect", "reinstall", "-y", "t/conf")
+    assert machine.read("etc/conf") == "3"
+
+
+def test_protected_files_with_changes_are_kept_when_their_package_goes(machine: Machine) -> None:
+    (machine.place / "protect.d").mkdir()
+    (machine.place / "protect.d/etc.yml").write_text("name: etc\ndirs: [/etc]\n")
+    machine.shop.build("conf", files={"etc/conf": "1", "usr/conf": "1"})
+    machine.shop.repository()
+    machine.do("install", "-y", "t/conf")
+    (machine.root / "etc/conf").write_text("mine")
+
+    machine.do("uninstall", "-y", "-k", "t/conf")
+
+    assert machine.read("etc/conf") == "mine"
+    assert not (machine.root / "usr/conf").exists()
+
+
+def test_folders_that_others_made_or_share_stay(machine: Machine) -> None:
+    machine.shop.build("one", files={"opt/shared/one": "1", "srv/own/one": "1", "tmp/one": "1"})
+    machine.shop.build("two", files={"opt/shared/two": "2"})
+    machine.shop.repository()
+    (machine.root / "tmp").mkdir()
+    machine.do("install", "-y", "t/one", "t/two")
+
+    machine.do("uninstall", "-y", "t/one")
+
+    assert (machine.root / "tmp").is_dir()
+    assert machine.read("opt/shared/two") == "2"
+    assert not (machine.root / "srv").exists()
+
+
+def test_what_others_need_is_removed_with_them_or_without_care_only(machine: Machine) -> None:
+    machine.do("install", "-y", "t/app")
+
+    message = machine.refused("uninstall", "-y", "t/lib")
+
+    assert message == (
+        "what is to be removed is needed by t/app-1"
+        " (name that too, or use --full-clean; --nodeps removes it nevertheless)\n"
+        "  t/app-1 requires t/lib@>=1"
+    )
+    machine.do("uninstall", "-y", "--nodeps", "t/lib")
+    assert machine.installed() == ["t/app-1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "left"),
+    [
+        (("t/lib", "t/app"), ["t/other-1"]),
+        (("--full-clean", "t/lib"), ["t/other-1"]),
+        (("--full", "t/app"), ["t/other-1"]),
+        (("t/app",), ["t/lib-1", "t/other-1"]),
+        (("--force", "t/nothing", "t/other"), ["t/app-1", "t/lib-1"]),
+        (("--conflictscheck=false", "t/lib"), ["t/app-1", "t/other-1"]),
+        (("--no-conflictscheck", "t/lib"), ["t/app-1", "t/other-1"]),
+        (("--nodeps=true", "--full=false", "t/lib"), ["t/app-1", "t/other-1"]),
+    ],
+)
+def test_packages_are_removed_as_the_options_say(
+    machine: Machine, arguments: tuple[str, ...], left: list[str]
+) -> None:
+    machine.do("install", "-y", "t/app", "t/other")
+
+    machine.do("uninstall", "-y", *arguments)
+
+    assert machine.installed() == left
+
+
+def test_packages_are_replaced_in_one_step(machine: Machine) -> None:
+    machine.do("install", "-y", "t/other")
+
+    machine.do("replace", "-y", "t/other", "--for", "t/app,t/secret")
+
+    assert machine.installed() == ["t/app-1", "t/lib-1", "t/secret-1"]
+
+
+def test_a_conflict_is_told_with_what_is_installed(machine: Machine) -> None:
+    machine.shop.build("enemy", more="conflicts: [{category: t, name: other, version: '>=0'}]")
+    machine.shop.repository()
+    machine.do("install", "-y", "t/other")
+
+    message = machine.refused("install", "-y", "t/enemy")
+
+    assert message == (
+        "what is asked for: no version of t/other suits all that want it (there is 1)\n"
+        "  t/other is installed\n  t/enemy is asked for\n  t/enemy-1 conflicts with t/other@>=0"
+    )
+    machine.do("replace", "-y", "t/other", "--for", "t/enemy")
+    assert machine.installed() == ["t/enemy-1"]
+
+
+def test_a_package_is_reinstalled_over_what_somebody_did_to_it(machine: Machine) -> None:
+    machine.do("install", "-y", "t/other")
+    (machine.root / "usr/other").write_text("damaged")
+
+    machine.do("reinstall", "-y", "t/other")
+
+    assert machine.read("usr/other") == "1"
+    assert machine.refused("reinstall", code=2) == "name packages, or give --installed"
+
+
+def test_missing_files_are_found_and_brought_back(machine: Machine) -> None:
+    machine.do("install", "-y", "t/app")
+    (machine.root / "usr/lib").unlink()
+
+    found = machine.do("oscheck")
+
+    assert found.stdout == "t/lib-1: 1 missing\n  /usr/lib\n"
+    assert machine.do("-q", "oscheck").stdout == "t/lib-1\n"
+    machine.do("oscheck", "--reinstall", "-y")
+    assert machine.read("usr/lib") == "1"
+    assert machine.do("oscheck").stderr == "nothing is missing\n"
+
+
+def test_what_is_there_already_is_reclaimed(machine: Machine) -> None:
+    (machine.root / "usr").mkdir()
+    (machine.root / "usr/other").write_text("1")
+
+    done = machine.do("reclaim")
+
+    assert (done.stdout, done.stderr.splitlines()[-1]) == (
+        "t/other-1 (1 of 1 files)\n",
+        "1 reclaimed",
+    )
+    assert machine.installed() == ["t/other-1"]
+
+
+def test_the_database_is_shown_and_changed_without_touching_files(machine: Machine) -> None:
+    metadata = machine.shop.artifacts / "app-t-1.metadata.yaml"
+
+    machine.do("database", "create", metadata)
+
+    shown = list(yaml.safe_load_all(machine.do("database", "get", "t/app", "--files").stdout))
+    assert [each["name"] for each in shown] == ["app"]
+    assert shown[0]["files"] == ["usr/app"]
+    assert shown[0]["requires"] == [{"name": "lib", "category": "t", "version": ">=1"}]
+    everything = yaml.safe_load(machine.do("database", "get-all-installed").stdout)
+    assert [each["name"] for each in everything] == ["app"]
+    message = machine.refused("database", "remove", "t/app", code=2)
+    assert message == "t/app: needs its version: category/name@version"
+    machine.do("database", "remove", "t/app@1")
+    assert machine.installed() == []
+    assert machine.refused("database", "get", "t/app") == "t/app is not installed"
+
+
+def test_a_search_has_the_shape_that_programs_know_from_luet(machine: Machine) -> None:
+    machine.do("install", "-y", "t/lib")
+
+    found = machine.do("search", "-o", "json", "t/lib")
+
+    assert json.loads(found.stdout) == {
+        "packages": [
+            {
+                "category": "t",
+                "files": ["usr/lib"],
+                "hidden": False,
+                "installed": True,
+                "name": "lib",
+                "repository": "main",
+                "target": "",
+                "version": "1",
+            }
+        ]
+    }
+    assert machine.do("search", "-o", "yaml", "nothing").stdout == "packages: null\n"
+    assert machine.do("search", "-o", "json", "nothing").stdout == '{"packages": null}\n'
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        ((), ["app", "lib", "other"]),
+        (("--hidden",), ["app", "lib", "other", "secret"]),
+        (("t/[ao]",), ["app", "other"]),
+        (("--files", "usr/app"), ["app"]),
+        (("--by-label", "kind"), ["lib"]),
+        (("--by-label-regex", "kind=l.*y"), ["lib"]),
+        (("--revdeps", "t/lib"), ["app"]),
+        (("--installed",), ["other"]),
+    ],
+)
+def test_packages_are_found(machine: Machine, arguments: tuple[str, ...], names: list[str]) -> None:
+    machine.do("install", "-y", "t/other")
+
+    assert [each["name"] for each in machine.found(*arguments)] == names
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("search", "-o", "xml"), "--output is terminal, json or yaml, not 'xml'"),
+        (("config", "-o", "xml"), "--output is terminal, json or yaml, not 'xml'"),
+        (("search", "--files"), "--files needs something to look for"),
+        (("search", "--files", "--by-label", "x"), "--by-label and --files do not go together"),
+        (("install", "-y", "a/b/c"),
+         "'a/b/c' names no package"
+         " (write 'category/name', 'category/name@1.0' or 'category/name@>=1.0')"),
+        (("install", "-y", "t/app", "--finalizer-env", "X"),
+         "--finalizer-env is NAME=VALUE, not 'X'"),
+        (("--system-target", "/nowhere", "search"),
+         "/nowhere: is not a folder (make the folder of the system first)"),
+    ],
+)  # fmt: skip
+def test_wrong_usage_is_told(machine: Machine, arguments: tuple[str, ...], message: str) -> None:
+    assert machine.refused(*arguments, code=2) == message
+
+
+def test_options_and_the_environment_go_before_the_configuration(
+    machine: Machine, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+
+    machine.do("--system-target", elsewhere, "--system-dbpath=/own", "install", "-y", "t/lib")
+
+    assert (elsewhere / "usr/lib").read_text() == "1"
+    assert (elsewhere / "own/cos.db").exists()
+    machine.env = {"LUET_GENERAL__HTTP_TIMEOUT": "7", "COS_SYSTEM__ROOTFS": str(elsewhere)}
+    shown = json.loads(machine.do("config", "-o", "json").stdout)
+    assert (shown["general"]["http_timeout"], shown["system"]["rootfs"]) == (7, str(elsewhere))
+
+
+def test_a_system_in_memory_remembers_nothing(machine: Machine) -> None:
+    machine.do("--system-engine", "memory", "install", "-y", "t/lib")
+
+    assert machine.read("usr/lib") == "1"
+    assert machine.installed() == []
+
+
+def test_what_is_wrong_in_a_configuration_is_told_with_its_line(machine: Machine) -> None:
+    folder = machine.place / "repos.conf.d"
+    folder.mkdir()
+    (folder / "bad.yaml").write_text("name: bad\ntype: ftp\nurls: [x]\n")
+    (folder / "worse.yaml").write_text("name: [\n")
+
+    done = machine.cos("search")
+
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == (
+        f"error: {folder}/bad.yaml:2:7: type: is one of disk, http, docker, not 'ftp'"
+    )
+    assert done.stderr.splitlines()[1].startswith(f"error: {folder}/worse.yaml:2:1: ")
+
+
+def test_what_is_said_follows_quiet_and_the_log_format(machine: Machine) -> None:
+    quiet = machine.do("-q", "install", "-y", "t/lib")
+    loud = machine.do("--log-format", "json", "uninstall", "-y", "t/lib")
+
+    assert (quiet.stdout, quiet.stderr) == ("", "")
+    events = [json.loads(line) for line in loud.stderr.splitlines()]
+    assert [each["message"] for each in events] == ["  remove  t/lib  1", "1 package"]
+
+
+@pytest.mark.container
+def test_finalizers_run_in_the_system_with_their_environment(machine: Machine) -> None:
+    add_shell(machine.root)
+    machine.settings["finalizer_envs"] = [{"key": "FROM", "value": "config"}]
+    machine.shop.build(
+        "fin",
+        finalizer="install:\n- echo {{.Values.name}} $FROM $MORE > /usr/told\n"
+        "uninstall:\n- echo bye > /usr/told\n",
+        files={"usr/fin": "1"},
+    )
+    machine.shop.repository()
+
+    machine.do("install", "-y", "t/fin", "--finalizer-env", "MORE=line")
+
+    assert machine.read("usr/told") == "fin config line\n"
+    machine.do("uninstall", "-y", "t/fin")
+    assert machine.read("usr/told") == "bye\n"
+
+
+@pytest.mark.container
+def test_a_finalizer_that_fails_leaves_its_package_and_is_told_at_last(machine: Machine) -> None:
+    add_shell(machine.root)
+    machine.shop.build("fin", finalizer="install:\n- exit 3\n", files={"usr/fin": "1"})
+    machine.shop.repository()
+
+    message = machine.refused("install", "-y", "t/fin", "t/other")
+
+    assert message == (
+        "a finalizer failed: t/fin-1 (the packages are installed; see the warnings above)"
+    )
+    assert machine.installed() == ["t/fin-1", "t/other-1"]

@@ -1,0 +1,456 @@
+"""Repositories as clients meet them: added, listed, brought up to date, and what is wrong."""
+
+import base64
+import json
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+
+from compiler.oci import Reference
+from compiler.registry.client import RegistryClient
+from compiler.registry.settings import RegistrySettings
+from tests.cli.machine import Machine, serving
+from tests.repository.luet import luet_files, luet_tar, push_schema2
+from tests.servers.registry import RegistryServer
+
+
+@pytest.fixture
+def web(machine: Machine) -> Machine:
+    """A system without a repository."""
+    machine.repositories.clear()
+    return machine
+
+
+def test_packages_come_from_the_web(web: Machine) -> None:
+    with serving(web.shop.artifacts) as url:
+        web.use("http", url)
+
+        web.do("install", "-y", "t/app")
+
+    assert web.installed() == ["t/app-1", "t/lib-1"]
+
+
+@pytest.mark.registry
+def test_packages_come_from_a_registry(web: Machine, repository: Reference) -> None:
+    arguments = ("--tree", web.shop.tree, "--packages", web.shop.artifacts)
+    web.do("create-repo", "--type", "docker", *arguments, "--output", str(repository),
+           "--push-images")  # fmt: skip
+    web.use("docker", str(repository))
+
+    web.do("install", "-y", "t/app")
+    web.stock("other-1", other="first")
+    web.do("create-repo", "--type", "docker", *arguments, "--output", str(repository),
+           "--push-images")  # fmt: skip
+    web.do("install", "-y", "t/other")
+
+    assert web.installed() == ["t/app-1", "t/lib-1", "t/other-1"]
+    assert web.read("usr/other") == "first"
+
+
+@pytest.mark.registry
+def test_a_package_built_anew_in_a_registry_is_not_taken_from_the_cache(
+    web: Machine, repository: Reference
+) -> None:
+    arguments = ("create-repo", "--type", "docker", "--tree", web.shop.tree, "--packages",
+                 web.shop.artifacts, "--output", str(repository), "--push-images")  # fmt: skip
+    web.do(*arguments)
+    web.use("docker", str(repository))
+    web.do("install", "-y", "t/other")
+
+    web.stock("other-1", other="built anew")
+    web.do(*arguments)
+    web.do("upgrade", "-y", "--sync")
+
+    assert web.read("usr/other") == "built anew"
+
+
+def test_the_preferred_repository_gives_what_several_have(web: Machine, tmp_path: Path) -> None:
+    other = Machine(tmp_path / "other")
+    other.stock("lib-1", lib="of the other")
+    web.use("disk", web.shop.artifacts, "far", priority=9)
+    web.use("disk", other.shop.artifacts, "near", priority=1)
+
+    web.do("install", "-y", "t/lib")
+
+    assert web.read("usr/lib") == "of the other"
+    assert [each["repository"] for each in web.found("t/lib")] == ["near", "far"]
+
+
+def test_a_repository_that_does_not_answer_is_left_out_or_used_as_it_was(web: Machine) -> None:
+    web.use("disk", web.shop.artifacts)
+    with serving(web.shop.artifacts) as url:
+        web.use("http", url, "web")
+        web.do("search")
+
+    done = web.do("search", "-q", "t/lib")
+
+    assert done.stdout == "t/lib-1\nt/lib-1\n"
+    assert done.stderr == (
+        f"warning: web: {url}/repository.yaml: connection refused (tried 4 times)"
+        " (check the port, and that the server runs); what was fetched before is used\n"
+    )
+    assert web.refused("repo", "update", code=3) == "not all repositories could be updated: web"
+    assert web.do("repo", "update", "-i").stdout == "main: revision 1, 4 packages\n"
+
+
+def test_repositories_are_listed_and_shown(web: Machine) -> None:
+    web.use("disk", web.shop.artifacts, "one", priority=2, description="The first")
+    web.use("http", "http://host", "two", enable=False, priority=1)
+
+    assert web.do("repo", "list", "-q").stdout == "two\none\n"
+    assert web.do("repo", "list", "-q", "--enabled").stdout == "one\n"
+    assert web.do("repo", "list", "-q", "-t", "http").stdout == "two\n"
+    assert web.do("repo", "list", "--enabled").stdout == (
+        f"one\n  The first\n  disk, priority 2\n  {web.shop.artifacts}\n"
+    )
+    assert json.loads(web.do("repo", "get", "one", "-o", "json").stdout)["priority"] == 2
+    assert yaml.safe_load(web.do("repo", "get", "two").stdout)["type"] == "http"
+    assert web.refused("repo", "get", "no") == "there is no repository 'no' (there is one, two)"
+
+
+def test_a_repository_is_added_by_its_address(web: Machine) -> None:
+    web.settings |= {"config_from_host": False, "repos_confdir": ["/etc/repos"]}
+
+    done = web.do("repo", "add", "new", "--url", "http://host/x", "-y", "--description", "New",
+                  "--username", "me", "--passwd", "secret", "-p", "7")  # fmt: skip
+
+    file = web.root / "etc/repos/new.yaml"
+    assert yaml.safe_load(file.read_text()) == {
+        "name": "new", "description": "New", "urls": ["http://host/x"], "type": "http",
+        "priority": 7, "enable": True, "cached": True,
+        "auth": {"username": "me", "password": "secret"},
+    }  # fmt: skip
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert "secret" not in done.stderr
+    assert "secret" not in web.do("repo", "get", "new").stdout
+    assert "secret" not in web.do("config").stdout
+    message = web.refused("repo", "add", "new", "--url", "http://host/y", "-y")
+    assert message == f"there is a repository 'new' already (see {file})"
+
+
+def test_a_repository_is_added_by_a_file_or_an_address_that_describes_it(web: Machine) -> None:
+    web.settings |= {"config_from_host": False, "repos_confdir": ["/etc/repos"]}
+    text = f"name: here\ntype: disk\nurls: [{web.shop.artifacts}]\nenable: true\n"
+    described = web.place / "describes" / "here.yaml"
+    described.parent.mkdir()
+    described.write_text(text)
+
+    web.do("repo", "add", described, "-y")
+    described.write_text(text.replace("here", "there"))
+    with serving(described.parent) as url:
+        web.do("repo", "add", f"{url}/here.yaml", "-y")
+
+    assert web.do("repo", "list", "-q").stdout == "here\nthere\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("nothing",), 2,
+         "nothing: there is no such file (give --url and --type to add one by its name)"),
+        (("a/b", "--url", "/x"), 2, "name: 'a/b' cannot be the name of a repository"),
+        (("x", "--url", "host/repo"), 2,
+         "host/repo: which type of repository is this? (say it with --type)"),
+        (("x", "--url", "/x", "--type", "ftp"), 2,
+         "type: is one of disk, http, docker, not 'ftp'"),
+        (("x", "--url", "/x", "--root", "/nowhere/root.json"), 2,
+         "--root /nowhere/root.json: cannot be read: No such file or directory"),
+    ],
+)  # fmt: skip
+def test_a_repository_that_cannot_be_is_not_added(
+    web: Machine, arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    assert web.refused("repo", "add", "-y", *arguments, code=code) == message
+
+
+def test_what_is_not_signed_does_not_count_once_the_root_is_known(web: Machine) -> None:
+    web.settings |= {"config_from_host": False, "repos_confdir": ["/etc/repos"]}
+    web.env = {"COSIGN_PASSWORD": "pw"}
+    inside = web.root / "repository"
+    web.do("key", "generate", "--output", "root")
+    web.do("key", "generate", "--output", "online")
+    web.do("repo", "init-trust", web.shop.artifacts, "--key", "online.key", "--root-key",
+           "root.key")  # fmt: skip
+    web.shop.artifacts.rename(inside)
+
+    web.do("repo", "add", "signed", "--url", "/repository", "--root", "root.json", "-y")
+    web.do("install", "-y", "t/lib")
+    with (inside / "repository.yaml").open("a") as file:
+        file.write("# changed\n")
+
+    size = (inside / "repository.yaml").stat().st_size
+    assert web.refused("repo", "update") == (
+        f"signed: repository.yaml is not what was signed: {size} bytes instead of {size - 10}"
+        " (the repository may be changing just now; if this stays, do not trust it)"
+    )
+    web.do("repo", "sign", inside, "--key", "online.key")
+    assert web.do("repo", "update").stdout == "signed: revision 1, 4 packages\n"
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+
+
+def _newer(folder: Path) -> None:
+    path = folder / "repository.yaml"
+    page = yaml.safe_load(path.read_text())
+    page["repo_files"]["meta"]["compressiontype"] = "lz9"
+    path.write_text(yaml.safe_dump(page))
+
+
+def _without_tree(folder: Path) -> None:
+    path = folder / "repository.yaml"
+    page = yaml.safe_load(path.read_text())
+    del page["repo_files"]["tree"]
+    path.write_text(yaml.safe_dump(page))
+
+
+def _damaged(folder: Path) -> None:
+    with (folder / "tree.tar.gz").open("ab") as file:
+        file.write(b"x")
+
+
+def _no_yaml(folder: Path) -> None:
+    (folder / "repository.yaml").write_text("<html>")
+
+
+_WRONG: list[tuple[Callable[[Path], None], str]] = [
+    (_empty, "{place}/repository.yaml: there is no such file"
+             " (is this a repository? `cos create-repo` makes one)"),
+    (_newer, "{place}: repository.meta.yaml.tar is compressed as 'lz9'"
+             " (that is newer than this version of cos: update it)"),
+    (_without_tree, "{place}: repository.yaml names no 'tree'"),
+    (_damaged, "{place}: tree.tar.gz has another checksum than repository.yaml says"
+               " (it may be changing just now, or be damaged)"),
+    (_no_yaml, "{place}: repository.yaml: does not hold a mapping of names to values"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spoil", "message"), _WRONG)
+def test_a_repository_that_is_wrong_is_told_on_disk_and_on_the_web(
+    web: Machine, spoil: Callable[[Path], None], message: str
+) -> None:
+    spoil(web.shop.artifacts)
+    place = str(web.shop.artifacts)
+    web.use("disk", place)
+
+    on_disk = web.refused("repo", "update", code=3)
+    web.repositories.clear()
+    with serving(web.shop.artifacts) as url:
+        web.use("http", url)
+        on_the_web = web.refused("search", code=3)
+
+    assert on_disk == f"no repository can be used (main): {message.format(place=place)}"
+    assert on_the_web == f"no repository can be used (main): {message.format(place=url)}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "url", "message"),
+    [
+        ("disk", "/nowhere",
+         "/nowhere: there is no such folder (is the disk that has it mounted?)"),
+        ("http", "http://127.0.0.1:1/x",
+         "http://127.0.0.1:1/x/repository.yaml: connection refused (tried 4 times)"
+         " (check the port, and that the server runs)"),
+        ("docker", "127.0.0.1:1/x",
+         "127.0.0.1:1/x:repository.yaml: cannot fetch the manifest: 127.0.0.1:1 refused the"
+         " connection (tried 3 times) (check the port, and that the registry runs)"),
+        ("docker", "no-such-host.invalid/x",
+         "no-such-host.invalid/x:repository.yaml: cannot fetch the manifest: the host"
+         " no-such-host.invalid is unknown"
+         " (check the name, and that the network and its name servers work)"),
+        ("docker", "BAD NAME", "main: 'BAD NAME' is not an image name"),
+        ("http", "ftp://x", "ftp://x: is no address of a web server"),
+    ],
+)  # fmt: skip
+def test_a_repository_that_cannot_be_asked_is_told_with_what_may_help(
+    web: Machine, kind: str, url: str, message: str
+) -> None:
+    web.use(kind, url)
+
+    told = web.refused("repo", "update", code=3)
+
+    assert told == f"no repository can be used (main): {message}"
+
+
+def test_a_web_server_that_is_unknown_is_told_with_what_may_help(web: Machine) -> None:
+    web.use("http", "http://no-such-host.invalid")
+
+    told = web.refused("repo", "update", code=3)
+
+    assert told.startswith(
+        "no repository can be used (main): http://no-such-host.invalid/repository.yaml: "
+    )
+    assert told.endswith(
+        " (tried 4 times) (check the name, and that the network and its name servers work)"
+    )
+
+
+class _Guarded(SimpleHTTPRequestHandler):
+    """Serves files to who says the password."""
+
+    def do_GET(self) -> None:
+        """Answer one request."""
+        if self.headers["Authorization"] == f"Basic {base64.b64encode(b'me:secret').decode()}":
+            super().do_GET()
+        else:
+            self.send_error(401)
+
+    def log_message(self, *_arguments: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def guarded(web: Machine) -> Iterator[str]:
+    """The repository on a web server that wants a password; gives its address."""
+    handler = partial(_Guarded, directory=str(web.shop.artifacts))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("auth", [{}, {"username": "me", "password": "wrong"}, {"token": "x"}])
+def test_a_web_server_that_refuses_us_is_told(
+    web: Machine, guarded: str, auth: dict[str, str]
+) -> None:
+    web.use("http", guarded, auth=auth)
+
+    told = web.refused("repo", "update", code=3)
+
+    assert told == (
+        f"no repository can be used (main): {guarded}/repository.yaml: the server wants other"
+        " credentials (give the repository 'auth' with a 'token', or 'username' and 'password')"
+    )
+
+
+@pytest.mark.parametrize(
+    "auth",
+    [
+        {"username": "me", "password": "secret"},
+        {"basic": base64.b64encode(b"me:secret").decode()},
+    ],
+)
+def test_a_web_server_gets_the_credentials_of_its_repository(
+    web: Machine, guarded: str, auth: dict[str, str]
+) -> None:
+    web.use("http", guarded, auth=auth)
+
+    assert web.do("repo", "update").stdout == "main: revision 1, 4 packages\n"
+
+
+def test_what_is_no_registry_is_told(web: Machine) -> None:
+    with serving(web.shop.artifacts) as url:
+        host = url.removeprefix("http://")
+        web.use("docker", f"{host}/x")
+
+        told = web.refused("repo", "update", code=3)
+
+    assert told.startswith(
+        f"no repository can be used (main): {host}/x:repository.yaml: cannot fetch the manifest:"
+        f" {host} is not an OCI registry (it answers GET /v2/ with 404 "
+    )
+
+
+@pytest.mark.registry
+def test_a_registry_without_the_repository_is_told(web: Machine, repository: Reference) -> None:
+    web.use("docker", str(repository))
+
+    told = web.refused("repo", "update", code=3)
+
+    assert told == (
+        f"no repository can be used (main): {repository}:repository.yaml: cannot fetch the"
+        " manifest: the registry does not have it: manifest unknown"
+        " (is this a repository? `cos create-repo` makes one)"
+    )
+
+
+@pytest.mark.registry
+@pytest.mark.parametrize(
+    ("auth", "message"),
+    [
+        ({}, "the registry wants credentials, or has no such repository"),
+        ({"username": "ali", "password": "wrong"},
+         "the registry does not accept the credentials of 'ali' for this"),
+    ],
+)  # fmt: skip
+def test_a_registry_that_refuses_us_is_told(
+    web: Machine, password_registry: RegistryServer, auth: dict[str, str], message: str
+) -> None:
+    target = password_registry.repository()
+    web.use("docker", str(target), auth=auth)
+
+    told = web.refused("repo", "update", code=3)
+
+    assert told == (
+        f"no repository can be used (main): {target}:repository.yaml: {message} (`docker login`,"
+        " `podman login` or a file named by REGISTRY_AUTH_FILE gives credentials)"
+    )
+
+
+@pytest.mark.registry
+def test_the_credentials_of_a_repository_are_its_own(
+    web: Machine, password_registry: RegistryServer, tmp_path: Path
+) -> None:
+    target = password_registry.repository()
+    auth = {"username": password_registry.user, "password": password_registry.password}
+    login = tmp_path / "auth.json"
+    entry = {"username": auth["username"], "password": auth["password"]}
+    login.write_text(json.dumps({"auths": {target.registry: entry}}))
+    web.env = {"REGISTRY_AUTH_FILE": str(login)}
+    web.do("create-repo", "--type", "docker", "--tree", web.shop.tree, "--packages",
+           web.shop.artifacts, "--output", str(target), "--push-images")  # fmt: skip
+    web.env = {}
+    web.use("docker", str(target), auth=auth)
+
+    assert web.do("repo", "update").stdout == "main: revision 1, 4 packages\n"
+
+
+def _check_luet(machine: Machine) -> None:
+    """Install from the repository, by selectors that luet could not follow."""
+    machine.do("install", "-y", "cat/a")
+    assert machine.installed() == ["cat/a-1.0+1", "cat/b-0.2.rc1-1+7"]
+    assert (machine.read("usr/a"), machine.read("usr/b")) == ("1.0+1", "0.2.rc1-1+7")
+    assert [each["files"] for each in machine.found("cat/b")] == [["usr/b"]]
+    assert machine.do("upgrade", "-y", "--sync").stderr.endswith("everything is up to date\n")
+
+
+def test_a_repository_that_luet_wrote_is_used_from_disk_and_web(web: Machine) -> None:
+    folder = web.place / "of-luet"
+    folder.mkdir()
+    for name, data in luet_files().items():
+        (folder / name).write_bytes(data)
+    (folder / "20260101-repository.yaml").write_bytes((folder / "repository.yaml").read_bytes())
+    web.use("disk", folder, reference="20260101-repository.yaml")
+
+    _check_luet(web)
+    web.repositories.clear()
+    web.do("uninstall", "-y", "cat/a", "cat/b")
+    with serving(folder) as url:
+        web.use("http", url)
+        _check_luet(web)
+
+
+@pytest.mark.registry
+def test_a_repository_that_luet_wrote_is_used_from_a_registry(
+    web: Machine, repository: Reference
+) -> None:
+    with RegistryClient(RegistrySettings()) as registry:
+        for name, data in luet_files().items():
+            is_package = name.endswith(".package.tar.gz")
+            tag = name.removesuffix(".package.tar.gz").replace("+", "-")
+            layer = data if is_package else luet_tar({name: data}, packed=True)
+            push_schema2(registry, replace(repository, tag=tag), layer)
+    web.use("docker", str(repository))
+
+    _check_luet(web)
