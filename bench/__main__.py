@@ -11,6 +11,7 @@ from bench.peers import measure_peers
 from bench.planning import measure_plans, measure_start
 from bench.registries import measure_registries
 from bench.report import Result, append, table
+from bench.systems import measure_systems
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 TREE = CHECKOUT / "tree"
@@ -28,6 +29,7 @@ def measure(scratch: Path) -> Iterator[Result | str]:
     yield from bench.packing()
     yield own_tree_again(TREE, VALUES, CHECKOUT / "build")
     yield from measure_registries(scratch)
+    yield from measure_systems(scratch)
     yield from measure_peers(scratch)
 
 

@@ -25,20 +25,27 @@ class Cost:
 
 
 class ProgramFailed(Exception):  # noqa: N818  (it says what happened)
-    """A measured program did not end with 0, so its time means nothing."""
+    """A measured program did not end as it should, so its time means nothing."""
 
 
-def run(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> Cost:
-    """Run a program to its end, its output thrown away; raises `ProgramFailed`."""
+def run(argv: Sequence[str], *, env: Mapping[str, str] | None = None, ends: int = 0) -> Cost:
+    """Run a program to its end, with nothing to read, its output thrown away.
+
+    Raises `ProgramFailed` if it does not end with the exit code `ends`.
+    """
     started = time.perf_counter()
     child = subprocess.Popen(  # noqa: S603  (programs are what is measured)
-        argv, env={**os.environ, **(env or {})}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        argv,
+        env={**os.environ, **(env or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     )
     told = child.stderr.read().decode(errors="replace") if child.stderr else ""
     _, status, usage = os.wait4(child.pid, 0)
     seconds = time.perf_counter() - started
     child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
+    if child.returncode != ends:
         raise ProgramFailed(f"{' '.join(argv)}: {told[-2000:]}")
     return Cost(seconds=seconds, peak_mb=usage.ru_maxrss / 1024, told=told)
 

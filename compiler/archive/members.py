@@ -229,6 +229,8 @@ class _Part:
     def read(self, size: int, /) -> bytes:
         """Return a piece; raises `ArchiveError` if the archive ends in it."""
         wanted = min(size, self._left)
+        if not wanted:
+            return b""
         data = self._stream.read(wanted)
         if len(data) < wanted:
             raise ArchiveError(_TOO_SHORT)

@@ -51,14 +51,21 @@ def safe_parts(path: str) -> tuple[str, ...]:
 
     A leading slash means the root. More than 4095 bytes are more than the kernel takes.
     """
-    parts = tuple(part for part in path.split("/") if part not in {"", "."})
+    parts = path.split("/")
+    if "" in parts or "." in parts:
+        parts = [part for part in parts if part not in {"", "."}]
     if ".." in parts:
         raise ArchiveError("the path leads out with '..'")
     if "\0" in path:
         raise ArchiveError("the path has a NUL byte")
     if len(path) > _LONGEST // 4 and len(os.fsencode(path)) > _LONGEST:
         raise ArchiveError(f"the path is longer than {_LONGEST} bytes")
-    return parts
+    return tuple(parts)
+
+
+def is_settable(name: str) -> bool:
+    """Whether an archive may set an extended attribute: none of overlayfs's own."""
+    return not name.startswith(_OVERLAY)
 
 
 class Placer:
@@ -66,10 +73,14 @@ class Placer:
 
     Of two entries with one path, the later stands, except that a folder keeps its content. Without
     root, owners and privileged xattrs are those of the user, as with every unpacking tool.
+
+    An `exclusive` one refuses names that are taken, but not by an entry with the very same path:
+    so it finds out which names the file system takes for one, by whatever rules.
     """
 
-    def __init__(self, target: Path, devices: Devices) -> None:
+    def __init__(self, target: Path, devices: Devices, *, exclusive: bool = False) -> None:
         self._devices = devices
+        self._placed: set[tuple[str, ...]] | None = set() if exclusive else None
         self._as_root = os.geteuid() == 0
         self._root = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._parent: tuple[tuple[str, ...], int] = ((), self._root)
@@ -90,6 +101,8 @@ class Placer:
             if parts:
                 parent = self._enter(parts[:-1])
                 self._make(parent, parts, entry, content)
+                if self._placed is not None:
+                    self._placed.add(parts)
 
     def finish(self) -> None:
         """Give folders their modes and times, which making things in them would have changed."""
@@ -145,7 +158,14 @@ class Placer:
             entry = entry._replace(opaque=entry.opaque or deleted)
             self._clear(parent, parts)
             os.mkdir(parts[-1], 0o700, dir_fd=parent)
+        else:
+            self._refuse_taken(parts)
         self._folders[parts] = entry
+
+    def _refuse_taken(self, parts: tuple[str, ...]) -> None:
+        """Raise if a name is taken by another entry than the one before it with this path."""
+        if self._placed is not None and parts not in self._placed:
+            raise ArchiveError("its name and another one are the same on this file system")
 
     def _hide_below(self, parent: int, name: str) -> None:
         """Delete what layers below have under a name that this layer has as well."""
@@ -219,7 +239,7 @@ class Placer:
     def _set_xattrs(self, file: int | str, xattrs: Mapping[str, bytes]) -> None:
         """Set extended attributes; overlayfs's own would let an archive reach other folders."""
         for name, value in xattrs.items():
-            if name.startswith(_OVERLAY):
+            if not is_settable(name):
                 continue
             try:
                 if isinstance(file, int):
@@ -235,6 +255,7 @@ class Placer:
         status = _status(parent, parts[-1])
         if status is None:
             return
+        self._refuse_taken(parts)
         if not stat.S_ISDIR(status.st_mode):
             os.unlink(parts[-1], dir_fd=parent)
             return

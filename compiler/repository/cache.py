@@ -6,13 +6,12 @@ are notes: which contents an image was made of, for times without a network.
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from compiler.archive.compress import atomic_file, sync_folder
+from compiler.archive.compress import atomic_file
 from compiler.errors import OutsideError
 from compiler.store.files import Lock
 
@@ -56,14 +55,14 @@ class Cache:
             lock.close()
 
     def keep(self, part: Path, sha256: str) -> Path:
-        """Give a file of `adding`, whose content was checked, its name for good."""
+        """Give a file of `adding`, whose content was checked, its name for good.
+
+        It is not synced: `find` would notice what a power failure has left of it.
+        """
         path = self._path(sha256)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
         part.replace(path)
         part.with_name(f"{part.name}.lock").unlink(missing_ok=True)
-        sync_folder(path.parent)
         return path
 
     def note(self, key: str, contents: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from compiler.archive.compress import atomic_file, remove_stale
+from compiler.archive.scan import collector_paused
 from compiler.artifact.metadata import ArtifactMetadata
 from compiler.errors import OutsideError
 from compiler.repository.configured import RepositoryConfig
@@ -112,6 +113,7 @@ class Shelf:
         """Keep states in `folder`, under the root that is known of each repository."""
         self._folder = folder
         self._seal_of = seal_of
+        self._last: dict[str, Synced] = {}
 
     def folder(self, config: RepositoryConfig) -> Path:
         """Return the folder of one repository; it need not be there."""
@@ -126,14 +128,23 @@ class Shelf:
         for _ in range(2):  # another process may replace it meanwhile
             try:
                 page = (folder / REPOSITORY).read_bytes()
-                stem = folder / self._stem(config, page)
-                stored = _Stored.model_validate_json(stem.with_suffix(_PACKAGES).read_bytes())
+                return self._read(config, folder / self._stem(config, page)), page
             except (OSError, ValidationError):
                 continue
-            packages = {each.id: each for each in stored.packages}
-            path = stem.with_suffix(_FILES)
-            return Synced(config=config, info=stored.info, packages=packages, files_path=path), page
         return None
+
+    def _read(self, config: RepositoryConfig, stem: Path) -> Synced:
+        """Read a state, once: its name says what is in it."""
+        path = stem.with_suffix(_FILES)
+        known = self._last.get(config.name)
+        if known is None or known.config != config or known.files_path != path:
+            text = stem.with_suffix(_PACKAGES).read_bytes()
+            with collector_paused():
+                stored = _Stored.model_validate_json(text)
+                packages = {each.id: each for each in stored.packages}
+            known = Synced(config=config, info=stored.info, packages=packages, files_path=path)
+            self._last[config.name] = known
+        return known
 
     def keep(
         self,

@@ -68,12 +68,16 @@ def resolve(
     wanted: Iterable[Requirement],
     candidates: Candidates,
     preferred: Set[PackageId] = frozenset(),
+    *,
+    installed: Iterable[Requirement] = (),
 ) -> Resolution:
     """Choose packages that satisfy all of `wanted` together: the preferred ones, else the newest.
 
-    Raises `ResolutionError`, with the chain of who wanted what, or `CycleError`.
+    What is `installed` is wanted as well, though nobody asks for it. Raises `ResolutionError`, with
+    the chain of who wanted what, or `CycleError`.
     """
-    world = World(candidates, tuple(wanted), preferred)
+    asked, there = tuple(wanted), tuple(installed)
+    world = World(candidates, (*asked, *there), preferred, frozenset(there).difference(asked))
     answer = _resolve_all((ASKED,), world).of(ASKED)
     chosen = {package: answer.chosen[package] for package in answer.packages if package != ASKED}
     return Resolution(

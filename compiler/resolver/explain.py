@@ -104,7 +104,7 @@ def _wish(world: World, cause: Cause) -> str:
     """Say who wants what, and where: `a/x-1 (file:line) requires b/y@>=2`."""
     package, requirement, is_conflict = cause
     if package == ASKED:
-        return f"{requirement} is asked for"
+        return f"{requirement} is {'installed' if requirement in world.installed else 'asked for'}"
     location = _location(world, package, requirement)
     verb = "conflicts with" if is_conflict else "requires"
     return f"{package}{f' ({location})' if location else ''} {verb} {requirement}"

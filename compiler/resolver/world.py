@@ -62,6 +62,8 @@ class World:
     wanted: tuple[Requirement, ...] = ()
     preferred: Set[PackageId] = frozenset()
     """Packages that are taken before newer ones: what is installed, say."""
+    installed: Set[Requirement] = frozenset()
+    """Those of `wanted` that nobody asks for, but which are met now."""
     needs: dict[PackageId, tuple[Need, ...]] = field(default_factory=dict)
     """What is found, with what still can answer each requirement."""
     hopeless: dict[PackageId, Need | None] = field(default_factory=dict)
@@ -135,13 +137,17 @@ class World:
         """Find who satisfies a requirement of `package`.
 
         Another version of itself never does, since an answer holds one version of a package. What
-        it provides itself is the last choice, and then needs nothing.
+        it provides itself is the last choice, and then needs nothing; of what is preferred, it is
+        the last of these.
         """
         answers = self.answers(requirement)
         if package[:2] == (requirement.category, requirement.name):
             answers = tuple(each for each in answers if each[:2] != package[:2] or each == package)
         elif package in answers:
-            answers = (*(each for each in answers if each != package), package)
+            others = [each for each in answers if each != package]
+            is_last = package not in self.preferred
+            first = [each for each in others if is_last or each in self.preferred]
+            answers = (*first, package, *others[len(first) :])
         return Need(requirement, answers)
 
     def _unmet(self, package: PackageId) -> Need | None:

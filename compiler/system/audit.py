@@ -64,7 +64,7 @@ def claims(
     known = {each.id[:2] for each in installed}
     lookup = Lookup(system.root)
     try:
-        settled = Settled(lookup)
+        settled = Settled(lookup.link)
         found: dict[Title, Claim] = {}
         for repository in sorted(repositories, key=lambda each: each.config.priority):
             for package in repository.packages:

@@ -59,6 +59,7 @@ class Database:
         self.path = folder / FILE_NAME
         self._connection: sqlite3.Connection | None = None
         self._writable = False
+        self._is_imagined = False  # an empty system, until somebody makes it
 
     def __enter__(self) -> "Database":
         return self
@@ -71,7 +72,7 @@ class Database:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-            self._writable = False
+            self._writable = self._is_imagined = False
 
     def installed(self) -> tuple[Installed, ...]:
         """List the installed packages, sorted by identity."""
@@ -115,6 +116,16 @@ class Database:
                     path = os.fsdecode(place)
                     found[path] = (*found.get(path, ()), PackageId(*identity))
         return found
+
+    def detours(self) -> Iterator[tuple[PackageId, str]]:
+        """Give the paths, of no folders, that lead through links to where they are."""
+        query = (
+            "SELECT category, name, version, path FROM installed i JOIN files f"
+            " ON f.package = i.id WHERE path != place AND kind != '5' ORDER BY package, number"
+        )
+        with self._reading() as read:
+            for *identity, path in read.execute(query):
+                yield PackageId(*identity), os.fsdecode(path)
 
     def journal(self) -> str | None:
         """Return what a transaction has written down and not yet taken away."""
@@ -183,11 +194,13 @@ class Database:
     def _reading(self) -> Iterator[sqlite3.Connection]:
         """Open the file if need be, and say in words what is wrong with it."""
         with self._words():
+            is_there = self._writable or self.path.exists()
+            if self._is_imagined == is_there:
+                self.close()
             if self._connection is None:
+                self._is_imagined = not is_there
                 self._connection = open_to_read(self.path)
             yield self._connection
-            if not self._writable and not self.path.exists():
-                self.close()  # an empty system, until somebody makes it
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:

@@ -104,7 +104,8 @@ class RootDisk:
         """Place an entry by open folders, as every archive is unpacked."""
         if top not in self._placers:
             handle = self._targets.open(_below(top, f"{STAGING}/new"))
-            self._placers[top] = Placer(Path(f"/proc/self/fd/{handle}"), self._devices)
+            folder = Path(f"/proc/self/fd/{handle}")
+            self._placers[top] = Placer(folder, self._devices, exclusive=True)
         self._placers[top].place(entry, content)
 
     def finish_staging(self, top: str) -> None:

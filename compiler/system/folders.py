@@ -31,7 +31,7 @@ class Folders:
         for part in parts[same:]:
             above = self._chain[-1][1] if self._chain else self._root
             self._chain.append((part, os.open(part, _FLAGS, dir_fd=above)))
-        self._path = path
+            self._path = f"{self._path}/{part}" if self._path else part  # also if the next fails
         return self._chain[-1][1] if self._chain else self._root
 
     def forget(self) -> None:

@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+from pathlib import Path
 
 _RENAME_NOREPLACE = 1
 _UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -15,6 +16,15 @@ def sync_file_system(handle: int) -> None:
     if _libc.syncfs(handle) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+def sync_path(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk (fsync(2))."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def rename_to_free_name(source: str, target: str, *, source_folder: int, folder: int) -> None:

@@ -3,11 +3,13 @@
 A *place* is a path relative to the root that holds no links; "" is the root.
 """
 
+import errno
 import hashlib
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator
+from io import BufferedReader
 from pathlib import Path
 
 from compiler.errors import ArchiveError
@@ -67,6 +69,10 @@ class Lookup:
             return os.fstat(handle) if not place else os.lstat(name, dir_fd=handle)
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:  # so it cannot be there
+                return None
+            raise
 
     def link(self, place: str) -> str | None:
         """Return the text of the link at a place, None for anything else."""
@@ -111,29 +117,22 @@ class Lookup:
         status = self.status(place)
         if status is None or not stat.S_ISREG(status.st_mode):
             return b""
+        with self.open(place) as file:
+            return hashlib.file_digest(file, "sha256").digest()
+
+    def open(self, place: str) -> BufferedReader:
+        """Open a file to read it, and never a link, nor wait for what is none."""
         folder, name = split(place)
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         handle = os.open(name, flags, dir_fd=self._folders.open(folder))
-        with open(handle, "rb") as file:  # noqa: PTH123  (a handle, not a path)
-            return hashlib.file_digest(file, "sha256").digest()
-
-    def folds_case(self, place: str) -> bool:
-        """Whether the folder of what is at `place` takes names that differ in case for one."""
-        folder, name = split(place)
-        other = name.swapcase()
-        if other == name:
-            return False
-        one, two = self.status(place), self.status(f"{folder}/{other}" if folder else other)
-        if one is None or two is None or (one.st_dev, one.st_ino) != (two.st_dev, two.st_ino):
-            return False
-        return not {name, other} <= set(self.names(folder))  # both are there: two links
+        return open(handle, "rb")  # noqa: PTH123  (a handle, not a path)
 
 
 class Settled:
-    """Finds the places of many paths, each folder once; `gone` are links not to be followed."""
+    """Finds the places of many paths, each folder once; `link` gives the text of a link."""
 
-    def __init__(self, lookup: Lookup, gone: Set[str] = frozenset()) -> None:
-        self._lookup, self._gone = lookup, gone
+    def __init__(self, link: Callable[[str], str | None]) -> None:
+        self._link = link
         self._folders: dict[str, str] = {}
 
     def place(self, path: str) -> str:
@@ -149,9 +148,6 @@ class Settled:
             return follow(folder, self._link)
         except ArchiveError:
             return folder  # where links go round in a ring, nothing is
-
-    def _link(self, place: str) -> str | None:
-        return None if place in self._gone else self._lookup.link(place)
 
 
 def mount_points(root: Path) -> frozenset[str]:

@@ -72,15 +72,17 @@ class Planner:
         self._leaving = frozenset(change.remove)
         self._owners: Mapping[str, tuple[PackageId, ...]] = {}
         self._removable: frozenset[str] = frozenset()
+        self._names: dict[str, frozenset[str]] = {}
         self._plan = Plan()
 
     def plan(self, leaving: Sequence[Leaving], mounts: frozenset[str]) -> tuple[Journal, list[str]]:
         """Return the journal and notes for the user; raises `ConflictError`."""
-        now = Settled(self._lookup)  # folders may have become links
+        now = Settled(self._lookup.link)  # folders may have become links
         old = [(each, owned, now.place(owned.place)) for each in leaving for owned in each.paths]
         self._removable = frozenset(place for _, _, place in old)
         self._owners = self._database.owners({*self._stage.places, *self._removable})
         self._conflicts()
+        self._detours(leaving, now)
         for place in self._uncovered():
             self._arrive(place, self._stage.places[place])
         for each, owned, place in old:
@@ -97,6 +99,33 @@ class Planner:
         if found and not self._options.force:
             raise conflict_error(found)
         self._plan.notes += [self._overwritten(each) for each in found]
+
+    def _detours(self, leaving: Sequence[Leaving], now: Settled) -> None:
+        """Raise, or with `force` tell, if a link goes through which others find their files.
+
+        A package that has /bin/x, in a system where /bin is a link to usr/bin, would lose it when
+        /bin becomes a folder.
+        """
+        if not any(owned.kind is Kind.SYMLINK for each in leaving for owned in each.paths):
+            return
+        future = Settled(self._link_to_be)
+        for package, path in self._database.detours():
+            place = now.place(path)
+            if package in self._leaving or future.place(path) == place:
+                continue
+            text = f"/{path} of {package} would be found as /{place} only"
+            if not self._options.force:
+                hint = "upgrade both in one step; --force does it nevertheless"
+                raise ConflictError(f"{text}: a link on the way to it goes", hint=hint)
+            self._plan.notes.append(text)
+
+    def _link_to_be(self, place: str) -> str | None:
+        """Return the text of the link that will be at a place."""
+        there = self._stage.places.get(place)
+        if there is not None:
+            return there.target if there.kind is Kind.SYMLINK else None
+        goes = place in self._removable and self._is_free(place)
+        return None if goes else self._lookup.link(place)
 
     def _overwritten(self, conflict: Conflict) -> str:
         return f"/{conflict.path}: {conflict.package} overwrites the file of {conflict.owner}"
@@ -117,6 +146,8 @@ class Planner:
         status = self._lookup.status(place)
         if staged.kind is _FOLDER and not staged.made:
             self._redescribe(place, staged, status)
+        elif staged.kept and (status is None or stat.S_ISDIR(status.st_mode)):
+            raise ConflictError(f"/{place}: was changed by somebody else just now")
         elif status is None:
             self._plan.moves.append(Move(self._stage.staged_path(place), place))
         elif staged.kind is _FOLDER or stat.S_ISDIR(status.st_mode):
@@ -160,8 +191,10 @@ class Planner:
 
     def _replace(self, place: str, staged: Staged, status: os.stat_result) -> None:
         """Put a file in place of another one, or beside it if that is protected."""
-        if place not in self._owners and self._lookup.folds_case(place):
+        if place not in self._owners:
             self._check_name(place)
+        if staged.kept:
+            return
         source = self._stage.staged_path(place)
         if not self._is_protected(place, staged) or not stat.S_ISREG(status.st_mode):
             self._plan.moves.append(Move(source, place, self._backup(place)))
@@ -176,10 +209,12 @@ class Planner:
         self._plan.notes.append(f"/{place}: was kept, the new one is /{_join(folder, copy)}")
 
     def _check_name(self, place: str) -> None:
-        """Refuse a name that only looks like one that is there."""
+        """Refuse a name that the file system only takes for the one that is there."""
         folder, name = split(place)
-        if name not in self._lookup.names(folder):
-            raise ArchiveError(f"/{place}: another file has this name in another case")
+        if folder not in self._names:
+            self._names[folder] = frozenset(self._lookup.names(folder))
+        if name not in self._names[folder]:
+            raise ArchiveError(f"/{place}: another file has this name in another spelling")
 
     def _is_protected(self, place: str, staged: Staged) -> bool:
         if staged.kind is not Kind.FILE:
@@ -221,13 +256,14 @@ class Planner:
 
     def _journal(self, mounts: frozenset[str]) -> Journal:
         plan = self._plan
-        moved = [move.target for move in plan.moves] + [each.place for each in plan.redescribed]
+        moved = _tops([split(move.target)[0] for move in plan.moves], mounts)
+        changed = _tops([each.place for each in plan.redescribed], mounts)
         gone = [*plan.unlinks, *plan.folders]
         return Journal(
             state=State.READY,
             staging=tuple(self._stage.tops),
-            tops=_tops(moved, mounts),
-            cleaned=_tops(gone, mounts),
+            tops=tuple(sorted({*moved, *changed})),
+            cleaned=_tops([split(place)[0] for place in gone], mounts),
             moves=tuple(plan.moves),
             redescribed=tuple(plan.redescribed),
             unlinks=tuple(plan.unlinks),
@@ -237,8 +273,9 @@ class Planner:
         )
 
 
-def _tops(places: Sequence[str], mounts: frozenset[str]) -> tuple[str, ...]:
-    return tuple(sorted({top_of(split(place)[0], mounts) for place in places}))
+def _tops(folders: Sequence[str], mounts: frozenset[str]) -> tuple[str, ...]:
+    """Return the file systems that folders are on; a mount point is on the one mounted there."""
+    return tuple(sorted({top_of(folder, mounts) for folder in folders}))
 
 
 def _by_folder(place: str) -> str:

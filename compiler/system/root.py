@@ -1,7 +1,7 @@
 """A system: a root directory, its database, and the lock that lets one process change it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -10,6 +10,7 @@ from compiler.errors import OutsideError, UsageError
 from compiler.store.files import Lock
 from compiler.system.database import FILE_NAME, Database
 from compiler.system.disk import STAGING
+from compiler.system.kernel import sync_path
 from compiler.system.lookup import Lookup
 
 DATABASE_PATH = "/var/cache/luet"
@@ -69,7 +70,7 @@ class System:
 
     def _take(self) -> Lock:
         try:
-            self._make_folder()
+            make_folders(self.root, self._place)
             lock = Lock(self.folder / _LOCK)
         except OSError as error:
             reason = error.strerror or str(error)
@@ -84,13 +85,18 @@ class System:
         """Whether a place belongs to us, so that no package may bring it."""
         return place.startswith(self._own) or (STAGING in place and STAGING in place.split("/"))
 
-    def _make_folder(self) -> None:
-        """Make the database's folder, and those above it in the root, open to all readers."""
-        folder = self.root
-        for part in Path(self._place).parts:
-            folder = folder / part
-            try:
-                folder.mkdir()
-            except FileExistsError:
-                continue
-            os.chmod(folder, 0o755)  # noqa: PTH101, S103  (whatever the umask is)
+
+def make_folders(root: Path, place: str, sync: Callable[[Path], None] = sync_path) -> None:
+    """Make a folder of a root, and those above it, open to all readers.
+
+    Each is synced with its name: else what is committed in them could be lost together with them.
+    """
+    folder = root
+    for part in Path(place).parts:
+        above, folder = folder, folder / part
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        os.chmod(folder, 0o755)  # noqa: PTH101, S103  (whatever the umask is)
+        sync(above)

@@ -7,6 +7,7 @@ in its version unless that stands against what is asked for. Only an upgrade loo
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 
+from compiler.archive.scan import collector_paused
 from compiler.errors import ResolutionError
 from compiler.resolver import resolve
 from compiler.resolver.world import newest_first
@@ -99,13 +100,13 @@ class Solver:
             return Decision(come=new, go=self._replaced(new), asked=asked)
         choice = self._choice()
         preferred = self._frozen.keys() | self._offered(asked - self._titles.keys())
-        needed = list(wanted)
+        there: Iterable[Requirement] = ()
         if not options.relax:
-            needed += self._at_least() if options.upgrade else self._any_version()
+            there = self._at_least() if options.upgrade else self._any_version()
         if options.upgrade:
             preferred = self._offered(asked | self._titles.keys())
-            choice = self._choice(without=self._same_versions())
-        chosen = self._resolve(needed, choice, preferred, asked)
+            choice = self._choice(without=self._not_newer())
+        chosen = _chosen(wanted, choice, there, preferred=preferred)
         come = [each for each in chosen if each not in self._installed]
         gone = set(self._frozen.keys() - set(chosen)) if not options.relax else set()
         if options.onlydeps:
@@ -126,8 +127,8 @@ class Solver:
             for each in self._at_least()
             if not (clean and (each.category, each.name) in vanished)
         ]
-        choice = self._choice(without=self._same_versions(), loose=again)
-        chosen = self._resolve(needed, choice, self._offered(self._titles.keys()))
+        choice = self._choice(without=self._not_newer(), loose=again)
+        chosen = _chosen((), choice, needed, preferred=self._offered(self._titles.keys()))
         come = [each for each in chosen if each not in self._installed or each in again]
         gone = set(self._frozen.keys() - set(chosen)) | (again & set(chosen))
         return self._decision(come, gone, frozenset())
@@ -165,9 +166,9 @@ class Solver:
         without = {id_ for id_ in self._offers.ids() if id_[:2] in titles}
         definitions = {**self._offers.definitions()}
         choice = Choice(definitions, staying, without=without | {*going} - self._again(wanted))
-        needed = [*wanted, *(_any(id_) for id_ in staying if id_[:2] not in asked)]
+        there = (_any(id_) for id_ in staying if id_[:2] not in asked)
         preferred = staying.keys() | self._offered(asked - {id_[:2] for id_ in staying})
-        chosen = self._resolve(needed, choice, preferred, asked)
+        chosen = _chosen(wanted, choice, there, preferred=preferred)
         come = [each for each in chosen if each not in staying]
         if options.onlydeps:
             come = [each for each in come if not any(_answers(one, each) for one in wanted)]
@@ -206,22 +207,6 @@ class Solver:
         frozen = {id_: each for id_, each in self._frozen.items() if id_ not in loose}
         return Choice(self._offers.definitions(), frozen, without=without)
 
-    def _resolve(
-        self,
-        needed: Sequence[Requirement],
-        choice: Choice,
-        preferred: Set[PackageId],
-        asked: Set[Title] = frozenset(),
-    ) -> tuple[PackageId, ...]:
-        """Choose packages; an error tells what is installed from what was asked for."""
-        try:
-            return resolve(needed, choice, preferred).packages
-        except ResolutionError as error:
-            own = {f"{each} is asked for": f"{each} is installed" for each in needed
-                   if (each.category, each.name) not in asked}  # fmt: skip
-            error.chain = tuple(own.get(line, line) for line in error.chain)
-            raise
-
     def _offered(self, titles: Set[Title]) -> set[PackageId]:
         """List what there is under these names: it goes before what only claims to provide them."""
         everything = {*self._offers.ids(), *self._installed}
@@ -237,12 +222,16 @@ class Solver:
             version = f">={id_.version}" if known else ""
             yield Requirement(category=id_.category, name=id_.name, version=version)
 
-    def _same_versions(self) -> set[PackageId]:
-        """Find other spellings of versions that are installed: nothing is gained by those."""
+    def _not_newer(self) -> set[PackageId]:
+        """Find older versions of what is installed, and other spellings of the same ones.
+
+        Nothing is gained by those, and without them nobody who replaces a package brings an older
+        one of it back.
+        """
         found = set()
         for id_ in self._offers.ids():
             there = self._titles.get(id_[:2])
-            if there is not None and there != id_ and _is_equal(there, id_):
+            if there is not None and there != id_ and not _is_newer(id_, there):
                 found.add(id_)
         return found
 
@@ -317,6 +306,18 @@ class Solver:
         return found
 
 
+def _chosen(
+    wanted: Sequence[Requirement],
+    choice: Choice,
+    there: Iterable[Requirement],
+    *,
+    preferred: Set[PackageId],
+) -> tuple[PackageId, ...]:
+    """Resolve what is wanted, and what is there; thousands of small values are made meanwhile."""
+    with collector_paused():
+        return resolve(wanted, choice, preferred, installed=there).packages
+
+
 def _any(package: PackageId) -> Requirement:
     return Requirement(category=package.category, name=package.name)
 
@@ -328,9 +329,10 @@ def _matches(wanted: Requirement, package: PackageId) -> bool:
     return Selector.of_requirement(wanted.version).matches(Version.parse(package.version))
 
 
-def _is_equal(one: PackageId, two: PackageId) -> bool:
-    """Whether two versions differ in their spelling only."""
-    return Version.parse(one.version) == Version.parse(two.version)
+def _is_newer(one: PackageId, two: PackageId) -> bool:
+    """Whether a version is newer than another one; of what is no version, anything else is."""
+    new, old = Version.parse(one.version), Version.parse(two.version)
+    return new > old or not (new.is_valid and old.is_valid)
 
 
 def _answers(wanted: Requirement, package: PackageId) -> bool:

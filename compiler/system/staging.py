@@ -9,6 +9,7 @@ import hashlib
 import stat
 from collections.abc import Set
 from typing import NamedTuple
+from unicodedata import normalize
 
 from compiler.archive import Entry, Kind
 from compiler.archive.members import naming, short
@@ -23,6 +24,7 @@ from compiler.system.folders import split
 from compiler.system.journal import Journal, State
 from compiler.system.lookup import Lookup, follow, top_of
 from compiler.system.root import System
+from compiler.system.unchanged import difference, is_standing_link, standing_file
 
 _FILE, _FOLDER, _SYMLINK, _HARDLINK = Kind.FILE, Kind.FOLDER, Kind.SYMLINK, Kind.HARDLINK
 _DEVICES = (Kind.CHARACTER, Kind.BLOCK)
@@ -33,7 +35,8 @@ class Staged(NamedTuple):
     """What will be at a place: whose it is (its number in the change), and what.
 
     `made` is a folder that is not in the root yet; `implied` one that no archive has, although it
-    has something in it. `entry` keeps what an archive says of a folder.
+    has something in it. `kept` is what is in the root already and stays. `entry` is what an archive
+    says of a folder, or of what is kept.
     """
 
     owner: int
@@ -42,6 +45,7 @@ class Staged(NamedTuple):
     target: str = ""
     made: bool = False
     implied: bool = False
+    kept: bool = False
     entry: Entry | None = None
 
 
@@ -190,12 +194,34 @@ class Stage:
 
     def _file(self, place: str, entry: Entry, content: Source | None) -> Staged:
         """Stage a file, or something that has no content."""
+        is_free = place not in self.places
         if content is None:
-            self._put(place, entry, None)
-            return Staged(self._number, entry.kind, target=entry.target)
+            kept = is_free and is_standing_link(self._lookup, place, entry)
+            if not kept:
+                self._put(place, entry, None)
+            return Staged(self._number, entry.kind, target=entry.target, kept=kept)
         hashing = _Hashing(content)
-        self._put(place, entry, hashing)
-        return Staged(self._number, _FILE, digest=hashing.hash.digest())
+        rest: Source | None = hashing
+        with standing_file(self._lookup, place, entry) as there:
+            if there is not None and is_free:
+                rest = difference(hashing, there)
+            if rest is not None:
+                self._put(place, entry, rest)
+        kept = rest is None
+        digest = hashing.hash.digest()
+        return Staged(self._number, _FILE, digest, kept=kept, entry=entry if kept else None)
+
+    def _stage_kept(self, place: str, staged: Staged) -> Staged:
+        """Stage after all what was to stay: it gets a second name."""
+        if staged.entry is None:
+            raise ArchiveError(f"a hard link to {place[:100]!r}, which is no file")
+        with self._lookup.open(place) as file:
+            hashing = _Hashing(file)
+            self._put(place, staged.entry, hashing)
+        if hashing.hash.digest() != staged.digest:
+            raise ConflictError(f"/{place}: was changed by somebody else just now")
+        self.places[place] = staged._replace(kept=False, entry=None)
+        return self.places[place]
 
     def _link(self, place: str, entry: Entry) -> Staged:
         """Stage a hard link to a file of the same package."""
@@ -207,6 +233,8 @@ class Stage:
             raise ArchiveError(f"a hard link to {entry.target[:100]!r}, which is not there")
         if self.top_of(source) != self.top_of(place):
             raise ArchiveError(f"a hard link to {entry.target[:100]!r} on another file system")
+        if there.kept:
+            there = self._stage_kept(source, there)
         target = _within(source, self.top_of(source))
         self._put(place, Entry(path=place, kind=_HARDLINK, target=target), None)
         return there
@@ -291,8 +319,9 @@ class Stage:
     def _check_case(self, place: str) -> None:
         """Refuse a name that the file system takes for another one of this change."""
         names = self._folding.get(self._open_top(place))
-        if names is not None and names.setdefault(place.casefold(), place) != place:
-            other = names[place.casefold()]
+        folded = _folded(place)
+        if names is not None and names.setdefault(folded, place) != place:
+            other = names[folded]
             raise ArchiveError(f"and {other[:100]!r} are one name on this file system")
 
     def _refuse_ours(self, place: str) -> None:
@@ -301,6 +330,11 @@ class Stage:
 
     def _clash(self, place: str) -> ConflictError:
         return ConflictError(f"/{place}: {self._package} brings it, and so does another package")
+
+
+def _folded(place: str) -> str:
+    """Return what names of one file have in common where case does not count (Unicode, D145)."""
+    return normalize("NFD", normalize("NFD", place).casefold())
 
 
 def _staging(top: str) -> str:

@@ -6,19 +6,20 @@ it; what else is there belongs to a transaction that is under way.
 
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from compiler.archive import Kind
-from compiler.archive.compress import sync_folder
 from compiler.errors import CompilerError
 from compiler.spec.package import Definition, PackageId
+from compiler.system.kernel import sync_path
 
 _FORMAT = 1
 _BUSY = 30.0  # seconds
+_CACHE = 64 << 10  # KiB: what does not fit is written before the commit, and read again
 _TABLES = """
 CREATE TABLE packages (
     id INTEGER PRIMARY KEY, category TEXT NOT NULL, name TEXT NOT NULL, version TEXT NOT NULL,
@@ -104,15 +105,16 @@ def open_to_read(path: Path) -> sqlite3.Connection:
 def open_to_write(path: Path) -> sqlite3.Connection:
     """Open a file to write it; a new one gets its tables whole or not at all."""
     if not path.exists():
-        _make(path)
+        make_file(path)
     connection = sqlite3.connect(path, isolation_level=None, timeout=_BUSY)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA cache_size = {-_CACHE}")
     return _checked(connection, path)
 
 
-def _make(path: Path) -> None:
-    """Make a file beside its name, and rename it."""
+def make_file(path: Path, sync: Callable[[Path], None] = sync_path) -> None:
+    """Make a file beside its name, and rename it once its content is on the disk."""
     part = path.with_name(f".{path.name}.part")
     for each in (part, part.with_name(f"{part.name}-wal"), part.with_name(f"{part.name}-shm")):
         each.unlink(missing_ok=True)
@@ -121,10 +123,9 @@ def _make(path: Path) -> None:
         connection.execute(f"PRAGMA user_version = {_FORMAT}")
         connection.execute("PRAGMA journal_mode = WAL")
     part.chmod(0o644)
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
+    sync(part)
     part.rename(path)
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
 def _checked(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:

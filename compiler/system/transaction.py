@@ -72,7 +72,8 @@ def check(change: Change, system: System, options: Options | None = None) -> tup
     limits = (options or Options()).limits
     leaving = leaving_packages(change, system.database)
     with _looking(system) as lookup, _words(system):
-        settled = Settled(lookup, _vanishing(change, leaving, options))
+        gone = _vanishing(change, leaving, options)
+        settled = Settled(lambda place: None if place in gone else lookup.link(place))
         wanted = [
             (each.id, [settled.place(path) for path in paths_in(each, limits)])
             for each in change.install
@@ -96,7 +97,7 @@ def apply(
     before then. If that cannot be reached at once, the error says so, and `recover` does it.
     """
     options = options or Options()
-    with system.lock(), _words(system):
+    with system.lock(), _words(system), collector_paused():
         recovered = recover(system, disk=disk)
         if recovered is not None:
             reporter(Noted(str(recovered)))
@@ -152,13 +153,12 @@ def _prepare(change: Change, work: _Work) -> Journal:
     mounts = mount_points(work.system.root)
     stage = Stage(work.system, work.disk, work.lookup, options=work.options, mounts=mounts)
     stage.vanishing = _vanishing(change, leaving, work.options)
-    with collector_paused():
-        for incoming in change.install:
-            work.reporter(Noted(f"unpacking {incoming.id}"))
-            stage.add(incoming)
-        stage.finish()
-        planner = Planner(stage, work.lookup, database, options=work.options, change=change)
-        journal, notes = planner.plan(leaving, mounts)
+    for incoming in change.install:
+        work.reporter(Noted(f"unpacking {incoming.id}"))
+        stage.add(incoming)
+    stage.finish()
+    planner = Planner(stage, work.lookup, database, options=work.options, change=change)
+    journal, notes = planner.plan(leaving, mounts)
     journal = replace(journal, moves=tuple(_backed_up(move, work.disk) for move in journal.moves))
     for top in journal.staging:
         work.disk.sync(top)

@@ -38,6 +38,8 @@ class Effect:
     torn: Callable[[RootDisk], None] | None = None
     database: Path | None = None
     """A copy of the database's files, of a commit."""
+    top: str | None = None
+    """Which file system a sync was for."""
 
 
 class Full:
@@ -108,8 +110,9 @@ class RecordingDisk:
     def remove_staging(self, top: str) -> None:
         self._do("remove_staging", lambda disk: disk.remove_staging(top))
 
-    def sync(self, _top: str) -> None:
-        self._do("sync", lambda _disk: None)  # what it does is shown by what is forgotten without
+    def sync(self, top: str) -> None:
+        self._begin("sync")  # what it does is shown by what is forgotten without
+        self.log.append(Effect("sync", lambda _disk: None, top=top))
 
     def commit(self, write: Callable[[], None]) -> None:
         self._begin("commit")

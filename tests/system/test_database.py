@@ -8,6 +8,8 @@ import pytest
 from compiler.errors import CompilerError
 from compiler.spec.package import Definition, Requirement
 from compiler.system.database import Database, Installed
+from compiler.system.root import make_folders
+from compiler.system.tables import make_file
 from tests.system.lab import Lab, id_of
 
 DEFINITION = Definition(
@@ -125,3 +127,27 @@ def test_one_that_reads_sees_what_another_one_commits(tmp_path: Path) -> None:
         writer.register(Installed(definition=DEFINITION), [])
 
         assert [each.id for each in reader.installed()] == [id_of("a")]
+
+
+def test_a_new_database_has_its_name_only_once_its_content_is_on_the_disk(tmp_path: Path) -> None:
+    path = tmp_path / "cos.db"
+    synced: list[tuple[Path, bool]] = []
+
+    make_file(path, lambda each: synced.append((each, path.exists())))
+
+    assert synced == [(tmp_path / ".cos.db.part", False), (tmp_path, True)]
+
+
+def test_the_folders_of_a_new_database_are_on_the_disk_before_anything_is_in_them(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "var").mkdir()
+    synced: list[tuple[Path, list[str]]] = []
+
+    make_folders(
+        tmp_path,
+        "var/cache/luet",
+        lambda each: synced.append((each, [path.name for path in each.iterdir()])),
+    )
+
+    assert synced == [(tmp_path / "var", ["cache"]), (tmp_path / "var/cache", ["luet"])]

@@ -84,6 +84,43 @@ except Exception as error:
     ]
 
 
+def test_each_file_system_is_synced_before_what_changed_on_it_counts(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    (lab.root / "boot").mkdir()
+
+    said = with_mount(
+        tmp_path,
+        "size=4m",
+        str(lab.root / "boot"),
+        f"""
+from itertools import groupby
+from compiler.system.transaction import apply
+from compiler.system.change import Change
+from tests.system.crash import RecordingDisk
+lab = Lab(Path({str(tmp_path)!r}))
+def change(*install, remove=()):
+    disk = RecordingDisk(lab.root, lab.place / f"copies-{{len(list(lab.place.iterdir()))}}")
+    with lab.system() as system:
+        apply(Change(install=install, remove=tuple(map(id_of, remove))), system, disk=disk)
+    phases = groupby(disk.log, lambda effect: effect.name == "commit")
+    tops = [sorted(effect.top or "/" for effect in phase if effect.name == "sync")
+            for is_commit, phase in phases if not is_commit]
+    print(tops)
+change(lab.package("a-1", {{"boot/": "700", "boot/k": "x"}}))
+change(lab.package("a-2", {{"boot/": "755", "usr/k": "x"}}), remove=["a-1"])
+change(lab.package("b-1", {{"boot/b": "x", "usr/b": "x"}}))
+change(remove=["b-1"])
+""",
+    )
+
+    assert said == [
+        "[['boot'], ['boot'], ['boot']]",
+        "[['/'], ['/', 'boot'], ['/', 'boot']]",
+        "[[], ['/', 'boot'], ['/', 'boot'], ['/', 'boot']]",
+        "[['/', 'boot']]",
+    ]
+
+
 def test_a_disk_that_is_really_full_leaves_the_old_state(tmp_path: Path) -> None:
     lab = Lab(tmp_path)
 

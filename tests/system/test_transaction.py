@@ -285,6 +285,60 @@ def test_a_folder_with_files_of_others_does_not_give_way(lab: Lab) -> None:
     assert names(lab) == ["x", "x/f", "x/mine"]
 
 
+MERGED = {"usr/bin/": "755", "bin": "-> usr/bin"}
+SPLIT = {"usr/bin/": "755", "bin/": "755"}
+
+
+def test_a_folder_becomes_a_link_with_all_that_lies_in_it_in_one_step(lab: Lab) -> None:
+    lab.apply(lab.package("base-1", SPLIT), lab.package("b-1", {"bin/b": "b", "usr/bin/c": "c"}))
+    base, b = lab.package("base-2", MERGED), lab.package("b-2", {"bin/b": "b", "usr/bin/c": "c"})
+
+    lab.apply(base, b, remove=["base-1", "b-1"])
+
+    assert (lab.root / "bin").readlink() == Path("usr/bin")
+    assert names(lab) == ["bin", "usr", "usr/bin", "usr/bin/b", "usr/bin/c"]
+    lab.apply(remove=["base-2", "b-2"])
+    assert names(lab) == []
+
+
+def test_a_link_becomes_a_folder_with_all_that_lies_behind_it_in_one_step(lab: Lab) -> None:
+    lab.apply(lab.package("base-1", MERGED), lab.package("b-1", {"bin/b": "b"}))
+    base, b = lab.package("base-2", SPLIT), lab.package("b-2", {"bin/b": "b"})
+
+    lab.apply(base, b, remove=["base-1", "b-1"])
+
+    assert names(lab) == ["bin", "bin/b", "usr", "usr/bin"]
+
+
+@pytest.mark.parametrize("new", [SPLIT, {"bin": "-> elsewhere"}, None])
+def test_a_link_stays_while_others_have_files_behind_it(
+    lab: Lab, new: dict[str, str] | None
+) -> None:
+    lab.apply(lab.package("base-1", MERGED), lab.package("b-1", {"bin/b": "b"}))
+    before = snapshot(lab.root)
+    install = [lab.package("base-2", new)] if new else []
+
+    with pytest.raises(ConflictError) as caught:
+        lab.apply(*install, remove=["base-1"])
+
+    assert str(caught.value) == (
+        "/bin/b of t/b-1 would be found as /usr/bin/b only: a link on the way to it goes"
+        " (upgrade both in one step; --force does it nevertheless)"
+    )
+    assert snapshot(lab.root) == before
+    lab.apply(*install, remove=["base-1"], force=True)
+    assert lab.warnings() == ["/bin/b of t/b-1 would be found as /usr/bin/b only"]
+    assert (lab.root / "usr/bin/b").read_text() == "b"
+
+
+def test_a_link_may_be_written_otherwise_if_it_leads_to_the_same_place(lab: Lab) -> None:
+    lab.apply(lab.package("base-1", MERGED), lab.package("b-1", {"bin/b": "b"}))
+
+    lab.apply(lab.package("base-2", {**MERGED, "bin": "-> /usr/bin"}), remove=["base-1"])
+
+    assert (lab.root / "bin").readlink() == Path("/usr/bin")
+
+
 def test_a_file_of_others_on_the_way_is_a_conflict(lab: Lab) -> None:
     lab.write({"x": "file"})
 

@@ -1,0 +1,63 @@
+"""Folders of a root, opened step by step."""
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from compiler.system.folders import Folders
+from compiler.system.lookup import Lookup
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A root of a few folders, with a link out of it."""
+    (tmp_path / "root/a/b").mkdir(parents=True)
+    (tmp_path / "root/c").mkdir()
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "root/out").symlink_to(tmp_path / "outside")
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def folders(root: Path) -> Iterator[Folders]:
+    """Folders of that root."""
+    with closing(Folders(root)) as opened:
+        yield opened
+
+
+def is_open_at(folders: Folders, path: str, place: Path) -> bool:
+    """Whether opening `path` gives the folder that is at a place."""
+    return os.path.samestat(os.fstat(folders.open(path)), place.stat())
+
+
+def test_a_folder_is_opened_by_its_path(folders: Folders, root: Path) -> None:
+    for path in ("a/b", "a", "c", "a/b", ""):
+        assert is_open_at(folders, path, root / path)
+
+
+@pytest.mark.parametrize("missing", ["a/x", "a/b/x/y", "x", "c/x"])
+@pytest.mark.parametrize("following", ["", "a", "a/b", "c"])
+def test_after_a_folder_that_is_not_there_all_others_are_where_they_were(
+    folders: Folders, root: Path, missing: str, following: str
+) -> None:
+    with pytest.raises(FileNotFoundError):
+        folders.open(missing)
+
+    assert is_open_at(folders, following, root / following)
+
+
+def test_a_link_is_never_followed(folders: Folders, root: Path) -> None:
+    for path in ("out", "out/x"):
+        with pytest.raises(OSError, match=r"Not a directory|Too many levels"):
+            folders.open(path)
+
+    assert is_open_at(folders, "", root)
+
+
+def test_a_name_that_is_too_long_is_not_there(root: Path) -> None:
+    with closing(Lookup(root)) as lookup:
+        assert lookup.status("n" * 300) is None
+        assert lookup.status("a") is not None
