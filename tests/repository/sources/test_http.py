@@ -48,8 +48,7 @@ def test_an_archive_goes_on_where_it_was_cut(site: Site, proxy: FaultyProxy) -> 
 def test_an_archive_goes_on_in_a_later_run(site: Site, proxy: FaultyProxy) -> None:
     proxy.script(Fault(Cut(0.25)), Fault(Cut(), times=3))
     assert site.refusal() == (
-        f"http://{proxy.host}/{NAME}: remote end closed connection without response"
-        " (tried 4 times)"
+        f"http://{proxy.host}/{NAME}: remote end closed connection without response (tried 4 times)"
     )
     proxy.script()
 
