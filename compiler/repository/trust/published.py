@@ -13,7 +13,16 @@ from tuf.api.exceptions import LengthOrHashMismatchError, RepositoryError, Unsig
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 
 from compiler.errors import TrustError
-from compiler.repository.trust import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, Read, Target, role_of
+from compiler.repository.trust import (
+    ROOT,
+    SNAPSHOT,
+    TARGETS,
+    TIMESTAMP,
+    Files,
+    Read,
+    Target,
+    role_of,
+)
 from compiler.repository.trust.root import check_root
 
 _Role = TypeVar("_Role", Timestamp, Snapshot, Targets)
@@ -101,6 +110,14 @@ def read_published(read: Read, root: bytes) -> Published | None:
     if snapshot.signed.version != meta.version:
         raise TrustError(f"{file}: is of another version, {snapshot.signed.version}")
     return Published(current, snapshot, timestamp, read)
+
+
+def ends_of(files: Files) -> Mapping[str, datetime]:
+    """Tell until when files are good that were just signed, by role."""
+    return {
+        role_of(name): Metadata[Root].from_bytes(data).signed.expires
+        for name, data in files.items()
+    }
 
 
 def named_versions(read: Read) -> Mapping[str, int]:
