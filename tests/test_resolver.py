@@ -2,12 +2,15 @@
 
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 
 import pytest
 
 from compiler.errors import CycleError, Location, ResolutionError
 from compiler.resolver import Resolution, dependents, post_order, resolve, resolve_each
+from compiler.resolver.world import World
 from compiler.spec.package import PackageId, Requirement
+from compiler.tree import load_tree
 
 
 def package(text: str) -> PackageId:
@@ -170,11 +173,86 @@ def test_a_provider_replaces_the_real_package_of_that_version() -> None:
     lines = ["a/p-7: =a/v@1.0", "a/v-1.0:", "t/t-1: a/v@1.0"]
 
     assert answer(lines, "t/t") == ["a/p-7", "t/t-1"]
-    assert answer(lines, "a/v@>=0") == ["a/p-7"]
+    assert answer(lines, "a/v@1.0") == ["a/p-7"]
 
 
-def test_a_newer_real_package_is_better_than_a_provider_of_an_older_one() -> None:
-    assert answer(["a/p-7: =a/v@1.0", "a/v-2.0:"], "a/v@>=0") == ["a/v-2.0"]
+@pytest.mark.parametrize(
+    ("provided", "wanted", "chosen"),
+    [
+        ("1.0", "1.0", "a/p-7"),
+        ("9", "9", "a/p-7"),
+        (">=1", ">=1", "a/p-7"),
+        (">=1", "2.0", "a/p-7"),
+        ("<3", "2.0", "a/p-7"),
+        ("", "", "a/p-7"),
+        ("", "2.0", "a/p-7"),
+        ("1.0", ">=0", "a/v-2.0"),
+        ("2.0", ">=0", "a/v-2.0"),
+        ("9", ">=0", "a/v-2.0"),
+        ("9", ">=1.0", "a/v-2.0"),
+        ("9", "", "a/v-2.0"),
+        ("9", "*", "a/v-2.0"),
+        ("1.5", "<2", "a/v-1.0"),
+        ("2.0", "=2.0", "a/v-2.0"),
+        (">=0", ">=1", "a/v-2.0"),
+        (">=9", ">=1", "a/v-2.0"),
+        ("", ">=0", "a/v-2.0"),
+        (">=1", "", "a/v-2.0"),
+        ("9", ">=3", "a/p-7"),
+        (">=3", ">2.0", "a/p-7"),
+        ("1.5", ">1.0,<2", "a/p-7"),
+    ],
+)
+def test_a_provider_replaces_a_real_package_only_where_it_names_what_is_asked_for(
+    provided: str, wanted: str, chosen: str
+) -> None:
+    lines = [f"a/p-7: =a/v@{provided}", "a/v-1.0:", "a/v-2.0:", f"t/t-1: a/v@{wanted}"]
+
+    assert answer(lines, "t/t") == [chosen, "t/t-1"]
+    assert answer(lines, f"a/v@{wanted}") == [chosen]
+
+
+@pytest.mark.parametrize(
+    ("claim", "wanted", "chosen"),
+    [("9", ">=1", "c/v-1.0"), ("9", ">=2", "c/rival-1.0"), ("1.0", "1.0", "c/rival-1.0")],
+)
+def test_a_build_stands_on_the_real_package_unless_the_provider_is_named(
+    tmp_path: Path, claim: str, wanted: str, chosen: str
+) -> None:
+    parts = {
+        "v": "image: base",
+        "rival": f"image: base\nprovides: [{{name: v, category: c, version: '{claim}'}}]",
+        "top": f"requires: [{{name: v, category: c, version: '{wanted}'}}]\nsteps: [make]",
+    }
+    for name, text in parts.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "definition.yaml").write_text(
+            f"{{name: {name}, category: c, version: '1.0'}}"
+        )
+        (tmp_path / name / "build.yaml").write_text(text)
+    top = PackageId("c", "top", "1.0")
+
+    found = resolve_each([top], load_tree([tmp_path]).buildtime).of(top)
+
+    assert names(found.packages) == [chosen, "c/top-1.0"]
+
+
+def test_providers_come_after_every_real_package_the_newest_claim_first() -> None:
+    lines = ["a/p-1: =a/v@8", "a/q-1: =a/v@9", "a/r-1: =a/v@>=5", "a/v-1:", "a/v-2:"]
+
+    assert names(World(Shelf(lines)).answers(wish("a/v@>=1"))) == [
+        "a/v-2", "a/v-1", "a/q-1", "a/p-1", "a/r-1",
+    ]  # fmt: skip
+
+
+def test_a_provider_serves_where_no_real_package_can_be_there() -> None:
+    broken = ["a/p-7: =a/v@9", "a/v-2: a/gone", "t/t-1: a/v@>=0"]
+    older = [*broken, "a/v-1:"]
+    kept_out = ["a/p-7: =a/v@9", "a/v-2:", "a/v-1:", "t/t-1: a/v@>=0 a/x", "a/x-1: !a/v@<=2"]
+
+    assert answer(broken, "t/t") == ["a/p-7", "t/t-1"]
+    assert answer(older, "t/t") == ["a/v-1", "t/t-1"]
+    assert answer(kept_out, "t/t") == ["a/p-7", "a/x-1", "t/t-1"]
 
 
 def test_a_package_does_not_stand_on_what_it_provides_itself() -> None:

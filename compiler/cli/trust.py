@@ -25,7 +25,8 @@ _RootPublic = Annotated[
     list[str], typer.Option("--root-public", help="The public root key of somebody else.")
 ]
 _RootThreshold = Annotated[
-    int, typer.Option("--root-threshold", min=1, help="How many root keys have to sign a root.")
+    int | None,
+    typer.Option("--root-threshold", min=1, help="How many root keys have to sign a root [1]."),
 ]
 _Days = Annotated[
     list[str],
@@ -62,14 +63,15 @@ def init_trust(  # noqa: PLR0913  (one parameter for each option)
     key: _Keys,
     root_key: _RootKeys = [],  # noqa: B006  (read only, and how typer is told a default)
     root_public: _RootPublic = [],  # noqa: B006  (read only, and how typer is told a default)
-    root_threshold: _RootThreshold = 1,
+    root_threshold: _RootThreshold = None,
     days: _Days = [],  # noqa: B006  (read only, and how typer is told a default)
     bins: _Bins = 32,
     root: _Root = Path("root.json"),
 ) -> None:
     """Begin to sign a repository, and write the root file that clients are to be given.
 
-    A root file that is there is used, so that its keys can be kept on other machines.
+    A root file that is there is used, so that its keys can be kept on other machines. It says who
+    signs, and for how long: then no option may say it, too.
     """
     made = {"keys": root_key, "others": root_public, "threshold": root_threshold, "days": days}
     _work().init_trust(context.obj, repository, key, root, bins=bins, **made)

@@ -31,7 +31,7 @@ from compiler.repository.trust import root as roots
 from compiler.repository.trust.contents import of_folder
 from compiler.repository.trust.keys import Signing
 from compiler.repository.trust.places import FolderPlace, Place, RegistryPlace
-from compiler.repository.trust.published import Published, latest_root, read_published
+from compiler.repository.trust.published import Published, ends_of, latest_root, read_published
 from compiler.signing.keys import PrivateKey
 from compiler.store.images import host_platform
 
@@ -63,18 +63,22 @@ def init_trust(  # noqa: PLR0913  (one parameter for each option)
     bins: int,
     keys: Sequence[str],
     others: Sequence[str],
-    threshold: int,
+    threshold: int | None,
     days: Sequence[str],
 ) -> None:
     """Begin to sign a repository."""
     settings = settings or Settings()
+    said = {"--root-public": others, "--root-threshold": threshold, "--days": days}
+    given = [option for option, value in said.items() if value]
+    if given and root.exists():
+        hint = "leave them out, or begin another root with --root"
+        raise UsageError(f"{root} is there: it says what {' and '.join(given)} would", hint=hint)
     signing = _signing(settings, key, repository)
     ours = [signing_key(each) for each in keys]
     if not root.exists():
         holders = [each.public for each in ours] + list(public_keys(others))
-        policy = roots.make_policy(
-            holders, [each.public for each in signing.keys], root_threshold=threshold
-        )
+        online = [each.public for each in signing.keys]
+        policy = roots.make_policy(holders, online, root_threshold=threshold or 1)
         policy = {**policy, **_with_days(policy, _pairs("--days", days))}
         _write(root, roots.first_root(policy, signing.now))
     if ours:
@@ -86,7 +90,9 @@ def init_trust(  # noqa: PLR0913  (one parameter for each option)
             hint = "`cos repo rotate` changes keys, `cos repo sign` signs what is new"
             raise TrustError(f"{repository}: is signed already", hint=hint)
         contents = of_folder(Path(repository)) if _is_folder(repository) else _NOTHING
-        place.write(signer.start(data, contents, signing, bins=bins))
+        files = signer.start(data, contents, signing, bins=bins)
+        place.write(files)
+    _tell_past(settings, files)
     typer.echo(f"{repository}: signed, {_count(contents)}; clients need {root}")
 
 
@@ -104,6 +110,7 @@ def sign(settings: Settings | None, repository: str, key: Sequence[str], root: P
             published, replace(contents, artifacts=changed), _signing(settings, key, repository)
         )
         place.write(files)
+    _tell_past(settings, files)
     typer.echo(f"{repository}: signed, {_count(contents)}, {len(changed)} of them changed")
 
 
@@ -115,6 +122,7 @@ def refresh(settings: Settings | None, repository: str, key: Sequence[str], root
         files = signer.refresh(_published(place, root, repository), signing)
         place.write(files)
         _tell_ends(_published(place, root, repository), signing.now)
+    _tell_past(settings, files)
     typer.echo(f"{repository}: {', '.join(files)}")
 
 
@@ -145,6 +153,7 @@ def rotate(  # noqa: PLR0913  (one parameter for each option)
             files = signer.rotate(_published(place, root, repository), data, signing)
         place.write(files)
     _write(root, data)
+    _tell_past(settings, files)
     typer.echo(f"{repository}: root {version}; {root} is that root now, the one before works, too")
 
 
@@ -283,6 +292,17 @@ def _tell_ends(published: Published, now: datetime) -> None:
     for role, end in published.expires.items():
         if role in {ROOT, TARGETS, SNAPSHOT} and end - now < _SOON / (1 if role == ROOT else 4):
             typer.echo(f"warning: the {role} is good until {end:%Y-%m-%d} only", err=True)
+
+
+def _tell_past(settings: Settings, files: Files) -> None:
+    """Warn of what is signed for a time that is over, which no client takes."""
+    stamp = settings.source_date_epoch
+    ends = ends_of(files)
+    role = min(ends, key=lambda each: ends[each])
+    if stamp is not None and ends[role] < datetime.now(UTC):
+        begun = f"SOURCE_DATE_EPOCH is {datetime.fromtimestamp(stamp, UTC):%Y-%m-%d}"
+        what = f"so the {role} that was signed was good until {ends[role]:%Y-%m-%d}"
+        typer.echo(f"warning: {begun}, {what}: no client takes it", err=True)
 
 
 def _count(contents: signer.Contents) -> str:

@@ -3,7 +3,8 @@
 Kept are the current index, the last snapshots, and all that they list; signatures, attestations
 and other referrers live as long as what they are about. A package that no index ever listed may be
 one that is being published right now, so it stays; so does whatever is not of our making. Of
-signed metadata the last versions stay, and all roots.
+signed metadata only what is older than the last versions that its timestamp and snapshot name goes:
+whoever may push can make up tags of any number, so those alone say nothing.
 """
 
 import re
@@ -14,13 +15,16 @@ from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
 
-from compiler.errors import RegistryError
+from compiler.errors import CompilerError, RegistryError
 from compiler.oci import INDEXES, Digest, Reference, parse_digest, platforms_of
 from compiler.publish.state import CLAIM, State, read_state, tagged
 from compiler.registry import Registry
 from compiler.repository import index as texts
 from compiler.repository.oci import tag_of, tags_of
 from compiler.repository.trust import superseded, tag
+from compiler.repository.trust.places import RegistryPlace
+from compiler.repository.trust.published import named_versions
+from compiler.store.images import host_platform
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -45,13 +49,15 @@ class Line:
 class Holdings:
     """What a repository holds: its tags by digest, its current state, and its snapshots by tag.
 
-    `parts` gives for the digest of an index the images in it.
+    `parts` gives for the digest of an index the images in it. `signed` tells the newest versions
+    of signed metadata by role; None if the repository does not say, and then all of it stays.
     """
 
     tags: Mapping[str, Digest]
     current: State
     snapshots: Mapping[str, State]
     parts: Mapping[Digest, tuple[Digest, ...]] = field(default_factory=dict)
+    signed: Mapping[str, int] | None = None
 
 
 def decide(holdings: Holdings, *, keep: int, since: str) -> tuple[Line, ...]:
@@ -67,13 +73,21 @@ def decide(holdings: Holdings, *, keep: int, since: str) -> tuple[Line, ...]:
     listed = {name for state in kept for name in _listed(state)}
     once = {name for state in gone for name in _listed(state)}
     live = {texts.REPOSITORY, *newest[:keep], *listed}
-    signed = [each.removeprefix(tag("")) for each in holdings.tags if each.startswith(tag(""))]
-    old = frozenset(tag(name) for name in superseded(signed))
-    known = _Sorted(live=live, once=once, dropped=newest[keep:], since=since, old=old)
+    known = _Sorted(
+        live=live, once=once, dropped=newest[keep:], since=since, old=_old_metadata(holdings)
+    )
     lines = {name: _line(name, digest, known) for name, digest in holdings.tags.items()}
     used = {line.digest for line in lines.values() if not line.removed}
     used |= {part for digest in used for part in holdings.parts.get(digest, ())}
     return tuple(_with_attached(lines[name], used) for name in sorted(lines))
+
+
+def _old_metadata(holdings: Holdings) -> Set[str] | None:
+    """Pick the tags of signed metadata that nobody can ask for; None if that is not known."""
+    if holdings.signed is None:
+        return None
+    names = [each.removeprefix(tag("")) for each in holdings.tags if each.startswith(tag(""))]
+    return {tag(name) for name in superseded(names, holdings.signed)}
 
 
 def _age(state: State) -> tuple[int, int]:
@@ -92,13 +106,16 @@ def _listed(state: State) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sorted:
-    """Tags by what is known of them: `once` were listed by snapshots that go."""
+    """Tags by what is known of them: `once` were listed by snapshots that go.
+
+    `old` is signed metadata that can go; None if it is not known what is the newest.
+    """
 
     live: Set[str]
     once: Set[str]
     dropped: Sequence[str]
     since: str
-    old: Set[str]
+    old: Set[str] | None
 
 
 def _line(name: str, digest: Digest, sorted_out: _Sorted) -> Line:
@@ -113,17 +130,22 @@ def _line(name: str, digest: Digest, sorted_out: _Sorted) -> Line:
         may = "may be that of a publication under way"
     elif name.startswith(tag("")):
         may = "signed metadata"
+        if sorted_out.old is None:
+            may = "signed metadata, whose newest versions cannot be read"
     return Line(name, digest, removed=False, reason=may)
 
 
 def _reason_to_go(name: str, known: _Sorted) -> str:
-    """Say why a tag that nothing kept names can go; "" if it is not certain that it can."""
+    """Say why a tag that nothing kept names can go; "" if it is not certain that it can.
+
+    What snapshots list, or are called, says nothing of signed metadata: anybody may make them up.
+    """
+    if name.startswith(tag("")):
+        return "signed metadata older than the last versions" if name in (known.old or ()) else ""
     if name in known.dropped:
         return "a snapshot older than those that are kept"
     if name.startswith(CLAIM):
         return "the claim of a publication that ended long ago" if name < known.since else ""
-    if name in known.old:
-        return "signed metadata older than the last versions"
     if name in known.once:
         return "only snapshots that go list it"
     for snapshot in known.dropped:
@@ -201,7 +223,17 @@ def survey(registry: Registry, target: Reference, folder: Path) -> Holdings:
         current=current,
         snapshots={tag: held for tag, held in _each(snapshots, state).items() if held is not None},
         parts=_each(dict.fromkeys(indexes), lambda digest: _parts(registry, target, digest)),
+        signed=_signed(registry, target, folder),
     )
+
+
+def _signed(registry: Registry, target: Reference, folder: Path) -> Mapping[str, int] | None:
+    """Ask for the newest versions of signed metadata; None if they cannot be read."""
+    place = RegistryPlace(registry, target, host_platform(), folder)
+    try:
+        return named_versions(place.read)
+    except CompilerError:
+        return None
 
 
 def _parts(registry: Registry, target: Reference, index: Digest) -> tuple[Digest, ...]:

@@ -105,7 +105,7 @@ def sync(
         if stored is None or tools.insist:
             raise
         if not holds:
-            message = f"{config.name}: {error.message}; the signatures of what is kept have expired"
+            message = f"{config.name}: {error}; the signatures of what is kept have expired"
             raise TrustError(message, hint="it has to be asked before more is taken") from error
         message = f"{config.name}: {error}; what was fetched before is used"
         tools.report(Noted(message, warning=True))

@@ -174,39 +174,35 @@ def newest_first(packages: Iterable[PackageId]) -> list[PackageId]:
 def _find_answers(requirement: Requirement, candidates: Candidates) -> tuple[PackageId, ...]:
     """Find all packages that satisfy `requirement`, best first.
 
-    First come providers that name exactly what is asked for, which replace the real package; then
-    real packages and providers of one version, the newest first and a provider before the real one;
-    then providers of a range that has something in common with the one that is asked for.
+    First come providers that name exactly what is asked for, which replace the real package, as in
+    luet; then real packages, the newest first. All other providers are for want of those, however
+    new the version is that they claim: of one version, the newest first, then of a range that has
+    something in common with the one that is asked for.
     """
     selector = Selector.of_requirement(requirement.version)
     exact: list[PackageId] = []
-    ranked: list[tuple[Version, int, PackageId]] = []
+    claimed: list[tuple[Version, PackageId]] = []
     vague: list[PackageId] = []
     for provider, provided in candidates.providers(requirement.category, requirement.name):
         claim = Selector.of_requirement(provided.version)
         if _is_named(requirement, selector, claim):
             exact.append(provider)
         elif claim.is_literal and selector.matches(claim.conditions[0].version):
-            ranked.append((claim.conditions[0].version, 0, provider))
+            claimed.append((claim.conditions[0].version, provider))
         elif not claim.is_literal and selector.overlaps(claim):
             vague.append(provider)
     real = _matching(selector, candidates.versions(requirement.category, requirement.name))
-    ranked.extend((Version.parse(package.version), 1, package) for package in real)
-    ranked.sort(key=lambda entry: (entry[1], entry[2].fingerprint))
-    ranked.sort(key=lambda entry: entry[0], reverse=True)
-    best = [*_by_title(exact), *(package for _, _, package in ranked), *_by_title(vague)]
-    return tuple(dict.fromkeys(best))
+    claimed.sort(key=lambda entry: entry[1].fingerprint)
+    claimed.sort(key=lambda entry: entry[0], reverse=True)
+    others = [*(provider for _, provider in claimed), *_by_title(vague)]
+    return tuple(dict.fromkeys([*_by_title(exact), *newest_first(real), *others]))
 
 
 def _is_named(requirement: Requirement, selector: Selector, claim: Selector) -> bool:
-    """Whether a provider claims the very text, or a range around the one version asked for."""
+    """Whether a provider claims the very text, or what matches the one version asked for."""
     if requirement.version == claim.text:
         return not selector.problem
-    return (
-        selector.is_literal
-        and not claim.is_literal
-        and claim.matches(selector.conditions[0].version)
-    )
+    return selector.is_literal and claim.matches(selector.conditions[0].version)
 
 
 def _matching(selector: Selector, packages: Collection[PackageId]) -> list[PackageId]:

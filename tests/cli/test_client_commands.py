@@ -163,6 +163,24 @@ def test_an_upgrade_brings_the_newest_of_everything(machine: Machine) -> None:
     assert machine.do("upgrade", "-y").stderr == "everything is up to date\n"
 
 
+@pytest.mark.parametrize(
+    ("claim", "wanted", "chosen"),
+    [("9", ">=1", "t/lib-1"), ("9", ">=2", "t/rival-1"), ("1", "1", "t/rival-1")],
+)
+def test_an_installation_takes_the_real_package_unless_the_provider_is_named(
+    machine: Machine, claim: str, wanted: str, chosen: str
+) -> None:
+    provides = f"provides: [{{category: t, name: lib, version: '{claim}'}}]"
+    machine.shop.build("rival", more=provides)
+    requires = f"requires: [{{category: t, name: lib, version: '{wanted}'}}]"
+    machine.shop.build("tool", more=requires)
+    machine.shop.repository()
+
+    machine.do("install", "-y", "t/tool")
+
+    assert machine.installed() == sorted([chosen, "t/tool-1"])
+
+
 def test_an_upgrade_keeps_a_package_although_another_claims_to_be_it(machine: Machine) -> None:
     machine.do("install", "-y", "t/app")
     machine.shop.build("rival", more="provides: [{category: t, name: lib, version: '9'}]")

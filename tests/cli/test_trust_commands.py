@@ -34,6 +34,7 @@ class Desk:
     def __init__(self, place: Path) -> None:
         self.place = place
         self.now = NOW
+        self.past: list[str] = []  # warnings of what is over by the clock of this machine
         self.shop = Shop(place / "shop")
         self.folder = self.shop.artifacts
         self.root = place / "root.json"
@@ -62,7 +63,9 @@ class Desk:
         if isinstance(done.exception, CompilerError):
             raise done.exception
         assert done.exit_code == 0, done.output
-        return done.output.replace(str(self.place), "")
+        lines = done.output.replace(str(self.place), "").splitlines(keepends=True)
+        self.past = [line for line in lines if line.startswith("warning: SOURCE_DATE_EPOCH")]
+        return "".join(line for line in lines if line not in self.past)
 
     def refusal(self, *words: str | Path) -> str:
         """Fail to run a command; returns why."""
@@ -220,6 +223,62 @@ def test_root_keys_stay_on_other_machines(desk: Desk) -> None:
     assert two == "/root.json: signed by enough keys\n"
     assert done == "/shop/build: signed, 12 files; clients need /root.json\n"
     assert desk.sees_everything(desk.root.read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("more", "given"),
+    [
+        (("--days", "timestamp=2"), "--days"),
+        (("--root-threshold", "1"), "--root-threshold"),
+        (("--root-public", "@root-2.pub"), "--root-public"),
+        (("--days", "root=x", "--root-threshold", "2", "--root-public", "@root.pub"),
+         "--root-public and --root-threshold and --days"),
+    ],
+)  # fmt: skip
+def test_a_root_that_is_there_says_what_no_option_may_say_too(
+    desk: Desk, more: tuple[str, ...], given: str
+) -> None:
+    others = ("--root-public", "@root.pub")
+    desk.refusal("init-trust", desk.folder, "--key", "@online.key", *others)
+    before = desk.root.read_bytes()
+
+    with pytest.raises(UsageError) as caught:
+        desk.begin("--root-key", "@root.key", *more)
+
+    assert str(caught.value).replace(str(desk.place), "") == (
+        f"/root.json is there: it says what {given} would"
+        " (leave them out, or begin another root with --root)"
+    )
+    assert desk.root.read_bytes() == before
+    assert not (desk.folder / "trust").exists()
+    assert desk.begin("--root-key", "@root.key").startswith("/shop/build: signed, ")
+
+
+def test_what_is_signed_for_a_time_that_is_over_is_warned_of(desk: Desk) -> None:
+    now = datetime.now(UTC)
+    desk.now = now - 8 * DAY
+    told = []
+
+    desk.begin("--root-key", "@root.key")
+    told += desk.past
+    for command in ("sign", "refresh"):
+        desk.run(command, desk.folder, "--key", "@online.key")
+        told += desk.past
+    desk.run("rotate", desk.folder, "--key", "@online.key", "--root-key", "@root.key")
+    told += desk.past
+
+    assert told == 4 * [
+        f"warning: SOURCE_DATE_EPOCH is {desk.now:%Y-%m-%d}, so the timestamp that was signed was"
+        f" good until {now - DAY:%Y-%m-%d}: no client takes it\n"
+    ]
+
+
+def test_what_is_signed_for_a_time_that_is_not_over_is_not_warned_of(desk: Desk) -> None:
+    desk.now = datetime.now(UTC) - 6 * DAY
+
+    desk.begin("--root-key", "@root.key")
+
+    assert desk.past == []
 
 
 def test_nothing_is_published_while_a_root_waits_for_signatures(desk: Desk) -> None:

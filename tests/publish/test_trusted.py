@@ -358,7 +358,11 @@ def test_old_signed_metadata_can_be_collected_and_roots_stay() -> None:
     names = [f"{number}.snapshot.json" for number in range(1, 7)]
     names += ["1.root.json", "2.root.json", "timestamp.json", "9.bin-0a.json", "stranger"]
 
-    assert superseded(names) == ("1.snapshot.json", "2.snapshot.json", "3.snapshot.json")
+    newest = {"snapshot": 6, "bin-0a": 9, "root": 2}
+
+    assert superseded(names, newest) == ("1.snapshot.json", "2.snapshot.json", "3.snapshot.json")
+    assert superseded(names, newest | {"snapshot": 4}) == ("1.snapshot.json",)
+    assert superseded(names, {}) == ()
 
 
 def test_the_digest_that_is_signed_is_that_of_the_index_which_luet_reads(

@@ -112,8 +112,13 @@ def test_an_archive_that_the_index_describes_otherwise_does_not_come_out(
     source, _ = signed_source(config, opening(MemoryRegistry()), tmp_path / "state", root)
     (artifact,) = read_repository(folder).index.artifacts
 
-    with pytest.raises(TrustError, match="is not what was signed"):
+    with pytest.raises(TrustError) as caught:
         source.fetch(replace(artifact, sha256="0" * 64), Cache(tmp_path / "cache"))
+
+    assert str(caught.value) == (
+        f"{folder}: {artifact.archive} is not what was signed"
+        " (`cos repo update` fetches the newest index)"
+    )
 
 
 def test_what_a_registry_holds_as_it_was_signed_comes_out(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from compiler.errors import CompilerError, OutsideError, TrustError
+from compiler.errors import CompilerError, NotFoundError, OutsideError, TrustError
 from compiler.events import Event, Noted
 from compiler.oci import Platform
 from compiler.registry.memory import MemoryRegistry
@@ -157,7 +157,7 @@ def test_a_repository_that_does_not_answer_is_used_as_it_was_with_a_warning(
 
     assert names(machine.sync()) == ["a"]
     assert machine.warnings == [
-        f"main: {machine.folder}/repository.yaml: there is no such file;"
+        f"main: {machine.folder}: there is no such folder (is the disk that has it mounted?);"
         " what was fetched before is used"
     ]
 
@@ -168,7 +168,10 @@ def test_a_repository_that_never_answered_is_an_error(machine: Machine) -> None:
     error = machine.refusal()
 
     assert isinstance(error, OutsideError)
-    assert str(error) == f"{machine.folder}/repository.yaml: there is no such file"
+    assert not isinstance(error, NotFoundError)
+    assert str(error) == (
+        f"{machine.folder}: there is no such folder (is the disk that has it mounted?)"
+    )
 
 
 def test_what_was_signed_is_used_without_asking_until_it_expires(trusting: Machine) -> None:
@@ -178,15 +181,16 @@ def test_what_was_signed_is_used_without_asking_until_it_expires(trusting: Machi
 
     assert names(trusting.sync()) == ["a"]
     assert trusting.warnings == [
-        f"main: {trusting.folder}/trust/2.root.json: there is no such file;"
+        f"main: {trusting.folder}: there is no such folder (is the disk that has it mounted?);"
         " what was fetched before is used"
     ]
     trusting.now += 2 * DAY
     error = trusting.refusal()
     assert isinstance(error, TrustError)
     assert str(error) == (
-        f"main: {trusting.folder}/trust/2.root.json: there is no such file; the signatures of what"
-        " is kept have expired (it has to be asked before more is taken)"
+        f"main: {trusting.folder}: there is no such folder (is the disk that has it mounted?);"
+        " the signatures of what is kept have expired"
+        " (it has to be asked before more is taken)"
     )
 
 
@@ -197,7 +201,7 @@ def test_what_was_seen_without_a_root_is_not_believed_under_one(trusting: Machin
     trusting.vanish()
 
     assert str(trusting.refusal()) == (
-        f"{trusting.folder}/trust/2.root.json: there is no such file"
+        f"{trusting.folder}: there is no such folder (is the disk that has it mounted?)"
     )
 
 

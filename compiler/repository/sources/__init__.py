@@ -77,7 +77,8 @@ class Mirrors:
         first, *others = sorted(errors, key=lambda each: not isinstance(each, ContentError))
         if not others or isinstance(first, ContentError):
             raise first
-        tried = "; ".join(str(each) for each in others)
+        tried = "; ".join(each.message for each in others)
+        hints = "; ".join(dict.fromkeys(each.hint for each in errors if each.hint))
         missing = all(isinstance(each, NotFoundError) for each in errors)
         kind = NotFoundError if missing else OutsideError
-        raise kind(f"{first.message}; then: {tried}", hint=first.hint) from first
+        raise kind(f"{first.message}; then: {tried}", hint=hints or None) from first

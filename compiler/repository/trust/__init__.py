@@ -22,7 +22,7 @@ This module holds what both sides share and loads no library. The others:
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,16 +96,20 @@ def version_of(name: str) -> int:
     return int(match["version"] or 0) if match else 0
 
 
-def superseded(names: Iterable[str]) -> tuple[str, ...]:
+def superseded(names: Iterable[str], newest: Mapping[str, int]) -> tuple[str, ...]:
     """Pick, of the names of all TUF files, those that are older than the last few of their role.
 
-    Roots stay: clients follow them one by one (TUF specification, section 5.3).
+    The last one is that of `newest`. Higher numbers count for nothing: somebody made them up, they
+    are on their way, or they were counted before a new beginning. They must not make good files
+    look superseded. Roots stay: clients follow them one by one (TUF specification, section 5.3).
     """
     versions: dict[str, list[tuple[int, str]]] = {}
     for name in names:
         match = _NAME.fullmatch(name)
         if match and match["version"] and match["role"] != ROOT:
-            versions.setdefault(match["role"], []).append((int(match["version"]), name))
+            version = int(match["version"])
+            if version <= newest.get(match["role"], 0):
+                versions.setdefault(match["role"], []).append((version, name))
     return tuple(sorted(name for each in versions.values() for _, name in sorted(each)[:-_KEPT]))
 
 

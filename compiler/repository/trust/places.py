@@ -1,6 +1,5 @@
 """Where TUF files lie: in a folder beside luet's files, or in a registry under their own tags."""
 
-from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -71,21 +70,11 @@ class FolderPlace:
                 with atomic_file(self._folder / name) as file:
                     file.write(data)
             there = [path.name for path in self._folder.iterdir()]
-            for name in superseded(_until(files, there)):
+            for name in superseded(there, {role_of(name): version_of(name) for name in files}):
                 (self._folder / name).unlink(missing_ok=True)
         except OSError as error:
             path = error.filename or self._folder
             raise OutsideError(f"{path}: cannot be written: {error.strerror}") from error
-
-
-def _until(written: Files, names: Iterable[str]) -> Iterator[str]:
-    """Pick what is as old as what was written, or older.
-
-    Higher numbers count for nothing here: somebody made them up, or they were counted before a new
-    beginning. They must not make good files look superseded.
-    """
-    newest = {role_of(name): version_of(name) for name in written}
-    return (name for name in names if version_of(name) <= newest.get(role_of(name), 0))
 
 
 class RegistryPlace:

@@ -13,7 +13,16 @@ from tuf.api.exceptions import LengthOrHashMismatchError, RepositoryError, Unsig
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 
 from compiler.errors import TrustError
-from compiler.repository.trust import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, Read, Target
+from compiler.repository.trust import (
+    ROOT,
+    SNAPSHOT,
+    TARGETS,
+    TIMESTAMP,
+    Files,
+    Read,
+    Target,
+    role_of,
+)
 from compiler.repository.trust.root import check_root
 
 _Role = TypeVar("_Role", Timestamp, Snapshot, Targets)
@@ -103,6 +112,30 @@ def read_published(read: Read, root: bytes) -> Published | None:
     return Published(current, snapshot, timestamp, read)
 
 
+def ends_of(files: Files) -> Mapping[str, datetime]:
+    """Tell until when files are good that were just signed, by role."""
+    return {
+        role_of(name): Metadata[Root].from_bytes(data).signed.expires
+        for name, data in files.items()
+    }
+
+
+def named_versions(read: Read) -> Mapping[str, int]:
+    """Tell the versions that a repository names as its newest, by role, out of the snapshot.
+
+    No signature is verified, for which a root is needed: this tells what clients will ask for, not
+    what they will believe. Raises `TrustError` for what cannot be read.
+    """
+    data = read("timestamp.json")
+    if data is None:
+        raise TrustError("timestamp.json: is missing")
+    meta = _parsed(Timestamp, "timestamp.json", data).signed.snapshot_meta
+    file = f"{meta.version}.snapshot.json"
+    snapshot = _parsed(Snapshot, file, _bytes(read, file, meta)).signed
+    named = {role_of(name): each.version for name, each in snapshot.meta.items()}
+    return {**named, SNAPSHOT: meta.version}
+
+
 def latest_root(read: Read, root: bytes) -> bytes:
     """Follow the roots of a repository from a trusted one; raises `TrustError` for a false one."""
     version = check_root(root).signed.version
@@ -132,14 +165,21 @@ def _verified(
 ) -> Metadata[_Role]:
     """Read metadata and verify its signatures."""
     delegator, role = by
+    metadata = _parsed(kind, file, data)
     try:
-        metadata = Metadata[_Role].from_bytes(data)
-        if not isinstance(metadata.signed, kind):
-            raise TrustError(f"{file}: holds another kind of metadata")
         delegator.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
     except UnsignedMetadataError as error:
         message = f"{file}: is not signed by the keys that the root names"
         raise TrustError(message, hint="somebody may have changed it") from error
+    return metadata
+
+
+def _parsed(kind: type[_Role], file: str, data: bytes) -> Metadata[_Role]:
+    """Read metadata, whoever signed it."""
+    try:
+        metadata = Metadata[_Role].from_bytes(data)
     except RepositoryError as error:
         raise TrustError(f"{file}: cannot be read: {error}") from error
+    if not isinstance(metadata.signed, kind):
+        raise TrustError(f"{file}: holds another kind of metadata")
     return metadata

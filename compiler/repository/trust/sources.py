@@ -71,7 +71,9 @@ class SignedFiles:
         """Return the archive of a package, unless it is another than was signed."""
         signed = self._trusted.require(artifact.archive)
         if signed.sha256 != artifact.sha256:
-            raise TrustError(f"{self.address}: {artifact.archive} is not what was signed")
+            hint = "`cos repo update` fetches the newest index"
+            message = f"{self.address}: {artifact.archive} is not what was signed"
+            raise TrustError(message, hint=hint)
         found = self._source.fetch(artifact, cache, min(limit, signed.length))
         for path in found:
             self._trusted.check(artifact.archive, path)

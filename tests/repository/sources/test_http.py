@@ -48,7 +48,7 @@ def test_an_archive_goes_on_where_it_was_cut(site: Site, proxy: FaultyProxy) -> 
 def test_an_archive_goes_on_in_a_later_run(site: Site, proxy: FaultyProxy) -> None:
     proxy.script(Fault(Cut(0.25)), Fault(Cut(), times=3))
     assert site.refusal() == (
-        f"http://{proxy.host}/{NAME}: remote end closed connection without response"
+        f"http://{proxy.host}/{NAME}: remote end closed connection without response (tried 4 times)"
     )
     proxy.script()
 
@@ -152,7 +152,7 @@ def test_a_body_that_is_shorter_than_it_says_is_asked_for_again(
     with pytest.raises(OutsideError) as caught:
         site.source.bring(NAME, tmp_path / "file", len(CONTENT))
 
-    assert str(caught.value) == f"http://{proxy.host}/{NAME}: ended 5 bytes early"
+    assert str(caught.value) == f"http://{proxy.host}/{NAME}: ended 5 bytes early (tried 4 times)"
     assert site.waits == [0.5, 1.0, 2.0]
     assert site.archive() == CONTENT
 
@@ -179,7 +179,7 @@ def test_a_server_that_never_can_is_given_up(site: Site, proxy: FaultyProxy) -> 
     proxy.script(Fault(Status(503), times=ALWAYS))
 
     assert site.refusal() == (
-        f"http://{proxy.host}/{NAME}: the server answers 503 Service Unavailable"
+        f"http://{proxy.host}/{NAME}: the server answers 503 Service Unavailable (tried 4 times)"
     )
     assert proxy.count("GET") == 4
 
@@ -190,7 +190,7 @@ def test_credentials_that_are_refused_are_told(site: Site, proxy: FaultyProxy, s
 
     assert site.refusal() == (
         f"http://{proxy.host}/{NAME}: the server wants other credentials"
-        " (give the repository 'auth' with a 'token', or 'basic')"
+        " (give the repository 'auth' with a 'token', or 'username' and 'password')"
     )
     assert proxy.count("GET") == 1
 

@@ -217,7 +217,7 @@ def test_a_server_of_something_else_is_told(tmp_path: Path) -> None:
         with pytest.raises(OutsideError) as caught:
             HttpSource(f"http://{host}", {}, settings).bring(NAME, tmp_path / "file", 10)
 
-    assert str(caught.value) == f"http://{host}/{NAME}: 220 mail.test ESMTP?[2J"
+    assert str(caught.value) == f"http://{host}/{NAME}: 220 mail.test ESMTP?[2J (tried 4 times)"
 
 
 @pytest.mark.parametrize("limit", [1000, 100_000, 1_000_000])
@@ -257,7 +257,9 @@ def test_a_body_below_the_least_rate_is_broken_off_and_asked_for_again(
     with pytest.raises(OutsideError) as caught:
         source.bring("page", tmp_path / "file", 100)
 
-    assert str(caught.value) == f"http://{proxy.host}/page: sends less than 1024 bytes a second"
+    assert str(caught.value) == (
+        f"http://{proxy.host}/page: sends less than 1024 bytes a second (tried 4 times)"
+    )
     assert waits == [0.5, 1.0, 2.0]
 
 
@@ -271,7 +273,9 @@ def test_a_fast_beginning_does_not_pay_for_a_body_that_crawls(tmp_path: Path) ->
         with pytest.raises(OutsideError) as caught:
             source.bring(NAME, tmp_path / "file", 10**9)
 
-    assert str(caught.value) == f"http://{host}/{NAME}: sends less than 1024 bytes a second"
+    assert str(caught.value) == (
+        f"http://{host}/{NAME}: sends less than 1024 bytes a second (tried 4 times)"
+    )
     assert time.monotonic() - begun < 20
 
 
@@ -285,7 +289,7 @@ def test_a_server_that_is_silent_is_asked_again_and_given_up(
     with pytest.raises(OutsideError) as caught:
         source.bring(NAME, tmp_path / "file", 10)
 
-    assert str(caught.value) == f"http://{proxy.host}/{NAME}: the server is silent"
+    assert str(caught.value) == f"http://{proxy.host}/{NAME}: the server is silent (tried 4 times)"
     assert proxy.count("GET") == 4
 
 
@@ -297,7 +301,7 @@ def test_a_head_without_end_is_given_up(proxy: FaultyProxy, tmp_path: Path) -> N
     with pytest.raises(OutsideError) as caught:
         source.bring(NAME, tmp_path / "file", 10)
 
-    assert str(caught.value) == f"http://{proxy.host}/{NAME}: the server is silent"
+    assert str(caught.value) == f"http://{proxy.host}/{NAME}: the server is silent (tried 4 times)"
 
 
 def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
@@ -306,7 +310,10 @@ def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(OutsideError) as caught:
         HttpSource("http://127.0.0.1:1", {}, settings).bring(NAME, tmp_path / "file", 10)
 
-    assert str(caught.value) == f"http://127.0.0.1:1/{NAME}: connection refused"
+    assert str(caught.value) == (
+        f"http://127.0.0.1:1/{NAME}: connection refused (tried 4 times)"
+        " (check the port, and that the server runs)"
+    )
 
 
 @pytest.mark.parametrize(

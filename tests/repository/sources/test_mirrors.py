@@ -107,6 +107,23 @@ def test_all_that_failed_are_told_in_one_error(tmp_path: Path) -> None:
     assert told == []
 
 
+def test_what_may_help_is_told_once_for_all_that_failed(tmp_path: Path) -> None:
+    source, _ = mirrors(
+        DiskSource(tmp_path / "one"),
+        DiskSource(tmp_path / "two"),
+        Failing(OutsideError("three: is silent", hint="is it on?")),
+    )
+
+    with pytest.raises(OutsideError) as caught:
+        source.bring(NAME, tmp_path / "file", 1)
+
+    assert str(caught.value) == (
+        f"{tmp_path}/one: there is no such folder; then: {tmp_path}/two: there is no such folder;"
+        " three: is silent (is the disk that has it mounted?; is it on?)"
+    )
+    assert not isinstance(caught.value, NotFoundError)
+
+
 def test_a_file_that_no_address_has_is_not_there(tmp_path: Path) -> None:
     source, _ = mirrors(Failing(NotFoundError("one: no")), Failing(NotFoundError("two: no")))
 
@@ -124,7 +141,7 @@ def test_one_address_alone_fails_as_it_does(proxy: FaultyProxy, tmp_path: Path) 
 
     assert str(caught.value) == (
         f"http://{proxy.host}/{NAME}: the server wants other credentials"
-        " (give the repository 'auth' with a 'token', or 'basic')"
+        " (give the repository 'auth' with a 'token', or 'username' and 'password')"
     )
 
 

@@ -357,7 +357,9 @@ def test_a_repository_that_does_not_answer_is_not_called_hostile(
         client.visit()
 
     assert not isinstance(caught.value, NotFoundError)
-    assert str(caught.value) == f"{owner.folder}/trust/2.root.json: there is no such file"
+    assert str(caught.value) == (
+        f"{owner.folder}: there is no such folder (is the disk that has it mounted?)"
+    )
 
 
 def test_a_root_that_was_never_signed_is_no_beginning(client: Client, owner: Owner) -> None:

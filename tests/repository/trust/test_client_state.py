@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from compiler.errors import ContentError, OutsideError
+from compiler.errors import ContentError, NotFoundError, OutsideError
 from compiler.repository.trust import target_of_bytes
 from compiler.repository.trust.client import TrustedRepository
 from compiler.repository.trust.kept import holds
@@ -228,17 +228,22 @@ def test_what_was_seen_counts_without_an_answer_until_it_expires(
 ) -> None:
     owner.folder.rename(tmp_path / "away")
     repository = TrustedRepository(seen.root, seen.state, seen.fetch, name="main")
+    gone = f"{owner.folder}: there is no such folder (is the disk that has it mounted?)"
 
-    with pytest.raises(OutsideError, match="there is no such file"):
-        repository.refresh(NOW + 6 * DAY)
+    assert _silence(lambda: repository.refresh(NOW + 6 * DAY)) == gone
     assert repository.require("a.tar") == target_of_bytes(b"1")
-    with pytest.raises(OutsideError, match=r"1\.bin-01\.json: there is no such file"):
-        repository.require("b.tar")  # its bin was never seen
+    assert _silence(lambda: repository.require("b.tar")) == gone  # its bin was never seen
 
-    with pytest.raises(OutsideError, match="there is no such file"):
-        repository.refresh(NOW + 7 * DAY)
-    with pytest.raises(OutsideError, match="there is no such file"):
-        repository.require("a.tar")
+    assert _silence(lambda: repository.refresh(NOW + 7 * DAY)) == gone
+    assert _silence(lambda: repository.require("a.tar")) == gone
+
+
+def _silence(ask: Callable[[], object]) -> str:
+    """Ask a repository that does not answer; returns the error, which blames nobody."""
+    with pytest.raises(OutsideError) as caught:
+        ask()
+    assert not isinstance(caught.value, NotFoundError)
+    return str(caught.value)
 
 
 def test_threads_may_share_a_repository(client: Client) -> None:

@@ -22,6 +22,7 @@ from compiler.repository.trust import (
     role_of,
     superseded,
     target_of_bytes,
+    version_of,
 )
 from compiler.repository.trust.client import TrustedRepository
 from compiler.repository.trust.keys import Signing
@@ -57,7 +58,8 @@ class Memory:
 
     def write(self, files: Files) -> None:
         self.files |= files
-        for name in superseded(self.files):
+        newest = {role_of(name): version_of(name) for name in files}
+        for name in superseded(self.files, newest):
             del self.files[name]
 
     def fetch(self, name: str, limit: int) -> tuple[bytes]:

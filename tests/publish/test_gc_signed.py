@@ -1,0 +1,156 @@
+"""Garbage collection of signed metadata: nobody who pushes tags can make good versions go."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from compiler.oci import MANIFEST
+from compiler.publish.front import claim_at
+from compiler.publish.gc import Line, decide, remove, survey
+from compiler.publish.state import tagged
+from compiler.registry.memory import MemoryRegistry
+from compiler.repository.sources.registry import RegistrySource
+from compiler.repository.trust import tag, target_of_bytes
+from compiler.repository.trust.keys import Signing
+from compiler.repository.trust.places import RegistryPlace
+from compiler.repository.trust.published import read_published
+from compiler.repository.trust.publisher import Contents, sign_contents, start
+from compiler.repository.trust.root import first_root, make_policy, sign_root
+from compiler.signing.keys import generate
+from tests.publish.shop import AMD64, TARGET, Shop
+
+ROOT, ONLINE = generate(), generate()
+SIGNING = Signing((ONLINE,), datetime.now(UTC))
+ROOT_FILE = sign_root(first_root(make_policy([ROOT.public], [ONLINE.public]), SIGNING.now), [ROOT])
+HIGHEST = 10**18 - 1
+
+
+class Signed:
+    """A repository in a registry with six versions of its snapshot and targets."""
+
+    def __init__(self, folder: Path) -> None:
+        self.registry = MemoryRegistry()
+        self.folder = folder
+        self.shop = Shop(folder / "shop")
+        self.shop.build("a")
+        self.shop.publish(self.registry)
+        self.place = RegistryPlace(self.registry, TARGET, AMD64, folder)
+        self.place.write(start(ROOT_FILE, Contents(index={}), SIGNING, bins=2))
+        for number in range(5):
+            published = read_published(self.place.read, ROOT_FILE)
+            assert published is not None
+            contents = Contents(index={"repository.yaml": target_of_bytes(b"%d" % number)})
+            self.place.write(sign_contents(published, contents, SIGNING))
+
+    def push(self, name: str, like: str = "repository.yaml") -> None:
+        """Let a tag name what another one does, as anybody can who may push."""
+        data = self.registry.manifest(tagged(TARGET, like)).data
+        self.registry.put_manifest(tagged(TARGET, name), data, MANIFEST)
+
+    def garbage(self, name: str) -> None:
+        """Let a tag name something useless, of its own."""
+        data = self.registry.manifest(tagged(TARGET, "repository.yaml")).data
+        changed = data.replace(b'"schemaVersion":2', b'"schemaVersion":2,"x":"%s"' % name.encode())
+        self.registry.put_manifest(tagged(TARGET, name), changed, MANIFEST)
+
+    def collect(self) -> dict[str, Line]:
+        """Collect garbage; returns what became of the tags."""
+        place = self.folder / "gc"
+        place.mkdir()
+        holdings = survey(self.registry, TARGET, place)
+        lines = decide(holdings, keep=0, since=claim_at(2**63))
+        remove(self.registry, TARGET, holdings, lines)
+        return {line.tag: line for line in lines}
+
+    def left(self, role: str) -> list[str]:
+        """List the tags of a role that are there."""
+        return sorted(
+            name.removeprefix(tag(""))
+            for name in self.registry.tags(TARGET)
+            if name.startswith(tag("")) and name.endswith(f".{role}.json")
+        )
+
+
+@pytest.fixture
+def signed(tmp_path: Path) -> Signed:
+    return Signed(tmp_path)
+
+
+def versions(role: str, *numbers: int) -> list[str]:
+    return [f"{number}.{role}.json" for number in numbers]
+
+
+def test_the_last_versions_that_the_repository_names_stay(signed: Signed) -> None:
+    lines = signed.collect()
+
+    assert signed.left("snapshot") == versions("snapshot", 4, 5, 6)
+    assert signed.left("targets") == versions("targets", 4, 5, 6)
+    assert signed.left("bin-00") == versions("bin-00", 1)
+    assert signed.left("root") == versions("root", 1)
+    assert lines[tag("3.snapshot.json")].reason == "signed metadata older than the last versions"
+    assert lines[tag("6.snapshot.json")].reason == "signed metadata"
+    assert read_published(signed.place.read, ROOT_FILE) is not None
+
+
+def test_versions_that_somebody_made_up_make_no_good_one_go(signed: Signed) -> None:
+    for number in range(HIGHEST - 4, HIGHEST + 1):
+        signed.garbage(tag(f"{number}.snapshot.json"))
+        signed.garbage(tag(f"{number}.bin-00.json"))
+
+    signed.collect()
+
+    made_up = range(HIGHEST - 4, HIGHEST + 1)
+    assert signed.left("snapshot") == versions("snapshot", 4, 5, 6, *made_up)
+    assert signed.left("bin-00") == versions("bin-00", 1, *made_up)
+    assert read_published(signed.place.read, ROOT_FILE) is not None
+
+
+def _not_there(signed: Signed) -> None:
+    signed.registry.delete(tagged(TARGET, tag("timestamp.json")))
+
+
+def _something_else(signed: Signed) -> None:
+    signed.push(tag("timestamp.json"))
+
+
+def _another_kind(signed: Signed) -> None:
+    signed.place.write({"timestamp.json": ROOT_FILE})
+
+
+def _without_snapshot(signed: Signed) -> None:
+    signed.registry.delete(tagged(TARGET, tag("6.snapshot.json")))
+
+
+def _another_snapshot(signed: Signed) -> None:
+    signed.push(tag("6.snapshot.json"), like=tag("1.snapshot.json"))
+
+
+@pytest.mark.parametrize(
+    "spoil", [_not_there, _something_else, _another_kind, _without_snapshot, _another_snapshot]
+)
+def test_all_signed_metadata_stays_where_the_newest_cannot_be_read(
+    signed: Signed, spoil: Callable[[Signed], None]
+) -> None:
+    spoil(signed)
+    before = [name for name in signed.registry.tags(TARGET) if name.startswith(tag(""))]
+
+    lines = signed.collect()
+
+    assert [name for name in signed.registry.tags(TARGET) if name.startswith(tag(""))] == before
+    assert lines[tag("1.snapshot.json")].reason == (
+        "signed metadata, whose newest versions cannot be read"
+    )
+
+
+def test_no_snapshot_of_the_index_makes_signed_metadata_go(signed: Signed) -> None:
+    front = signed.folder / "front"
+    RegistrySource(signed.registry, TARGET, AMD64).bring("repository.yaml", front, 1 << 20)
+    signed.place.write({"repository.yaml": front.read_bytes()})  # a snapshot called `trust-`
+
+    lines = signed.collect()
+
+    assert not lines[tag("repository.yaml")].removed
+    assert signed.left("snapshot") == versions("snapshot", 4, 5, 6)
+    assert read_published(signed.place.read, ROOT_FILE) is not None
