@@ -3,7 +3,6 @@
 import json
 import shutil
 import tarfile
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from io import BytesIO
@@ -13,10 +12,10 @@ from typing import IO, Any, cast
 import pytest
 
 from compiler.errors import RegistryError
-from compiler.oci import Descriptor, Digest, Reference
+from compiler.oci import Descriptor, Digest
 from compiler.publish.state import CLAIM, State, read_state, tagged
-from compiler.registry import Progress
 from compiler.registry.memory import MemoryRegistry
+from tests.publish.registries import Meeting, Stopping, together
 from tests.publish.shop import ARM64, NOW, TARGET, Shop
 
 Json = dict[str, Any]
@@ -189,81 +188,25 @@ def test_force_brings_everything_up_again(shop: Shop) -> None:
     assert [str(each) for each in made.pushed] == ["t/a-1", "t/b-1"]
 
 
-class Barrier(MemoryRegistry):
-    """A registry in which two publishers both read the index before either of them writes it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._met = threading.Barrier(2, timeout=20)
-        self._first = threading.local()
-
-    def put_manifest(self, reference: Reference, data: bytes, media_type: str) -> Descriptor:
-        if reference.tag == "repository.yaml" and not getattr(self._first, "done", False):
-            self._first.done = True
-            self._met.wait()
-        return super().put_manifest(reference, data, media_type)
-
-
 def test_two_publishers_at_once_do_not_lose_each_others_packages(tmp_path: Path) -> None:
-    registry = Barrier()
+    registry = Meeting()
+    registry.meet_before("repository.yaml")
     shops = [Shop(tmp_path / name) for name in ("one", "two")]
     for shop, name in zip(shops, ("a", "b"), strict=True):
         shop.build(name)
-    failures: list[BaseException] = []
 
-    def run(shop: Shop) -> None:
-        try:
-            shop.publish(registry)
-        except BaseException as error:
-            failures.append(error)
+    together(lambda shop: shop.publish(registry), shops)
 
-    threads = [threading.Thread(target=run, args=(shop,)) for shop in shops]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert failures == []
     assert names(state(registry, tmp_path / "read")) == ["t/a-1", "t/b-1"]
-
-
-class Stopping(MemoryRegistry):
-    """A registry that stops answering after some changes."""
-
-    def __init__(self, changes: int) -> None:
-        super().__init__()
-        self._left = changes
-
-    def _change(self) -> None:
-        self._left -= 1
-        if self._left < 0:
-            raise RegistryError("the line is dead")
-
-    def put_manifest(self, reference: Reference, data: bytes, media_type: str) -> Descriptor:
-        self._change()
-        return super().put_manifest(reference, data, media_type)
-
-    def put_blob(
-        self,
-        repository: Reference,
-        source: Path | bytes,
-        blob: Descriptor,
-        progress: Progress | None = None,
-    ) -> bool:
-        self._change()
-        return super().put_blob(repository, source, blob, progress)
-
-    def refill(self) -> None:
-        self._left = 10**6
 
 
 @pytest.mark.parametrize("changes", range(40))
 def test_wherever_a_publication_stops_the_repository_is_whole(changes: int, tmp_path: Path) -> None:
-    registry, shop = Stopping(10**6), Shop(tmp_path / "shop")
+    registry, shop = Stopping(), Shop(tmp_path / "shop")
     shop.build("a")
     shop.publish(registry)
     shop.build("b")
-    registry._left = changes
+    registry.left = changes
     try:
         shop.publish(registry, shop.options(now=NOW + 60))
     except RegistryError:
@@ -271,7 +214,7 @@ def test_wherever_a_publication_stops_the_repository_is_whole(changes: int, tmp_
     else:
         stopped = False
 
-    registry.refill()
+    registry.left = 10**6
     found = names(state(registry, tmp_path / "read"))
 
     assert found in (["t/a-1"], ["t/a-1", "t/b-1"])

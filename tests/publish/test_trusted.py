@@ -1,6 +1,5 @@
 """Docker repositories with signed metadata: what clients see, and what is never taken over."""
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -9,12 +8,11 @@ from pathlib import Path
 import pytest
 
 from compiler.errors import RegistryError, TrustError
-from compiler.oci import Descriptor, Platform, Reference
+from compiler.oci import Platform
 from compiler.publish import Published, PublishOptions, Source, Surroundings, publish_repository
 from compiler.publish.endorse import CosignEndorsement
 from compiler.publish.state import CLAIM, tagged
 from compiler.publish.trusted import TrustedTarget
-from compiler.registry import Progress
 from compiler.registry.memory import MemoryRegistry
 from compiler.repository.cache import Cache
 from compiler.repository.configured import RepositoryConfig
@@ -30,6 +28,7 @@ from compiler.repository.trust.root import first_root, make_policy, sign_root
 from compiler.repository.trust.sources import signed_source
 from compiler.signing.images import pinned, sign_image
 from compiler.signing.keys import PrivateKey, generate
+from tests.publish.registries import Meeting, Stopping, together
 from tests.publish.shop import AMD64, NOW, TARGET, Shop
 
 ROOT, ONLINE, STRANGER = generate(), generate(), generate()
@@ -175,70 +174,17 @@ def test_a_change_costs_the_same_in_a_small_and_in_a_large_repository(tmp_path: 
     assert costs[0] == costs[1]
 
 
-class Meeting(MemoryRegistry):
-    """A registry in which two publishers both read before either of them signs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.barrier: threading.Barrier | None = None
-        self._first = threading.local()
-
-    def put_manifest(self, reference: Reference, data: bytes, media_type: str) -> Descriptor:
-        is_first = not getattr(self._first, "done", False)
-        if self.barrier and is_first and reference.tag.startswith(CLAIM):
-            self._first.done = True
-            self.barrier.wait()
-        return super().put_manifest(reference, data, media_type)
-
-
 def test_two_publishers_at_once_end_with_everything_signed(tmp_path: Path) -> None:
     registry = Meeting()
     begin(registry, tmp_path / "begin")
-    registry.barrier = threading.Barrier(2, timeout=30)
+    registry.meet_before(CLAIM)
     shops = [Shop(tmp_path / name) for name in ("one", "two")]
     for shop, name in zip(shops, ("a", "b"), strict=True):
         shop.build(name)
-    failures: list[BaseException] = []
 
-    def run(shop: Shop) -> None:
-        try:
-            publish(shop, registry)
-        except BaseException as error:
-            failures.append(error)
+    together(lambda shop: publish(shop, registry), shops)
 
-    threads = [threading.Thread(target=run, args=(shop,)) for shop in shops]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert failures == []
     assert Reader(registry, tmp_path / "client").packages() == ["t/a-1", "t/b-1"]
-
-
-class Stopping(MemoryRegistry):
-    """A registry that stops answering after some changes."""
-
-    left = 10**6
-
-    def _change(self) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise RegistryError("the line is dead")
-
-    def put_manifest(self, reference: Reference, data: bytes, media_type: str) -> Descriptor:
-        self._change()
-        return super().put_manifest(reference, data, media_type)
-
-    def put_blob(
-        self,
-        repository: Reference,
-        source: Path | bytes,
-        blob: Descriptor,
-        progress: Progress | None = None,
-    ) -> bool:
-        self._change()
-        return super().put_blob(repository, source, blob, progress)
 
 
 def test_wherever_a_publication_stops_clients_see_a_whole_state_and_the_next_one_mends_it(
