@@ -194,22 +194,33 @@ class Stage:
 
     def _file(self, place: str, entry: Entry, content: Source | None) -> Staged:
         """Stage a file, or something that has no content."""
-        is_free = place not in self.places
+        may_stand = self._may_stand(place)
         if content is None:
-            kept = is_free and is_standing_link(self._lookup, place, entry)
+            kept = may_stand and is_standing_link(self._lookup, place, entry)
             if not kept:
                 self._put(place, entry, None)
             return Staged(self._number, entry.kind, target=entry.target, kept=kept)
         hashing = _Hashing(content)
-        rest: Source | None = hashing
-        with standing_file(self._lookup, place, entry) as there:
-            if there is not None and is_free:
-                rest = difference(hashing, there)
-            if rest is not None:
-                self._put(place, entry, rest)
-        kept = rest is None
+        kept = may_stand and self._compare(place, entry, hashing)
+        if not may_stand:
+            self._put(place, entry, hashing)
         digest = hashing.hash.digest()
         return Staged(self._number, _FILE, digest, kept=kept, entry=entry if kept else None)
+
+    def _may_stand(self, place: str) -> bool:
+        """Whether something may be in the root that could stay: in no folder that is new itself."""
+        above = self.places.get(split(place)[0])
+        return place not in self.places and (above is None or not above.made)
+
+    def _compare(self, place: str, entry: Entry, content: Source) -> bool:
+        """Stage a file unless it is there as it comes; returns whether it is."""
+        rest: Source | None = content
+        with standing_file(self._lookup, place, entry) as there:
+            if there is not None:
+                rest = difference(content, there)
+            if rest is not None:
+                self._put(place, entry, rest)
+        return rest is None
 
     def _stage_kept(self, place: str, staged: Staged) -> Staged:
         """Stage after all what was to stay: it gets a second name."""
@@ -319,9 +330,8 @@ class Stage:
     def _check_case(self, place: str) -> None:
         """Refuse a name that the file system takes for another one of this change."""
         names = self._folding.get(self._open_top(place))
-        folded = _folded(place)
-        if names is not None and names.setdefault(folded, place) != place:
-            other = names[folded]
+        if names is not None and names.setdefault(_folded(place), place) != place:
+            other = names[_folded(place)]
             raise ArchiveError(f"and {other[:100]!r} are one name on this file system")
 
     def _refuse_ours(self, place: str) -> None:
