@@ -30,8 +30,8 @@ def artifact_fault(
 ) -> str | None:
     """Say why packing `spec` again would write something else to the destination; None if not.
 
-    Archives are known by their size, since each is checked against its digest when a repository
-    is made of it; metadata files by their content.
+    Archives are known by their size and by the metadata beside them, since each is checked against
+    its digest when a repository is made of it; metadata files by their content.
     """
     folder = f"{destination}/"
     for name, key in files_of(spec, keys, form):

@@ -58,9 +58,7 @@ class Packer:
         settings = self._settings
         path = settings.destination / archive_name(node.id.package, settings.compression)
         record = self._tools.store.artifact(node.keys.archive)
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if record is None or digest != record.sha256:
+        if record is None or _sha256(path) != record.sha256:
             raise ArchiveError(
                 f"{path} is not what was packed from {node.id}",
                 hint="remove it, and it is packed again",
@@ -154,6 +152,7 @@ class Packer:
             node.action is not Action.PACK
             or record is None
             or not is_there(record, settings.destination, name)
+            or _sha256(settings.destination / name) != record.sha256
         ):
             return None
         return Artifact(
@@ -167,3 +166,8 @@ class Packer:
 
     def _remember(self, key: ArtifactKey, sha256: str, size: int) -> None:
         self._tools.store.put_artifact(ArtifactRecord(key=key, sha256=sha256, size=size))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

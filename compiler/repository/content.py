@@ -129,6 +129,5 @@ def _fault_of(metadata: ArtifactMetadata, path: Path, verified: Verified) -> Com
         return OutsideError(f"cannot be read: {error.strerror}", location=where)
     if digest == metadata.sha256:
         return None
-    return CompilerError(
-        f"has another checksum than its metadata says: {digest}", location=where, hint=hint
-    )
+    message = f"has another checksum than its metadata says: {digest}"
+    return CompilerError(message, location=where, hint=f"remove it, and {hint}")

@@ -68,6 +68,18 @@ def test_independent_packages_are_finished_when_one_fails(lab: Lab) -> None:
     assert "build  t/good-1" not in planned.stdout
 
 
+def test_a_change_that_is_taken_back_gives_the_archive_of_before(lab: Lab) -> None:
+    build(lab, {"a": on_base("echo 1x > /a")})
+    before = lab.built()
+
+    build(lab, {"a": on_base("echo 2x > /a")})
+    changed = lab.built()
+    build(lab, {"a": on_base("echo 1x > /a")})
+
+    assert changed["a-t-1.package.tar"] != before["a-t-1.package.tar"]
+    assert lab.built() == before
+
+
 def test_a_check_tells_what_is_different_each_time(lab: Lab) -> None:
     lab.tree({"clock": on_base("date +%s%N > /now"), "still": on_base("echo 1 > /one")})
 

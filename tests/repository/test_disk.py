@@ -285,7 +285,7 @@ def test_archives_that_are_missing_or_damaged_are_all_named_and_nothing_is_writt
     assert [str(error) for error in caught.value.exceptions] == [
         f"{built}/a-t-1.package.tar: the archive of t/a-1 is missing (build t/a-1 again)",
         f"{built}/b-t-1.package.tar: has another checksum than its metadata says: {empty} "
-        "(build t/b-1 again)",
+        "(remove it, and build t/b-1 again)",
     ]
     assert not (built / "repository.yaml").exists()
 
