@@ -98,6 +98,7 @@ def _trust(
     opened: Trust = trusted.open_target(
         registry, target, read_root(publishing.root), keys, folder=folder
     )
+    opened.check()
     return opened
 
 

@@ -28,7 +28,7 @@ from compiler.repository.trust import (
 )
 from compiler.repository.trust import publisher as signer
 from compiler.repository.trust import root as roots
-from compiler.repository.trust.contents import of_folder
+from compiler.repository.trust.contents import freeze, thaw
 from compiler.repository.trust.keys import Signing
 from compiler.repository.trust.places import FolderPlace, Place, RegistryPlace
 from compiler.repository.trust.published import Published, ends_of, latest_root, read_published
@@ -89,11 +89,18 @@ def init_trust(  # noqa: PLR0913  (one parameter for each option)
         if place.read("timestamp.json") is not None:
             hint = "`cos repo rotate` changes keys, `cos repo sign` signs what is new"
             raise TrustError(f"{repository}: is signed already", hint=hint)
-        contents = of_folder(Path(repository)) if _is_folder(repository) else _NOTHING
+        contents = freeze(Path(repository)) if _is_folder(repository) else _NOTHING
         files = signer.start(data, contents, signing, bins=bins)
         place.write(files)
     _tell_past(settings, files)
     typer.echo(f"{repository}: signed, {_count(contents)}; clients need {root}")
+
+
+def check_keys(settings: Settings | None, folder: Path, key: Sequence[str], root: Path) -> None:
+    """Raise `TrustError` unless the repository in a folder can be signed with these keys."""
+    place = FolderPlace(folder)
+    signing = _signing(settings or Settings(), key, str(folder))
+    signer.check_signing(_published(place, root, str(folder)), signing)
 
 
 def sign(settings: Settings | None, repository: str, key: Sequence[str], root: Path) -> None:
@@ -102,14 +109,16 @@ def sign(settings: Settings | None, repository: str, key: Sequence[str], root: P
     if not _is_folder(repository):
         hint = "`cos create-repo --sign` signs what it publishes"
         raise UsageError(f"{repository}: is not a folder", hint=hint)
-    contents = of_folder(Path(repository))
-    with _opened(settings, repository) as place:
-        published = _published(place, root, repository)
-        changed = signer.differences(published, contents.artifacts)
-        files = signer.sign_contents(
-            published, replace(contents, artifacts=changed), _signing(settings, key, repository)
-        )
-        place.write(files)
+    folder = Path(repository)
+    place = FolderPlace(folder)
+    published = _published(place, root, repository)
+    signing = _signing(settings, key, repository)
+    signer.check_signing(published, signing)
+    contents = freeze(folder)
+    changed = signer.differences(published, contents.artifacts)
+    files = signer.sign_contents(published, replace(contents, artifacts=changed), signing)
+    place.write(files)
+    thaw(folder, _published(place, root, repository).targets.targets)
     _tell_past(settings, files)
     typer.echo(f"{repository}: signed, {_count(contents)}, {len(changed)} of them changed")
 
@@ -141,10 +150,13 @@ def rotate(  # noqa: PLR0913  (one parameter for each option)
     signing = _signing(settings, keys["keys"], repository)
     with _opened(settings, repository) as place:
         current = latest_root(place.read, _read(root))
+        is_new = file is not None and not file.exists()
         data = _next_root(current, changes, signing, file)
         data = roots.sign_root(data, [signing_key(each) for each in keys["root_keys"]], current)
         if file is not None:
             _write(file, data)
+            if is_new and not _is_complete(file, data, current):
+                return
         version = roots.check_root(data, current).signed.version
         if restart:
             _check_restart(data, current)
@@ -152,9 +164,22 @@ def rotate(  # noqa: PLR0913  (one parameter for each option)
         else:
             files = signer.rotate(_published(place, root, repository), data, signing)
         place.write(files)
-    _write(root, data)
+        _write(root, data)
+        if restart:
+            thaw(Path(repository), _published(place, root, repository).targets.targets)
     _tell_past(settings, files)
     typer.echo(f"{repository}: root {version}; {root} is that root now, the one before works, too")
+
+
+def _is_complete(file: Path, data: bytes, current: bytes) -> bool:
+    """Tell whether a root can be published; says what is missing if others have to sign, too."""
+    try:
+        roots.check_root(data, current)
+    except TrustError as error:
+        told = f"{file}: {error.message}; `cos repo sign-root {file}` adds one, --next publishes it"
+        typer.echo(told)
+        return False
+    return True
 
 
 def sign_root(file: Path, keys: Sequence[str], before: Path | None) -> None:
@@ -178,7 +203,7 @@ def _restarted(repository: str, data: bytes, signing: Signing) -> Files:
     """Sign everything from nothing under a new root."""
     if not _is_folder(repository):
         raise UsageError("--restart signs what a folder holds", hint=f"{repository} is none")
-    return signer.start(data, of_folder(Path(repository)), signing, bins=_bins(Path(repository)))
+    return signer.start(data, freeze(Path(repository)), signing, bins=_bins(Path(repository)))
 
 
 def _check_restart(data: bytes, current: bytes) -> None:

@@ -24,6 +24,9 @@ class Endorsement(Protocol):
 class Trust(Protocol):
     """The signed metadata of a repository that is published: `compiler.publish.trusted`."""
 
+    def check(self) -> None:
+        """Raise `TrustError` unless the keys can sign what is to be published."""
+
     def index(self) -> Reference | None:
         """Name the index that was signed last, by its digest; None if none was yet."""
 

@@ -12,8 +12,6 @@ from compiler.repository.index import RepositoryInfo
 from compiler.repository.oci import ImageParts
 
 _HORIZON = 86_400 * 10**9  # nanoseconds after which no publisher can still be under way
-_SHORT = 12
-"""How many digits of its SHA-256 stand before the name of a file."""
 
 
 def claim_at(nanoseconds: int, owner: str = "") -> str:
@@ -35,13 +33,12 @@ def push_files(
     can put something else there. The plain names are those that luet gives, those that begin with
     the snapshot's are for people who ask for it.
     """
-    renamed = {}
+    named = texts.content_named(info)
     for key, file in info.repo_files.items():
-        name = f"{file.sha256[:_SHORT]}-{file.filename}"
-        names = (name, f"{snapshot_name(options)}-{file.filename}", file.filename)
+        own = named.repo_files[key].filename
+        names = (own, f"{snapshot_name(options)}-{file.filename}", file.filename)
         pusher.file(names, (folder / file.filename).read_bytes(), folder=folder)
-        renamed[key] = file.model_copy(update={"filename": name})
-    return info.model_copy(update={"repo_files": renamed})
+    return named
 
 
 def push_snapshot(

@@ -62,7 +62,7 @@ def push_packages(
 
     def contents(packed: Packed) -> _Ready:
         ready = _contents(packed, pusher, platform, folder)
-        report(Noted(f"published {packed.metadata.id}"))
+        report(Noted(f"{packed.metadata.id} is uploaded"))
         return ready
 
     ready = each_at_once(contents, packages)

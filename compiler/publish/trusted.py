@@ -24,7 +24,7 @@ from compiler.repository.trust import TARGETS, Target, target_of_image
 from compiler.repository.trust.keys import Signing
 from compiler.repository.trust.places import RegistryPlace
 from compiler.repository.trust.published import Published, read_published
-from compiler.repository.trust.publisher import Contents, sign_contents
+from compiler.repository.trust.publisher import Contents, check_signing, sign_contents
 from compiler.repository.trust.root import policy_of
 from compiler.repository.trust.sources import SignedImages
 from compiler.signing.images import pinned, verify_image
@@ -69,6 +69,10 @@ class TrustedTarget:
     place: RegistryPlace
     folder: Path
     clock: Callable[[], int] = time.time_ns
+
+    def check(self) -> None:
+        """Raise `TrustError` unless the keys can sign what is to be published."""
+        check_signing(self._published(), self.signing)
 
     def index(self) -> Reference | None:
         """Name the index that was signed last, by its digest; None if none was yet."""

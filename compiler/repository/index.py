@@ -27,6 +27,9 @@ INDEX = "repository.meta.yaml"
 TREE, COMPILER_TREE, META = "tree", "compilertree", "meta"
 """The keys of `repo_files`."""
 
+_SHORT = 12
+"""How many digits of its SHA-256 stand before the name of a file."""
+
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+~@-]*")
 
 
@@ -107,6 +110,15 @@ def parse_index(text: str, source: str) -> RepositoryIndex:
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise CompilerError(f"{source}: index: is not a list of artifacts")
     return make_index(from_mapping(entry, source) for entry in entries)
+
+
+def content_named(info: RepositoryInfo, prefix: str = "") -> RepositoryInfo:
+    """Name the files of a repository by their contents: nothing else ever gets those names."""
+    files = {
+        key: file.model_copy(update={"filename": f"{prefix}{file.sha256[:_SHORT]}-{file.filename}"})
+        for key, file in info.repo_files.items()
+    }
+    return info.model_copy(update={"repo_files": files})
 
 
 def repository_text(info: RepositoryInfo) -> str:

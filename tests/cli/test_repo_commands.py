@@ -117,7 +117,7 @@ def test_a_damaged_archive_fails_the_command(place: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         "error: build/one-t-1.package.tar: the archive of t/one-1 is missing "
-        "(remove it, and build t/one-1 again)\n"
+        "(build t/one-1 again)\n"
     )
 
 

@@ -15,11 +15,19 @@ from compiler.repository.cache import Cache
 from compiler.repository.configured import RepositoryConfig
 from compiler.repository.disk import RepositoryOptions, create_repository, read_repository
 from compiler.repository.sources.opening import Opening
+from compiler.repository.sync import SyncTools, sync
+from compiler.repository.synced import Shelf
 from compiler.repository.trust import target_of_image
-from compiler.repository.trust.contents import of_folder
+from compiler.repository.trust.contents import freeze, of_folder
 from compiler.repository.trust.keys import Signing
 from compiler.repository.trust.places import FolderPlace, RegistryPlace
-from compiler.repository.trust.publisher import Contents, start
+from compiler.repository.trust.published import read_published
+from compiler.repository.trust.publisher import (
+    Contents,
+    differences,
+    sign_contents,
+    start,
+)
 from compiler.repository.trust.root import first_root, make_policy, sign_root
 from compiler.repository.trust.sources import signed_source
 from compiler.signing.keys import generate
@@ -119,6 +127,36 @@ def test_an_archive_that_the_index_describes_otherwise_does_not_come_out(
         f"{folder}: {artifact.archive} is not what was signed"
         " (`cos repo update` fetches the newest index)"
     )
+
+
+def test_a_folder_that_is_published_anew_shows_what_was_signed_until_it_is_signed_again(
+    shop: Shop, root: bytes, tmp_path: Path
+) -> None:
+    place, options = shop.artifacts, RepositoryOptions(now=NOW)
+    create_repository(
+        shop.packages.values(), [shop.tree], artifacts=place, output=place, options=options
+    )
+    FolderPlace(place).write(start(root, freeze(place), SIGNING))
+    shop.build("b")
+    create_repository(
+        shop.packages.values(), [shop.tree], artifacts=place, output=place, options=options
+    )
+    config = RepositoryConfig(name="main", type="disk", urls=(str(place),))
+    source, trusted = signed_source(config, opening(MemoryRegistry()), tmp_path / "state", root)
+    tools = SyncTools(shelf=Shelf(tmp_path / "shelf"), pause=lambda _seconds: None)
+
+    before = sync(config, source, tools, trusted).packages
+    published = read_published(FolderPlace(place).read, root)
+    assert published is not None
+    contents = freeze(place)
+    changed = differences(published, contents.artifacts)
+    FolderPlace(place).write(
+        sign_contents(published, replace(contents, artifacts=changed), SIGNING)
+    )
+    after = sync(config, source, tools, trusted).packages
+
+    assert sorted(map(str, before)) == ["t/a-1"]
+    assert sorted(map(str, after)) == ["t/a-1", "t/b-1"]
 
 
 def test_what_a_registry_holds_as_it_was_signed_comes_out(

@@ -59,6 +59,9 @@ class Target:
         return Digest(f"sha256:{self.sha256}")
 
 
+AT = "at"
+"""The field of a target's `custom` that names the file which is read in its place."""
+
 Files = dict[str, bytes]
 """TUF files by name, in the order in which they must become visible."""
 

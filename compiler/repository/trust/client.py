@@ -21,6 +21,7 @@ from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 from compiler.archive.compress import atomic_file, remove_stale
 from compiler.errors import ContentError, NotFoundError, OutsideError, TrustError
 from compiler.repository.trust import (
+    AT,
     SCRATCH,
     TIMESTAMP,
     Fetch,
@@ -89,6 +90,18 @@ class TrustedRepository:
             updater.ask(fetcher)
             found = updater.get_targetinfo(name)
         return _target(found, name, self._name) if found else None
+
+    def place_of(self, name: str) -> str:
+        """Return the name of the file that holds a target: its own, unless another was signed.
+
+        Raises what `target` does.
+        """
+        if self.target(name) is None or self._updater is None:
+            return name
+        found = self._updater.get_targetinfo(name)
+        custom = found.custom if found else None
+        place = custom.get(AT) if isinstance(custom, dict) else None
+        return place if isinstance(place, str) and place else name
 
     def require(self, name: str) -> Target:
         """Return what was signed of a name; raises `TrustError` if nothing was."""

@@ -54,6 +54,15 @@ def tuf_key(key: PublicKey) -> Key:
     return SSlibKey.from_crypto(key.part, scheme=scheme)
 
 
+def too_few(name: str, role: Role, found: int) -> TrustError:
+    """Make the error for a role, or a file of it, for which too few keys are given."""
+    return TrustError(
+        f"{name}: {role.threshold} of the keys that the root names have to sign,"
+        f" {found or 'none'} of them {'is' if found < 2 else 'are'} given",  # noqa: PLR2004  (a plural)
+        hint="pass the private keys that `cos repo init-trust` or `rotate` were told of",
+    )
+
+
 def sign_for(role: Role, name: str, metadata: AnyMetadata, keys: Iterable[PrivateKey]) -> bytes:
     """Sign metadata anew for a role and return the file.
 
@@ -62,12 +71,7 @@ def sign_for(role: Role, name: str, metadata: AnyMetadata, keys: Iterable[Privat
     metadata.signatures.clear()
     add_signatures(metadata, keys, set(role.keyids))
     if len(metadata.signatures) < role.threshold:
-        found = len(metadata.signatures)
-        raise TrustError(
-            f"{name}: {role.threshold} of the keys that the root names have to sign,"
-            f" {found or 'none'} of them {'is' if found < 2 else 'are'} given",  # noqa: PLR2004  (a plural)
-            hint="pass the private keys that `cos repo init-trust` or `rotate` were told of",
-        )
+        raise too_few(name, role, len(metadata.signatures))
     data = metadata.to_bytes()
     if len(data) > limit_of(name):
         message = f"{name}: would have {len(data)} bytes, clients read {limit_of(name)}"

@@ -25,14 +25,16 @@ from tuf.api.metadata import (
 )
 
 from compiler.errors import TrustError
+from compiler.repository.index import REPOSITORY
 from compiler.repository.trust import (
+    AT,
     SNAPSHOT,
     TARGETS,
     TIMESTAMP,
     Files,
     Target,
 )
-from compiler.repository.trust.keys import Signing, sign_for, tuf_key
+from compiler.repository.trust.keys import Signing, sign_for, too_few, tuf_key
 from compiler.repository.trust.published import Published
 from compiler.repository.trust.root import LONGEST, check_root, days_of
 
@@ -51,11 +53,13 @@ _ROOT_FILE = "root.json"
 class Contents:
     """What a publication has: all files of its index, and the artifacts (None: no longer there).
 
-    Artifacts that are not named stay as they are.
+    Artifacts that are not named stay as they are. `page` names the file of the index that clients
+    read in place of `repository.yaml`; "" where that is signed itself.
     """
 
     index: Mapping[str, Target]
     artifacts: Mapping[str, Target | None] = field(default_factory=dict)
+    page: str = ""
 
 
 def start(root: bytes, contents: Contents, signing: Signing, *, bins: int = BINS) -> Files:
@@ -72,7 +76,7 @@ def start(root: bytes, contents: Contents, signing: Signing, *, bins: int = BINS
             divided[_bin_of(top, name)][name] = target
     for name, targets in divided.items():
         draft.bin(name, _with(Targets(), targets), top)
-    draft.top(_with(top, contents.index, publication=1))
+    draft.top(_paged(_with(top, contents.index, publication=1), contents.page))
     return draft.finish({f"{signed.version}.{_ROOT_FILE}": root})
 
 
@@ -87,7 +91,7 @@ def sign_contents(published: Published, contents: Contents, signing: Signing) ->
         after = _with(deepcopy(before), changed[name])
         if after != before:
             draft.bin(name, after, published.targets)
-    top = _with_index(published.targets, contents.index)
+    top = _paged(_with_index(published.targets, contents.index), contents.page)
     if top != published.targets or _is_due(top, published.root, TARGETS, signing.now):
         draft.top(top)
     return draft.finish()
@@ -135,6 +139,15 @@ def rotate(published: Published, root: bytes, signing: Signing) -> Files:
     if not needs and not all(signing_for(role, signing) for role in roles):
         return named
     return draft.finish(named, all_anew=True)
+
+
+def check_signing(published: Published, signing: Signing) -> None:
+    """Raise `TrustError` unless enough keys are given to sign a publication."""
+    for name in (TARGETS, SNAPSHOT, TIMESTAMP):
+        role = published.root.roles[name]
+        if not signing_for(role, signing):
+            given = {tuf_key(key.public).keyid for key in signing.keys} & set(role.keyids)
+            raise too_few(name, role, len(given))
 
 
 def signing_for(role: Role, signing: Signing) -> bool:
@@ -260,6 +273,14 @@ def _with(targets: Targets, changed: Mapping[str, Target | None], publication: i
             hashes = {"sha256": target.sha256}
             targets.targets[name] = TargetFile(target.length, hashes, name, dict(more))
     return targets
+
+
+def _paged(top: Targets, page: str) -> Targets:
+    """Say which file clients read in place of `repository.yaml`."""
+    known = top.targets.get(REPOSITORY)
+    if page and known is not None:
+        known.unrecognized_fields["custom"] = {**(known.custom or {}), AT: page}
+    return top
 
 
 def _with_index(top: Targets, index: Mapping[str, Target]) -> Targets:

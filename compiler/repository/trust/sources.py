@@ -56,11 +56,13 @@ class SignedFiles:
 
     def bring(self, name: str, target: Path, limit: int) -> None:
         """Write a file to `target`, unless it is another than was signed."""
-        self._source.bring(name, target, limit)
         if name.startswith(f"{FOLDER}/"):
+            self._source.bring(name, target, limit)
             return
+        place = self._trusted.place_of(name)
+        self._source.bring(place, target, limit)
         try:
-            self._trusted.check(name, target)
+            self._trusted.check(place, target)
         except CompilerError:
             target.unlink(missing_ok=True)
             raise
