@@ -106,12 +106,13 @@ def upgrade(  # noqa: PLR0913  (one parameter for each of luet's options)
     yes: Yes = False,
     download_only: DownloadOnly = False,
 ) -> None:
-    """Bring everything that is installed to its newest version.
+    """Bring everything that is installed to its newest version; repositories are asked anew.
 
     Packages that were built anew in the same version are named; --sync takes them as well.
     """
     del universe, full, nodeps
     with open_client(context) as client, client.changing():
+        client.asks_anew = True
         decision = client.solver.upgrade(rebuilt=sync, clean=_may_clean(client, asked=clean))
         if not sync:
             _name_rebuilt(client, decision)

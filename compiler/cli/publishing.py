@@ -98,7 +98,6 @@ def _trust(
     opened: Trust = trusted.open_target(
         registry, target, read_root(publishing.root), keys, folder=folder
     )
-    opened.check()
     return opened
 
 

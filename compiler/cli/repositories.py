@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,16 +24,17 @@ from compiler.repository.configured import RepositoryConfig, kind_of
 from compiler.repository.index import RepositoryInfo
 from compiler.repository.sources.http import HttpSettings, HttpSource
 from compiler.repository.synced import Shelf
-from compiler.repository.trust.kept import keep_root
+from compiler.repository.trust.kept import keep_root, seal_of
 from compiler.store.images import host_platform
 from compiler.system.client import Client
-from compiler.system.config import Config, read_repository
+from compiler.system.config import Config, read_repository, repository_files
 
 app = typer.Typer(add_completion=False, help="Repositories of a system.", no_args_is_help=True)
 app.add_typer(trust)
 
 _LARGEST = 1 << 20
 _ADDED_PRIORITY = 99
+_SHORT = 12
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="The name of a repository.")]
 
 
@@ -62,6 +64,31 @@ def get(context: typer.Context, name: _Name, *, output: Output = "yaml") -> None
     settings: Settings = context.obj or Settings()
     found = without_secrets(repository_of(client_config(settings), name))
     typer.echo(shown(found.model_dump(mode="json"), output))
+
+
+@app.command("remove")
+def remove(
+    context: typer.Context,
+    name: _Name,
+    *,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
+) -> None:
+    """Forget a repository that has a file of its own, its root, and what was fetched of it."""
+    settings: Settings = context.obj or Settings()
+    report = reporter(settings)
+    config = client_config(settings)
+    found = repository_of(config, name)
+    files = [path for path in repository_files(config) if found in read_repository(path)]
+    if not files:
+        raise UsageError(
+            f"{name} has no file of its own", hint="it is part of the configuration itself"
+        )
+    confirm([f"remove {path}" for path in files], report, yes=yes)
+    with open_client(context) as client:
+        shutil.rmtree(client.shelf.folder(found), ignore_errors=True)
+    for path in files:
+        path.unlink(missing_ok=True)
+    report(Noted(f"{name} is removed"))
 
 
 @app.command("update")
@@ -149,7 +176,7 @@ def add(  # noqa: PLR0913  (one parameter for each of luet's options)
             keep_root(client.trust_folder(made), trusted)
     _write(path, _text(made), mode=0o600 if made.auth else 0o644)
     report(Noted(f"{made.name} is added"))
-    if config.config_from_host and config.repositories and config.root.resolve() != Path("/"):
+    if all(each.name != made.name for each in client_config(settings).repositories):
         words = "it counts within that system: here, the repositories of this machine are used"
         report(Noted(words))
 
@@ -174,6 +201,9 @@ def _described(repository: RepositoryConfig, client: Client) -> Iterator[str]:
     if known is not None:
         yield f"  revision {known.revision} of {_day(known)}"
     yield f"  {repository.type}, priority {repository.priority}{state}"
+    root = client.root_of(repository)
+    if root is not None:
+        yield f"  signed: root {seal_of(root)[:_SHORT]} is trusted"
     for url in repository.urls:
         yield f"  {url}"
 

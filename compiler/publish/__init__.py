@@ -128,6 +128,8 @@ class _Publication:
 
     def run(self) -> Published:
         """Publish, and again for as long as other publishers have added something meanwhile."""
+        if self.around.trust is not None:
+            self.around.trust.check()
         verified = load_cache(self.source.artifacts)
         current = self._current()
         pruned = _ids([current]) if self.options.prune else frozenset()

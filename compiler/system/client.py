@@ -61,6 +61,8 @@ class Client:
         self._sources: dict[str, Source] = {}
         self._trusted: dict[str, Trust] = {}
         self.system = self._stack.enter_context(_open_system(config))
+        self.asks_anew = False
+        """Whether repositories are asked although what is known of them is fresh enough."""
         self.failed: dict[str, CompilerError] = {}
         """Repositories that could not be used, and why."""
 
@@ -112,7 +114,7 @@ class Client:
 
         Raises `TrustError` for one that is not signed as it has to be, `OutsideError` if all fail.
         """
-        return self.sync(self.used)
+        return self.sync(self.used, force=self.asks_anew)
 
     @cached_property
     def installed(self) -> tuple[Installed, ...]:
@@ -177,14 +179,14 @@ class Client:
         """Return where the root of a repository's keys is kept, and what was seen of it."""
         return self.shelf.folder(config) / "trust"
 
-    def _root(self, config: RepositoryConfig) -> bytes | None:
+    def root_of(self, config: RepositoryConfig) -> bytes | None:
         """Return the root of a repository: what its configuration names, or what was kept."""
         if config.root:
             return read_root(self.config.host_path(config.root))
         return kept_root(self.trust_folder(config))
 
     def _seal(self, config: RepositoryConfig) -> str:
-        return seal_of(self._root(config))
+        return seal_of(self.root_of(config))
 
     def source(self, config: RepositoryConfig) -> Source:
         """Return where a repository's files come from; with a root, only what was signed comes."""
@@ -194,7 +196,7 @@ class Client:
 
     def _open(self, config: RepositoryConfig) -> Source:
         """Open a source, one that compares everything if the repository's root is known."""
-        root = self._root(config)
+        root = self.root_of(config)
         if root is None:
             return open_source(config, self._opening)
         folder = self.trust_folder(config)
@@ -312,8 +314,10 @@ class Client:
     def _protection(self) -> Protection:
         if self.config.config_protect_skip:
             return Protection()
-        folders = [self.config.host_path(each) for each in self.config.config_protect_confdir]
-        return read_protection(folders)
+        named = self.config.config_protect_confdir
+        folders = [self.config.host_path(each) for each in named]
+        own = [self.config.root / each.lstrip("/") for each in named]
+        return read_protection(list(dict.fromkeys([*folders, *own])))
 
     def _inside(self, path: str) -> Path:
         """Find a path of the system, without following a link out of it."""

@@ -180,7 +180,10 @@ def load_config(surroundings: Surroundings) -> Loaded:
     value = reader.mapping(path) if path is not None else {}
     origins = _override(value, surroundings)
     config = reader.model(Config, value, path, origins)
-    found = _folder_repositories(config, reader) if config else []
+    files = _host_files(config) if config else []
+    if config and not (files or config.repositories):
+        files = _system_files(config)
+    found = [each for file in files for each in reader.repository(file)]
     if config is None or reader.faults:
         raise Faults.of(reader.faults)
     repositories = _unique((*config.repositories, *found), reader.warnings)
@@ -189,19 +192,20 @@ def load_config(surroundings: Surroundings) -> Loaded:
     )
 
 
-def _folder_repositories(config: Config, reader: "_Reader") -> list[RepositoryConfig]:
-    """Read the repositories that have a file each.
+def repository_files(config: Config) -> list[Path]:
+    """List all files that hold one repository each, of this machine and of the system.
 
-    Where this machine's own configuration names none, those of the system that is worked on count.
+    Those of the system count only where this machine's own configuration has none.
     """
-    places = [[config.host_path(each) for each in config.repos_confdir]]
-    if not config.repositories:
-        places.append([config.root / each.lstrip("/") for each in config.repos_confdir])
-    for folders in places:
-        found = [each for file in _files(folders) for each in reader.repository(file)]
-        if found or reader.faults:
-            return found
-    return []
+    return list(dict.fromkeys([*_host_files(config), *_system_files(config)]))
+
+
+def _host_files(config: Config) -> list[Path]:
+    return _files([config.host_path(each) for each in config.repos_confdir])
+
+
+def _system_files(config: Config) -> list[Path]:
+    return _files([config.root / each.lstrip("/") for each in config.repos_confdir])
 
 
 def read_repository(path: Path) -> tuple[RepositoryConfig, ...]:

@@ -241,6 +241,33 @@ def test_protected_files_stay_and_every_new_one_is_put_beside(machine: Machine) 
     assert machine.read("etc/conf") == "3"
 
 
+def test_what_the_system_itself_protects_stays_too(machine: Machine) -> None:
+    machine.settings["config_protect_confdir"] = ["/etc/protect.d"]
+    (machine.root / "etc/protect.d").mkdir(parents=True)
+    (machine.root / "etc/protect.d/opt.yml").write_text("name: opt\ndirs: [/opt]\n")
+    for version in "12":
+        machine.shop.build("conf", version=version, files={"opt/conf": version})
+    machine.shop.repository()
+    machine.do("install", "-y", "t/conf@1")
+    (machine.root / "opt/conf").write_text("mine")
+
+    machine.do("upgrade", "-y")
+
+    assert machine.read("opt/conf") == "mine"
+    assert machine.read("opt/._cfg0001_conf") == "2"
+
+
+def test_an_upgrade_asks_repositories_that_were_asked_just_now(machine: Machine) -> None:
+    machine.repositories[0]["cached"] = True
+    machine.stock("app-1", "lib-1")
+    machine.do("install", "-y", "t/app")
+    machine.stock("app-2")
+
+    machine.do("upgrade", "-y")
+
+    assert machine.installed() == ["t/app-2", "t/lib-1"]
+
+
 def test_protected_files_with_changes_are_kept_when_their_package_goes(machine: Machine) -> None:
     (machine.place / "protect.d").mkdir()
     (machine.place / "protect.d/etc.yml").write_text("name: etc\ndirs: [/etc]\n")

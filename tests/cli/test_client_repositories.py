@@ -1,6 +1,7 @@
 """Repositories as clients meet them: added, listed, brought up to date, and what is wrong."""
 
 import base64
+import hashlib
 import json
 import stat
 import threading
@@ -182,16 +183,39 @@ def test_what_is_not_signed_does_not_count_once_the_root_is_known(web: Machine) 
 
     web.do("repo", "add", "signed", "--url", "/repository", "--root", "root.json", "-y")
     web.do("install", "-y", "t/lib")
-    with (inside / "repository.yaml").open("a") as file:
-        file.write("# changed\n")
+    (inside / "repository.yaml").write_text("changed, and nobody with the root looks at it\n")
+    assert web.do("repo", "update").stdout == "signed: revision 1, 4 packages\n"
+    (page,) = inside.glob("signed-*-repository.yaml")
+    text = page.read_text()
+    page.write_text(f"{text}# changed\n")
 
-    size = (inside / "repository.yaml").stat().st_size
+    size = page.stat().st_size
     assert web.refused("repo", "update") == (
-        f"signed: repository.yaml is not what was signed: {size} bytes instead of {size - 10}"
+        f"signed: {page.name} is not what was signed: {size} bytes instead of {size - 10}"
         " (the repository may be changing just now; if this stays, do not trust it)"
     )
-    web.do("repo", "sign", inside, "--key", "online.key")
+    page.write_text(text)
     assert web.do("repo", "update").stdout == "signed: revision 1, 4 packages\n"
+
+
+def test_a_repository_says_that_it_is_signed_and_is_forgotten_with_its_root(web: Machine) -> None:
+    web.settings |= {"repos_confdir": [str(web.place / "repos")]}
+    web.env = {"COSIGN_PASSWORD": "pw"}
+    web.do("key", "generate", "--output", "own")
+    place = web.shop.artifacts
+    web.do("repo", "init-trust", place, "--key", "own.key", "--root-key", "own.key")
+    web.do("repo", "add", "mine", "--url", place, "--root", "root.json", "-y")
+
+    listed = web.do("repo", "list").stdout
+    web.do("repo", "remove", "mine", "-y")
+
+    digest = hashlib.sha256((web.place / "root.json").read_bytes()).hexdigest()
+    assert f"  signed: root {digest[:12]} is trusted\n" in listed
+    assert web.do("repo", "list", "-q").stdout == ""
+    assert not (web.root / "db/repos/mine").exists()
+    assert web.refused("repo", "remove", "mine") == (
+        "there is no repository 'mine' (`cos repo add` adds one)"
+    )
 
 
 def _empty(folder: Path) -> None:
