@@ -4,9 +4,8 @@ Types are those that Go's YAML decoder takes: a number or `yes` is text where te
 was written, but text is never a number. null means unset, and unknown keys are only noted.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -14,6 +13,7 @@ from compiler.spec.yaml import Fault, KeyPath, Place
 
 _T = TypeVar("_T")
 
+_KEYS: dict[type[Any], dict[str, tuple[str, Any]]] = {}
 _MOST = 50
 _NUMBERS = range(2**32)
 _WORDS: Mapping[type, str] = {str: "text", int: "a number", bool: "true or false"}
@@ -129,12 +129,14 @@ class Reader:
         return places[path].value if path in places else (1, 1)
 
 
-@cache
-def keys_of(model: Hashable) -> dict[str, tuple[str, Any]]:
+def keys_of(model: type[Any]) -> dict[str, tuple[str, Any]]:
     """List the keys of a model: the name and the type of the field of each."""
-    assert is_dataclass(model)  # noqa: S101  (for the type checker)
-    return {str(each.metadata.get("key", each.name)): (each.name, each.type)
-            for each in fields(model)}  # fmt: skip
+    if model not in _KEYS:
+        _KEYS[model] = {
+            str(each.metadata.get("key", each.name)): (each.name, each.type)
+            for each in fields(model)
+        }
+    return _KEYS[model]
 
 
 def inner_model(kind: Any) -> type:  # noqa: ANN401  (a type)

@@ -65,7 +65,7 @@ def _ensure(name: str, user: User, machine: Machine) -> Actions:
     home = user.homedir or f"{defaults.homes}/{name}"
     status = root.status(home)
     new = changed(old, name, user, _Context(defaults, machine.today, status and status.st_uid))
-    yield from _files(old, new)
+    yield from _files(old, new, None if root.exists(SHADOW) else _SHADOW_MODE)
     row = passwd_row(new.passwd, name)
     if row is None:
         raise AssertionError(name)
@@ -78,12 +78,12 @@ def _ensure(name: str, user: User, machine: Machine) -> Actions:
         yield from add_keys(name, user.ssh_authorized_keys, machine)
 
 
-def _files(old: Accounts, new: Accounts) -> Iterator[Action]:
+def _files(old: Accounts, new: Accounts, shadow_mode: int | None) -> Iterator[Action]:
     """Write the files that changed: the group first, so that no account is without its group."""
     for path, before, after, mode in (
         (GROUP, old.group, new.group, None),
         (PASSWD, old.passwd, new.passwd, None),
-        (SHADOW, old.shadow, new.shadow, None if old.shadow else _SHADOW_MODE),
+        (SHADOW, old.shadow, new.shadow, shadow_mode),
     ):
         if before != after:
             data = after.encode("utf-8", "surrogateescape")
