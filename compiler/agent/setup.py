@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from compiler.agent.cloudconfig.machine import Machine
 from compiler.agent.cloudconfig.source import Inputs, Source
@@ -24,6 +25,7 @@ def run(stage: str, machine: Machine, inputs: Inputs, env: Mapping[str, str]) ->
     """
     line = machine.root.text(_COMMAND_LINE, "")
     before, here, after = (part.format(stage) for part in _PARTS)
+    inputs = replace(inputs, beside=False)
     runner = Runner(machine, inputs)
     places = setups(line)
     runner.run(before, places)

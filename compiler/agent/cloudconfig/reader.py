@@ -16,11 +16,11 @@ _T = TypeVar("_T")
 _KEYS: dict[type[Any], dict[str, tuple[str, Any]]] = {}
 _MOST = 50
 _NUMBERS = range(2**32)
-_WORDS: Mapping[type, str] = {str: "text", int: "a number", bool: "true or false"}
+_WORDS: Mapping[type, str] = {str: "text", int: "a whole number", bool: "true or false"}
 _NAMES: Mapping[type, str] = {
     bool: "a boolean",
     int: "a number",
-    float: "a number",
+    float: "a fraction",
     str: "text",
     list: "a list",
     dict: "a map",

@@ -32,6 +32,8 @@ class Inputs:
     root: Root
     fetch: Fetch
     stdin: Callable[[int], bytes]
+    beside: bool = True
+    """Whether paths that are not below the root are looked for beside it."""
 
 
 def sources(argument: str, inputs: Inputs) -> Iterator[Source | CompilerError]:
@@ -44,7 +46,7 @@ def sources(argument: str, inputs: Inputs) -> Iterator[Source | CompilerError]:
     elif is_url(argument):
         yield _caught(argument, lambda: inputs.fetch(argument))
     else:
-        yield from _found(argument, inputs.root)
+        yield from _found(argument, inputs)
 
 
 def is_url(argument: str) -> bool:
@@ -52,21 +54,18 @@ def is_url(argument: str) -> bool:
     return "\n" not in argument and _SCHEME.match(argument) is not None
 
 
-def _found(argument: str, root: Root) -> Iterator[Source | CompilerError]:
-    if root.exists(argument):
-        yield from _at(argument, root)
-    elif _is_path(argument) and not root.is_machine:
+def _found(argument: str, inputs: Inputs) -> Iterator[Source | CompilerError]:
+    """Find a path in the root, then where we run; what is neither is a text."""
+    if argument.startswith("/") and inputs.root.exists(argument):
+        yield from _at(argument, inputs.root)
+        return
+    if inputs.beside and argument and "\n" not in argument:
         with Root(Path("/")) as machine:
-            outside = str(Path(argument).absolute())
-            yield from _at(outside, machine) if machine.exists(outside) else _text(argument)
-    elif _is_path(argument) and root.exists(str(Path(argument).absolute())):
-        yield from _at(str(Path(argument).absolute()), root)
-    else:
-        yield from _text(argument)
-
-
-def _is_path(argument: str) -> bool:
-    return "\n" not in argument and bool(argument)
+            path = str(Path(argument).absolute())
+            if machine.exists(path):
+                yield from _at(path, machine)
+                return
+    yield from _text(argument)
 
 
 def _text(argument: str) -> Iterator[Source | CompilerError]:

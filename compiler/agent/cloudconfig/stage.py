@@ -12,7 +12,7 @@ from compiler.agent.cloudconfig.model import Step
 from compiler.agent.cloudconfig.order import Operation, Order, operations, ordered
 from compiler.agent.cloudconfig.perform import perform
 from compiler.agent.cloudconfig.source import Inputs, Source, sources
-from compiler.errors import CompilerError, Location, OutsideError
+from compiler.errors import CompilerError, OutsideError
 
 _PACKAGE = "compiler.agent.cloudconfig.plugins"
 
@@ -135,6 +135,6 @@ def _drive(actions: Actions, machine: Machine) -> None:
 
 
 def _placed(error: CompilerError, operation: Operation) -> CompilerError:
-    """Say of an error which step it is about."""
-    at: Location = operation.location
-    return OutsideError(f"{operation.name}: {error}", location=at)
+    """Say of an error which step it is about, and where that was written."""
+    name = f"step {operation.step.name!r}: " if operation.step.name else ""
+    return OutsideError(f"{name}{error}", location=operation.location)

@@ -64,7 +64,7 @@ def _ensure(name: str, user: User, machine: Machine) -> Actions:
     defaults = defaults_of(root.text(_DEFAULTS, ""))
     home = user.homedir or f"{defaults.homes}/{name}"
     status = root.status(home)
-    new = changed(old, name, user, _Context(defaults, machine.today, status and status.st_uid))
+    new = changed(old, name, user, Context(defaults, machine.today, status and status.st_uid))
     yield from _files(old, new, None if root.exists(SHADOW) else _SHADOW_MODE)
     row = passwd_row(new.passwd, name)
     if row is None:
@@ -99,7 +99,7 @@ def defaults_of(text: str) -> Defaults:
 
 
 @dataclass(frozen=True)
-class _Context:
+class Context:
     """What an account depends on beside the account files."""
 
     defaults: Defaults
@@ -108,7 +108,7 @@ class _Context:
     """Whose its home is, if there is one."""
 
 
-def changed(old: Accounts, name: str, user: User, context: _Context) -> Accounts:
+def changed(old: Accounts, name: str, user: User, context: Context) -> Accounts:
     """Make an account, or give the one that is there its password and groups."""
     present = passwd_row(old.passwd, name)
     group, passwd = old.group, old.passwd
@@ -130,7 +130,7 @@ def _with_own_group(group: str, name: str, user: User) -> tuple[str, str]:
     return put(group, row_of((*row[:3], merged(row[3], [name])))), row[2]
 
 
-def _new_row(name: str, user: User, gid: str, given: tuple[Accounts, _Context]) -> str:
+def _new_row(name: str, user: User, gid: str, given: tuple[Accounts, Context]) -> str:
     accounts, context = given
     defaults = context.defaults
     home = user.homedir or f"{defaults.homes}/{name}"
