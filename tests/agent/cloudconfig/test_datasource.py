@@ -55,13 +55,17 @@ def server() -> Iterator[tuple[dict[str, Answer], Server]]:
 Fake = tuple[dict[str, Answer], Server]
 
 
+def with_header(name: str, value: str, data: bytes) -> Answer:
+    """Answer only those who send a header."""
+    return lambda asked: (200, data) if asked.headers.get(name) == value else (403, b"")
+
+
 def test_aws_is_asked_with_the_token_that_it_gives(server: Fake) -> None:
     answers, running = server
     answers["/latest/api/token"] = b"token\n"
     for path, data in EC2.items():
-        answers[path] = lambda asked, data=data: (
-            (200, data) if asked.headers.get("x-aws-ec2-metadata-token") == "token" else (401, b"")
-        )
+        assert isinstance(data, bytes)
+        answers[path] = with_header("x-aws-ec2-metadata-token", "token", data)
 
     found = clouds.aws({"aws": running.address})
 
@@ -86,9 +90,7 @@ def test_gcp_wants_its_header_and_has_users_in_front_of_keys(server: Fake) -> No
         "/computeMetadata/v1/project/attributes/ssh-keys": b"me:ssh-rsa A\nyou:ssh-rsa B\n",
         "/computeMetadata/v1/instance/attributes/user-data": CONFIG,
     }.items():
-        answers[path] = lambda asked, data=data: (
-            (200, data) if asked.headers.get("metadata-flavor") == "Google" else (403, b"")
-        )
+        answers[path] = with_header("metadata-flavor", "Google", data)
 
     found = clouds.gcp({"gcp": running.address})
 
@@ -143,7 +145,9 @@ def test_scaleway_gives_user_data_to_root_only(server: Fake) -> None:
     def to_root(asked: Asked) -> tuple[int, bytes]:
         return (200, CONFIG) if asked.port < 1024 else (403, b"")
 
-    answers["/conf"] = b"HOSTNAME=host\nID=42\nSSH_PUBLIC_KEYS=1\nSSH_PUBLIC_KEYS_0_KEY='ssh-rsa A'\n"
+    answers["/conf"] = (
+        b"HOSTNAME=host\nID=42\nSSH_PUBLIC_KEYS=1\nSSH_PUBLIC_KEYS_0_KEY='ssh-rsa A'\n"
+    )
     answers["/user_data/cloud-init"] = to_root
 
     found = clouds.scaleway({"scaleway": running.address})
@@ -197,11 +201,9 @@ def test_azure_has_one_object_and_wants_to_hear_that_the_machine_is_up(server: F
         "publicKeys": [{"keyData": "ssh-rsa\r\nA"}, {}],
         "userData": base64.b64encode(CONFIG).decode(),
     }
-    answers["/metadata/instance?api-version=2021-01-01"] = lambda asked: (
-        (200, json.dumps({"compute": compute, "network": {}}).encode())
-        if asked.headers.get("metadata") == "true"
-        else (400, b"")
-    )
+    instance = json.dumps({"compute": compute, "network": {}}).encode()
+    path = "/metadata/instance?api-version=2021-01-01"
+    answers[path] = with_header("metadata", "true", instance)
     fields = {"Incarnation": "1", "ContainerId": "c-1", "InstanceId": "i.1"}
     goal = "".join(f"<{name}>{value}</{name}>" for name, value in fields.items())
     answers["/machine/?comp=goalstate"] = f"<GoalState>{goal}</GoalState>".encode()
@@ -308,9 +310,7 @@ def test_a_name_for_user_data_leads_nowhere_else(scratch: Scratch, server: Fake)
 def test_nobody_who_answers_is_an_error(scratch: Scratch, server: Fake) -> None:
     assert not applied(scratch, "gcp", server[1].address)
 
-    assert scratch.errors() == [
-        "error: /cfg.yaml:1:14: no metadata/userdata found by gcp"
-    ]
+    assert scratch.errors() == ["error: /cfg.yaml:1:14: no metadata/userdata found by gcp"]
     assert (scratch.folder / "run/config").is_dir()
 
 
@@ -351,7 +351,12 @@ def test_an_answer_that_cannot_be_meant_is_no_answer(server: Fake, kind: str) ->
 
 def test_a_server_that_says_nothing_is_given_up_after_two_seconds(server: Fake) -> None:
     answers, running = server
-    answers["/latest/meta-data/hostname"] = lambda _asked: (time.sleep(4), (200, b"x"))[1]
+
+    def late(_asked: Asked) -> tuple[int, bytes]:
+        time.sleep(4)
+        return 200, b"x"
+
+    answers["/latest/meta-data/hostname"] = late
     started = time.monotonic()
 
     with pytest.raises(OutsideError):

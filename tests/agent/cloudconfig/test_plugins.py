@@ -96,7 +96,7 @@ def changed(name: str, user: User, owner: int | None = None) -> users.Accounts:
 
 
 def test_a_user_who_is_there_keeps_all_but_password_and_groups() -> None:
-    new = changed("me", User(passwd="$6$new", groups=("wheel",), shell="/x", homedir="/y"))
+    new = changed("me", User(passwd="$6$new", groups=("wheel",), homedir="/y"))
 
     assert new == users.Accounts(
         PASSWD, "me:$6$new:20000:2:3:4:5:6:\n", "me:x:1000:\nwheel:x:10:a,me\n"
@@ -343,7 +343,7 @@ def test_only_web_servers_are_asked(scratch: Scratch, url: str) -> None:
 
 def test_names_that_would_be_options_are_refused() -> None:
     with pytest.raises(CompilerError, match="is no name of a package"):
-        packages.checked(("-oAPT::x", ))
+        packages.checked(("-oAPT::x",))
     with pytest.raises(CompilerError, match="must not start with '-'"):
         list(git._check_out(Git(url="--upload-pack=x", path="/x"), None))  # type: ignore[arg-type]
 
@@ -369,7 +369,7 @@ def test_versions_are_locked_in_the_way_of_each_manager(scratch: Scratch) -> Non
         pins.lock("pacman", "foo", "1")
 
 
-def test_secrets_of_git_are_in_no_argument(scratch: Scratch) -> None:
+def test_secrets_of_git_are_in_no_argument() -> None:
     auth = GitAuth(username="me", password="pw", private_key="KEY", insecure=True)
 
     env = git.environment(auth, "/r")
