@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -35,6 +36,10 @@ class Programs:
     def has(self, name: str) -> bool:
         """Whether the root has a program of this name."""
         return any(self._runs(f"{folder}/{name}") for folder in _search())
+
+    def has_tool(self, name: str) -> bool:
+        """Whether the root or the machine has a tool of this name."""
+        return self.has(name) or shutil.which(name, path=":".join(_search())) is not None
 
     def run(self, program: Program, on_line: LineHandler | None = None) -> Finished:
         """Run a program of the root to its end; raises `OutsideError` if it cannot start."""

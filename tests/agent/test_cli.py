@@ -226,3 +226,24 @@ def test_the_docs_name_every_key() -> None:
     models = [Step, *(each for each in vars(model).values() if is_dataclass(each))]
     names = {name for each in models if isinstance(each, type) for name in keys_of(each)}
     assert [name for name in sorted(names) if name not in text] == []
+
+
+def test_the_agent_needs_pyyaml_and_nothing_else(root: Path, tmp_path: Path) -> None:
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    for each in (CHECKOUT / "compiler", *(Path(yaml.__file__).parents[1].glob("*yaml"))):
+        (modules / each.name).symlink_to(each)
+    (root / "f.yaml").write_text(GOOD + "    hostname: '{{ upper `x` }}'\n    timesyncd: {A: b}\n")
+    argv = [sys.executable, "-S", "-m", "compiler.agent", "run-stage", "t", "--root", str(root)]
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(modules)}
+
+    done = subprocess.run(
+        [*argv, "/f.yaml"], capture_output=True, text=True, check=False, env=env, cwd=tmp_path
+    )
+
+    assert done.stderr == (
+        "/f.yaml.one: runs\n"
+        "error: /f.yaml:3:5: step 'one': a template needs the Python package 'gotpl'\n"
+        "error: /f.yaml:3:5: step 'one': /etc/systemd/timesyncd.conf: no such file or directory\n"
+    )
+    assert (root / "proc/sys/a/b").read_text() == "1"

@@ -12,6 +12,7 @@ from compiler.agent.programs import Program
 from compiler.errors import CompilerError
 
 _LEAST_FREE = 32
+_LOOP = "/dev/loop"
 _LINUX, _EFI = "8300", "EF00"
 
 
@@ -117,8 +118,14 @@ def _sgdisk(disk: str, machine: Machine, *flags: str) -> RunTool:
 
 def _shown(disk: str, machine: Machine) -> Actions:
     """Let the kernel see the changed table; an image in a file has nobody who looks at it."""
-    if not probe.is_file(disk, machine):
-        yield RunTool(Program(argv=("partprobe", machine.programs.path_for("partprobe", disk))))
+    if probe.is_file(disk, machine):
+        return
+    words: tuple[str, ...] = ("partprobe",)
+    if disk.startswith(_LOOP) or not machine.programs.has_tool("partprobe"):
+        words = ("partx", "--update")  # for loop devices, and it is everywhere
+    yield RunTool(Program(argv=(*words, machine.programs.path_for(words[0], disk))))
+    if machine.programs.has_tool("udevadm"):
+        yield RunTool(Program(argv=("udevadm", "settle", "--timeout=10")))
 
 
 def _format_inside(
