@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from compiler.agent.cloudconfig.datasource.local import cdrom, vmware
+from compiler.agent.cloudconfig.disks.table import parse_table
 from tests.agent.scratch import Scratch, add_program, make_root
 
 pytestmark = [pytest.mark.container, pytest.mark.xdist_group("loop")]
@@ -54,9 +55,10 @@ def test_partitions_are_added_formatted_and_grow(disk: str, tmp_path: Path) -> N
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 
-    sizes = output("lsblk", "-bnro", "SIZE,PARTLABEL", disk).splitlines()[1:]
-    found = [(int(size) // MIB, *name) for size, *name in (line.split() for line in sizes)]
-    assert found == [(20, "first"), (30,), (10, "raw"), (138, "last")]
+    entries = parse_table(output("sgdisk", "-p", disk)).entries
+    assert [((each.last - each.first + 1) // 2048, each.name) for each in entries] == [
+        (20, "first"), (30, ""), (10, "raw"), (138, "last"),
+    ]  # fmt: skip
     assert output("blkid", "-o", "value", "-s", "LABEL", f"{disk}p2") == "COS_TEST_A"
     assert output("blkid", "-o", "value", "-s", "TYPE", f"{disk}p4") == "ext2"
     blocks = next(
