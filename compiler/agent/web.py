@@ -4,13 +4,14 @@ import contextlib
 import http
 import http.client
 import os
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from compiler.agent.cloudconfig.actions import Fetch
+from compiler.agent.deadline import Deadline, PlainHandler, SecureHandler
 from compiler.agent.root import Root
 from compiler.errors import OutsideError
 
@@ -21,6 +22,8 @@ SLOWEST = 6 * 3600.0
 """Seconds that a large transfer may take."""
 
 _AGENT = "cos-agent"
+_ERRORS = (http.client.HTTPException, ValueError, OSError)
+_SCHEMES = ("http://", "https://")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,22 @@ class _Stay(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *_args: object, **_kwargs: object) -> None:
         return None
+
+
+class _Follow(urllib.request.HTTPRedirectHandler):
+    """Follows redirections to other web servers, but tells those no secret."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        *answer: Any,  # noqa: ANN401  (as the library has it)
+    ) -> urllib.request.Request | None:
+        to: urllib.request.Request | None = super().redirect_request(req, *answer)
+        if to is None or not to.full_url.startswith(_SCHEMES):
+            return None
+        if to.host != req.host:
+            to.remove_header("Authorization")
+        return to
 
 
 def fetch(url: str, limit: int) -> bytes:
@@ -81,48 +100,77 @@ def download(action: Fetch, root: Root) -> None:
 
 
 @contextlib.contextmanager
-def _answer(request: Request) -> Iterator[http.client.HTTPResponse]:
-    if not request.url.startswith(("http://", "https://")):
+def _answer(request: Request) -> Iterator[tuple[http.client.HTTPResponse, Deadline]]:
+    if not request.url.startswith(_SCHEMES):
         raise OutsideError(f"{request.url}: only http and https are fetched")
-    handlers: list[urllib.request.BaseHandler] = []
+    deadline = Deadline(request.whole)
+    with deadline.running():
+        try:
+            answer = _opened(request, deadline)
+        except _ERRORS as error:
+            raise _failure(request, error, deadline) from error
+        with answer:
+            yield answer, deadline
+
+
+def _opened(request: Request, deadline: Deadline) -> http.client.HTTPResponse:
+    """Send a request; returns the answer when its headers are there."""
+    handlers: list[urllib.request.BaseHandler] = [PlainHandler(deadline), _Follow()]
+    if request.url.startswith("https:") or not request.direct:
+        handlers.append(SecureHandler(deadline))
     if request.direct:
-        handlers = [urllib.request.ProxyHandler({}), _Stay()]
+        handlers = [*handlers, urllib.request.ProxyHandler({}), _Stay()]
+    sent = urllib.request.Request(  # noqa: S310  (the scheme was checked)
+        request.url,
+        data=request.body,
+        headers={"User-Agent": _AGENT, **request.headers},
+        method=request.method,
+    )
     opener = urllib.request.build_opener(*handlers)
-    try:
-        sent = urllib.request.Request(  # noqa: S310  (the scheme was checked)
-            request.url,
-            data=request.body,
-            headers={"User-Agent": _AGENT, **request.headers},
-            method=request.method,
-        )
-        with opener.open(sent, timeout=request.timeout) as answer:
-            yield answer
-    except urllib.error.HTTPError as error:
+    answer: http.client.HTTPResponse = opener.open(sent, timeout=request.timeout)
+    return answer
+
+
+def _failure(request: Request, error: Exception, deadline: Deadline) -> OutsideError:
+    """Say in one line why there is no answer."""
+    if deadline.passed:
+        return _late(request)
+    if isinstance(error, urllib.error.HTTPError):
         error.close()
-        kind = Refused if error.code == http.HTTPStatus.UNAUTHORIZED else OutsideError
-        failure = kind(f"{request.url}: answers {error.code} {error.reason}")
-        if isinstance(failure, Refused):
-            failure.challenge = error.headers.get("WWW-Authenticate", "")
-        raise failure from error
-    except (urllib.error.URLError, http.client.HTTPException, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise OutsideError(f"{request.url}: {reason}") from error
-    except TimeoutError as error:
-        raise OutsideError(f"{request.url}: no answer for {request.timeout:g} seconds") from error
-    except ConnectionError as error:
-        raise OutsideError(f"{request.url}: {error.strerror or error}") from error
+        said = f"{request.url}: answers {error.code} {error.reason}"
+        if error.code != http.HTTPStatus.UNAUTHORIZED:
+            return OutsideError(said)
+        refused = Refused(said)
+        refused.challenge = error.headers.get("WWW-Authenticate", "")
+        return refused
+    reason = getattr(error, "reason", None) or error
+    if isinstance(reason, TimeoutError):
+        return OutsideError(f"{request.url}: no answer for {request.timeout:g} seconds")
+    return OutsideError(f"{request.url}: {getattr(reason, 'strerror', None) or reason}")
 
 
-def _pieces(answer: http.client.HTTPResponse, request: Request, limit: int) -> Iterator[bytes]:
+def _late(request: Request) -> OutsideError:
+    return OutsideError(f"{request.url}: took longer than {request.whole:g} seconds")
+
+
+def _pieces(
+    opened: tuple[http.client.HTTPResponse, Deadline], request: Request, limit: int
+) -> Iterator[bytes]:
     """Read an answer to its end, within bounds of size and time."""
-    started = time.monotonic()
+    answer, deadline = opened
     size = 0
-    while piece := answer.read1(_PIECE):
+    while True:
+        try:
+            piece = answer.read1(_PIECE)
+        except _ERRORS as error:
+            raise _failure(request, error, deadline) from error
+        if not piece:
+            break
         size += len(piece)
         if size > limit:
             raise OutsideError(f"{request.url}: is larger than {limit} bytes")
-        if time.monotonic() - started > request.whole:
-            raise OutsideError(f"{request.url}: took longer than {request.whole:g} seconds")
         yield piece
+    if deadline.passed:
+        raise _late(request)
     if answer.length:
         raise OutsideError(f"{request.url}: ends {answer.length} bytes too early")

@@ -6,7 +6,7 @@ import json
 import tarfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -58,7 +58,8 @@ def serving(answers: Mapping[str, Answer]) -> Iterator[Server]:
                 self.send_header("Location", data.decode())
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
-            self.wfile.write(data)
+            with suppress(OSError):  # who asked may have gone
+                self.wfile.write(data)
 
         do_GET = do_PUT = do_POST = handle_any  # noqa: N815  (names of the library)
 
