@@ -10,6 +10,7 @@ _ROUNDS = 5000
 _SIZE = 64
 _LETTERS = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _THIRD = 21
+_PARTS = 4
 
 
 def sha512_crypt(password: str, salt: str) -> str:
@@ -23,6 +24,13 @@ def sha512_crypt(password: str, salt: str) -> str:
         text = (p if odd else digest) + (s if turn % 3 else b"") + (p if turn % 7 else b"")
         digest = hashlib.sha512(text + (digest if odd else p)).digest()
     return f"$6${salt}${_letters(digest)}"
+
+
+def is_password(password: str, hashed: str) -> bool:
+    """Whether a hash is that of a password; one of another kind is not."""
+    parts = hashed.split("$")
+    known = len(parts) == _PARTS and parts[1] == "6" and not parts[2].startswith("rounds=")
+    return known and sha512_crypt(password, parts[2]) == hashed
 
 
 def _first_digest(key: bytes, salt: bytes) -> bytes:

@@ -127,6 +127,14 @@ def test_a_uid_that_is_no_number_is_an_error() -> None:
     assert str(caught.value) == "'uid' must be a number, not '0:0'"
 
 
+def test_a_password_that_is_the_same_changes_nothing() -> None:
+    first = changed("new", User(passwd="secret"))
+    context = users.Context(users.Defaults(), 20001, None)
+
+    assert users.changed(first, "new", User(passwd="secret"), context) == first
+    assert users.changed(first, "new", User(passwd="other"), context) != first
+
+
 # texts
 
 

@@ -16,6 +16,7 @@ from compiler.agent.cloudconfig.accounts import (
     uids,
 )
 from compiler.agent.cloudconfig.actions import Action, Actions, MakeFolder, Task, WriteFile
+from compiler.agent.cloudconfig.crypt import is_password
 from compiler.agent.cloudconfig.machine import Machine
 from compiler.agent.cloudconfig.model import Step, User
 from compiler.agent.cloudconfig.plugins.entities import hashed
@@ -153,6 +154,8 @@ def _uid(user: User, passwd: str, home_owner: int | None) -> str:
 def _with_password(shadow: str, name: str, user: User, today: int) -> str:
     """Set a password, keeping the ages of one that is there; none changes nothing there."""
     old = find(shadow, name)
+    if old is not None and not user.lock_passwd and is_password(user.passwd, old[1]):
+        return shadow
     password = _LOCKED if user.lock_passwd else hashed(user.passwd)
     if old is None:
         return put(shadow, row_of((name, password, str(today), *[""] * 6)))
