@@ -69,11 +69,10 @@ class Programs:
     def _tool(self, program: Program) -> Command:
         if self.has(program.argv[0]):
             return self._inside(program)
-        return Command(argv=program.argv, env=_env(program), timeout=program.timeout)
+        return _command(program.argv, program)
 
     def _inside(self, program: Program) -> Command:
-        argv = (*self._entrance(), *program.argv)
-        return Command(argv=argv, env=_env(program), timeout=program.timeout)
+        return _command((*self._entrance(), *program.argv), program)
 
     def _entrance(self) -> tuple[str, ...]:
         if self.root.is_machine:
@@ -94,10 +93,14 @@ def check(program: Program, finished: Finished) -> None:
         raise OutsideError(f"`{program}` failed with exit code {finished.code}{said}")
 
 
+def _command(argv: tuple[str, ...], program: Program) -> Command:
+    """Make a call of it; raises `OutsideError` for what no program can be told."""
+    env = {**os.environ, "PATH": ":".join(_search()), **program.env}
+    if any("\0" in each for each in (*argv, *program.env.values())):
+        raise OutsideError(f"`{program}` has a NUL character in a word".replace("\0", "\\0"))
+    return Command(argv=argv, env=env, timeout=program.timeout)
+
+
 def _search() -> tuple[str, ...]:
     ours = os.environ.get("PATH", os.defpath).split(":")
     return tuple(dict.fromkeys((*(each for each in ours if each.startswith("/")), *_FOLDERS)))
-
-
-def _env(program: Program) -> dict[str, str]:
-    return {**os.environ, "PATH": ":".join(_search()), **program.env}

@@ -107,7 +107,7 @@ class Root:
         try:
             name = walk.follow(path, parents)
             yield Spot(walk.handles[-1], name, tuple(walk.names))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, OverflowError) as error:
             raise OutsideError(f"{path}: {_reason(error)}") from error
         finally:
             walk.close()
@@ -374,7 +374,7 @@ def _put(handle: int, beside: Spot, spot: Spot, *, in_place: bool) -> None:
             _describe(target, status, None, KEEP)
 
 
-def _reason(error: OSError | ValueError) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error)

@@ -14,6 +14,7 @@ _FORBIDDEN = (":", "\n", "\r", "\0")
 _FIRST, _LAST = 1000, 60000
 """The numbers of people and their groups (login.defs(5): UID_MIN and UID_MAX)."""
 
+_HIGHEST = 2**32 - 2
 _PASSWD_FIELDS = 7
 _GROUP_FIELDS = 4
 
@@ -76,7 +77,7 @@ def merged(members: str, more: Iterable[str]) -> str:
 
 def next_number(text: str) -> int:
     """Choose the next number for a user or group: one above the highest of people."""
-    taken = {int(row[2]) for row in rows(text) if len(row) > 2 and row[2].isdigit()}  # noqa: PLR2004  (the third field)
+    taken = {int(row[2]) for row in rows(text) if len(row) > 2 and row[2].isdecimal()}  # noqa: PLR2004  (the third field)
     people = [each for each in taken if _FIRST <= each < _LAST]
     above = max(people, default=_FIRST - 1) + 1
     if above < _LAST:
@@ -105,9 +106,16 @@ def owner_named(owner: str, passwd: str, group: str) -> Owner:
     return Owner(uid, _number(find(group, group_name, 3), 2, group_name, "group"))
 
 
+def number(text: str, key: str) -> str:
+    """Check the number of a user or group; raises `CompilerError`."""
+    if not (text.isascii() and text.isdecimal()) or int(text[:12]) > _HIGHEST:
+        raise CompilerError(f"{key!r} must be a number, not {text[:40]!r}")
+    return text
+
+
 def _number(row: Sequence[str] | None, index: int, name: str, kind: str) -> int:
-    if row is not None and row[index].isdigit():
-        return int(row[index])
-    if row is None and name.isdigit():
-        return int(name)
+    if row is not None:
+        return int(number(row[index], f"{kind} {name}"))
+    if name.isdecimal():
+        return int(number(name, kind))
     raise CompilerError(f"unknown {kind} {name!r}")

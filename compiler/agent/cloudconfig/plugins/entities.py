@@ -11,6 +11,7 @@ from compiler.agent.cloudconfig.accounts import (
     SHADOW,
     find,
     merged,
+    number,
     put,
     row_of,
 )
@@ -134,6 +135,4 @@ def hashed(password: str) -> str:
 
 
 def _number(text: str, key: str) -> str:
-    if text and not text.isdecimal():
-        raise CompilerError(f"{key!r} must be a number, not {text!r}")
-    return text or "0"
+    return number(text, key) if text else "0"

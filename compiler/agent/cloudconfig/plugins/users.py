@@ -10,6 +10,7 @@ from compiler.agent.cloudconfig.accounts import (
     find,
     merged,
     next_number,
+    number,
     passwd_row,
     put,
     row_of,
@@ -22,7 +23,6 @@ from compiler.agent.cloudconfig.model import Step, User
 from compiler.agent.cloudconfig.plugins.entities import hashed
 from compiler.agent.cloudconfig.plugins.keys import add_keys
 from compiler.agent.root import Owner
-from compiler.errors import CompilerError
 
 _DEFAULTS = "/etc/default/useradd"
 _INFO = "Created by entities"
@@ -143,9 +143,7 @@ def _new_row(name: str, user: User, gid: str, given: tuple[Accounts, Context]) -
 def _uid(user: User, passwd: str, home_owner: int | None) -> str:
     """Choose a number: the one asked for, that of the home if it is nobody's, or the next."""
     if user.uid:
-        if not user.uid.isdecimal():
-            raise CompilerError(f"'uid' must be a number, not {user.uid!r}")
-        return user.uid
+        return number(user.uid, "uid")
     if home_owner and str(home_owner) not in uids(passwd):
         return str(home_owner)
     return str(next_number(passwd))
