@@ -1,4 +1,4 @@
-"""Writes the part of docs/cli.md that is made from the commands; with --check only compares."""
+"""Writes what is made from the code in docs: commands and schema; with --check only compares."""
 
 import importlib
 import sys
@@ -8,9 +8,12 @@ from pathlib import Path
 
 import typer
 
+from compiler.agent.cloudconfig.schema import schema_text
 from compiler.cli import COMMANDS
 
-TARGET = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+TARGET = DOCS / "cli.md"
+SCHEMA = DOCS / "cloud-config.schema.json"
 BEGIN = "<!-- made by `make docs` from the commands themselves -->\n"
 END = "<!-- end -->\n"
 
@@ -102,13 +105,13 @@ def written(current: str) -> str:
 
 def main() -> int:
     """Write or compare; returns the exit code."""
-    current = TARGET.read_text(encoding="utf-8")
-    new = written(current)
-    if "--check" not in sys.argv:
-        TARGET.write_text(new, encoding="utf-8")
-    elif new != current:
-        print(f"{TARGET.name} is not up to date: run `make docs`", file=sys.stderr)  # noqa: T201  (a program of its own)
-        return 1
+    made = {TARGET: written(TARGET.read_text(encoding="utf-8")), SCHEMA: schema_text()}
+    for path, new in made.items():
+        if "--check" not in sys.argv:
+            path.write_text(new, encoding="utf-8")
+        elif not path.exists() or new != path.read_text(encoding="utf-8"):
+            print(f"{path.name} is not up to date: run `make docs`", file=sys.stderr)  # noqa: T201  (a program of its own)
+            return 1
     return 0
 
 

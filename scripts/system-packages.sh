@@ -19,6 +19,8 @@ test | command -v umoci                                        | umoci          
 test | command -v docker-registry                              | docker-registry        | docker-distribution    | distribution-registry
 test | command -v dockerd                                      | docker.io              | moby-engine            | docker
 test | command -v rpm && command -v rpmbuild                    | rpm                    | rpm-build              | rpm-build
+test | command -v busybox                                      | busybox-static         | busybox                | busybox-static
+test | command -v sgdisk                                       | gdisk                  | gdisk                  | gptfdisk
 test | command -v notary notary-server                         | notary                 | notary                 | notary
 TABLE
 }

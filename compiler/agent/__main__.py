@@ -1,0 +1,5 @@
+"""`python -m compiler.agent`."""
+
+from compiler.agent.cli import main
+
+main()

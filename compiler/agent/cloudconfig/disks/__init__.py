@@ -1,0 +1,1 @@
+"""Disks and their partitions: what is there, what changes, and the programs that change it."""

@@ -1,0 +1,1 @@
+"""One module for each key of a step: decides what its entries do."""
