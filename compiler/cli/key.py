@@ -4,6 +4,7 @@ import getpass
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -54,8 +55,10 @@ def public(*, key: _Source) -> None:
 
 def signing_key(source: str) -> PrivateKey:
     """Read the private key that an option names, asking for its password if it has one."""
-    return _key(source, lambda path: read_private_key(path, _password),
-                lambda text: parse_private_key(text, _password))  # fmt: skip
+    ask = partial(_password, source)
+    return _key(
+        source, lambda path: read_private_key(path, ask), lambda text: parse_private_key(text, ask)
+    )
 
 
 def public_keys(sources: Sequence[str]) -> tuple[PublicKey, ...]:
@@ -77,10 +80,10 @@ def _key(source: str, read: Callable[[Path], _Key], parse: Callable[[bytes], _Ke
         raise TrustError(f"{source}: {error.message}", hint=error.hint) from error
 
 
-def _password() -> bytes:
+def _password(source: str) -> bytes:
     """Ask for the password of a key."""
     given = os.environ.get(_PASSWORD)
-    return given.encode() if given is not None else _typed("Password of the private key: ")
+    return given.encode() if given is not None else _typed(f"Password of {source}: ")
 
 
 def _new_password() -> bytes:
