@@ -20,6 +20,7 @@ test | command -v docker-registry                              | docker-registry
 test | command -v dockerd                                      | docker.io              | moby-engine            | docker
 test | command -v rpm && command -v rpmbuild                    | rpm                    | rpm-build              | rpm-build
 test | command -v notary notary-server                         | notary                 | notary                 | notary
+test | command -v strace                                       | strace                 | strace                 | strace
 TABLE
 }
 
