@@ -22,6 +22,7 @@ test | command -v rpm && command -v rpmbuild                    | rpm           
 test | command -v busybox                                      | busybox-static         | busybox                | busybox-static
 test | command -v sgdisk                                       | gdisk                  | gdisk                  | gptfdisk
 test | command -v notary notary-server                         | notary                 | notary                 | notary
+test | command -v strace                                       | strace                 | strace                 | strace
 TABLE
 }
 

@@ -34,7 +34,7 @@ def plain_header(block: bytes) -> tarfile.TarInfo | None:
     info = tarfile.TarInfo(_name(block))
     info.type = kind
     if kind == tarfile.DIRTYPE:
-        info.name = info.name.rstrip("/")
+        info.name = info.name.rstrip("/") or info.name[:1].replace("/", ".")
     elif kind != tarfile.REGTYPE:
         info.linkname = _text(block[157:257])
     info.mode, info.uid, info.gid = int(mode, 8), int(uid, 8), int(gid, 8)

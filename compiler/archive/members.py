@@ -133,9 +133,12 @@ class _StrictInfo(tarfile.TarInfo):
         if len(buf) < tarfile.BLOCKSIZE:
             raise ArchiveError(_TOO_SHORT)
         try:
-            return super().frombuf(buf, encoding, errors)
+            info = super().frombuf(buf, encoding, errors)
         except tarfile.InvalidHeaderError as error:  # type: ignore[attr-defined]  # missing stub
             raise ArchiveError(f"a header is damaged: {error}") from error
+        if info.isdir() and not info.name and buf[:1] == b"/":
+            info.name = "."  # the library cuts off the slash, and with it the name of the root
+        return info
 
 
 @contextmanager
@@ -182,6 +185,8 @@ def _members(stream: _Forward, largest: int) -> Iterator[Member]:
         count += 1
         if count > largest:
             raise ArchiveError(f"has more than {largest} members")
+        if not info.name or "\0" in info.name:
+            raise ArchiveError(f"member {count}: its name is empty or has a NUL byte")
         if info.size < 0:
             raise ArchiveError(f"{short(info.name)}: its size is negative")
         yield Member(info, _content(archive, stream, info))

@@ -98,6 +98,8 @@ class Placer:
         """
         with _disk_apart():
             parts = safe_parts(entry.path)
+            if not parts and entry.kind is not Kind.FOLDER:
+                raise ArchiveError("the root can be nothing but a folder")
             if parts:
                 parent = self._enter(parts[:-1])
                 self._make(parent, parts, entry, content)

@@ -55,13 +55,23 @@ class ArtifactMetadata:
         return self.id.fingerprint + SUFFIX
 
 
-def go_time(epoch: int) -> str:
+def go_time(epoch: int, nanoseconds: int = 0) -> str:
     """Write seconds since 1970 as Go's `time.String()`; raises `CompilerError` out of range."""
     try:
         moment = datetime.fromtimestamp(epoch, UTC)
     except (OverflowError, ValueError, OSError) as error:
         raise CompilerError(f"{epoch} is no time in seconds since 1970") from error
-    return f"{moment:%Y-%m-%d %H:%M:%S} +0000 UTC"
+    fraction = f".{nanoseconds:09d}".rstrip("0") if nanoseconds else ""
+    return f"{moment:%Y-%m-%d %H:%M:%S}{fraction} +0000 UTC"
+
+
+def build_time(epoch: int, sha256: str) -> str:
+    """Write the time of a build, whose fraction of a second comes from the archive.
+
+    luet's clients take a package anew when its time differs: so it is another one whenever the
+    archive is another one, and else always the same.
+    """
+    return go_time(epoch, int(sha256, 16) % 10**9)
 
 
 def built_definition(spec: PackageSpec) -> Definition:
@@ -133,7 +143,7 @@ def _from_record(record: records.ArtifactRecord) -> ArtifactMetadata:
         sha256=record.checksums.get("sha256", ""),
         compression=record.compressiontype,
         files=record.files,
-        timestamp=built.buildtimestamp if built else "",
+        timestamp=(built.buildtimestamp if built else "") or runtime.buildtimestamp,
         seed=spec.seed if spec else "",
         values=spec.build_options.values if spec else (),
         platform=record.platform.platform() if record.platform else None,
@@ -201,7 +211,7 @@ def _structure(metadata: ArtifactMetadata, names: _Names) -> dict[str, object]:
         "compressiontype": metadata.compression,
         "files": metadata.files,
         names.cache_image: "",
-        "runtime": _package(metadata.runtime, names),
+        "runtime": _package(metadata.runtime, names, metadata.timestamp),
         **names.internal,
         **_platform(metadata.platform),
     }

@@ -12,7 +12,7 @@ from compiler.archive.scan import collector_paused
 from compiler.archive.tar import Content, Source, folder_content, write_tar
 from compiler.archive.unpack import unpack_tar
 from compiler.artifact import archive_name
-from compiler.artifact.metadata import ArtifactMetadata, built_definition, go_time, metadata_text
+from compiler.artifact.metadata import ArtifactMetadata, build_time, built_definition, metadata_text
 from compiler.artifact.selection import Selection
 from compiler.errors import OutsideError, UsageError
 from compiler.oci import Platform
@@ -92,7 +92,7 @@ def describe(
         sha256=artifact.sha256,
         compression=artifact.compression.value,
         files=artifact.files,
-        timestamp=go_time(epoch),
+        timestamp=build_time(epoch, artifact.sha256),
         seed=origin.image or build.image,
         values=(values,) if values else (),
         platform=origin.platform,

@@ -54,6 +54,9 @@ def _plain(archive: Path, limits: Limits | None) -> Iterator[tuple[Entry, Member
                 raise ArchiveError(f"{name}: {error.message}", hint=error.hint) from error
             if path:
                 yield entry_at(entry, path), member
+            elif entry.kind is not Kind.FOLDER:
+                name = short(member.info.name)
+                raise ArchiveError(f"{name}: the root can be nothing but a folder")
 
 
 def entry_at(entry: Entry, path: str) -> Entry:

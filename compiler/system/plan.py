@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from compiler.archive import Kind
 from compiler.errors import ArchiveError, CompilerError, ConflictError
-from compiler.spec.package import PackageId
+from compiler.spec.package import Definition, PackageId
 from compiler.system.change import Change, Options
 from compiler.system.conflicts import Conflict, conflict_error, find_conflicts
 from compiler.system.database import Database, Installed, OwnedPath
@@ -15,7 +15,7 @@ from compiler.system.disk import STAGING, Look
 from compiler.system.folders import split
 from compiler.system.journal import Journal, Move, Redescribed, State
 from compiler.system.lookup import Lookup, Settled, top_of
-from compiler.system.protect import Protection, copy_name
+from compiler.system.protect import copy_name
 from compiler.system.staging import Stage, Staged
 
 _FOLDER = Kind.FOLDER
@@ -72,6 +72,9 @@ class Planner:
         self._leaving = frozenset(change.remove)
         self._owners: Mapping[str, tuple[PackageId, ...]] = {}
         self._removable: frozenset[str] = frozenset()
+        self._modified: frozenset[str] = frozenset()
+        self._beside: set[str] = set()
+        self._gone: set[str] = set()
         self._names: dict[str, frozenset[str]] = {}
         self._plan = Plan()
 
@@ -81,16 +84,18 @@ class Planner:
         old = [(each, owned, now.place(owned.place)) for each in leaving for owned in each.paths]
         self._removable = frozenset(place for _, _, place in old)
         self._owners = self._database.owners({*self._stage.places, *self._removable})
-        self._conflicts()
+        self._modified = frozenset(self._find_modified(old))
+        conflicts = self._conflicts()
         self._detours(leaving, now)
         for place in self._uncovered():
             self._arrive(place, self._stage.places[place])
-        for each, owned, place in old:
-            self._leave(each, owned, place)
-        return self._journal(mounts), self._plan.notes
+        for _, owned, place in old:
+            self._leave(owned, place)
+        taken = [self._overwritten(each) for each in conflicts if each.path not in self._beside]
+        return self._journal(mounts), [*taken, *self._plan.notes]
 
-    def _conflicts(self) -> None:
-        """Raise, or with `force` tell, which files two packages want."""
+    def _conflicts(self) -> Sequence[Conflict]:
+        """Raise for files that two packages want; with `force`, return them."""
         wanted = [
             (incoming.id, [each.place for each in owned if not each.is_folder])
             for incoming, owned in zip(self._change.install, self._stage.owned, strict=True)
@@ -98,7 +103,7 @@ class Planner:
         found = find_conflicts(wanted, self._owners, self._leaving)
         if found and not self._options.force:
             raise conflict_error(found)
-        self._plan.notes += [self._overwritten(each) for each in found]
+        return found
 
     def _detours(self, leaving: Sequence[Leaving], now: Settled) -> None:
         """Raise, or with `force` tell, if a link goes through which others find their files.
@@ -181,7 +186,8 @@ class Planner:
             if place not in self._removable:
                 raise ConflictError(f"/{place}: is a folder in the system, and no longer would be")
             for below in self._lookup.below(place):
-                if below not in self._removable or not self._is_free(below):
+                goes = below in self._removable and below not in self._modified
+                if not goes or not self._is_free(below):
                     raise ConflictError(f"/{place}: is a folder that still holds /{below}")
                 if below in self._stage.places:
                     raise ConflictError(f"/{place}: another package of this change needs it")
@@ -199,6 +205,7 @@ class Planner:
         if not self._is_protected(place, staged) or not stat.S_ISREG(status.st_mode):
             self._plan.moves.append(Move(source, place, self._backup(place)))
             return
+        self._beside.add(place)
         if self._lookup.digest(place) == staged.digest:
             return
         folder, name = split(place)
@@ -217,15 +224,20 @@ class Planner:
             raise ArchiveError(f"/{place}: another file has this name in another spelling")
 
     def _is_protected(self, place: str, staged: Staged) -> bool:
+        """Whether the package that brings a file protects it, or one that has it already."""
         if staged.kind is not Kind.FILE:
             return False
         package = self._change.install[staged.owner].metadata.runtime
-        return self._protection(package.annotations).covers(place)
+        if self._covers(package, place):
+            return True
+        ids = self._owners.get(place, ())
+        owners = [self._database.find(each.name, each.category) for each in ids]
+        return any(owner and self._covers(owner.definition, place) for owner in owners)
 
-    def _protection(self, annotations: Mapping[str, str]) -> Protection:
-        return self._options.protection.extended(annotations)
+    def _covers(self, package: Definition, place: str) -> bool:
+        return self._options.protection.extended(package.annotations).covers(place)
 
-    def _leave(self, leaving: Leaving, owned: OwnedPath, place: str) -> None:
+    def _leave(self, owned: OwnedPath, place: str) -> None:
         """Decide whether a path of a package that goes is removed."""
         if place in self._stage.places or not self._is_free(place):
             return
@@ -234,17 +246,28 @@ class Planner:
         if owned.is_folder:
             if owned.made and place:
                 self._plan.folders.append(place)
-        elif self._is_kept(leaving, owned, place):
+        elif place in self._gone:
+            return  # it has two owners that go
+        elif place in self._modified:
             self._plan.notes.append(f"/{place}: was kept, since it was modified")
         else:
             self._plan.unlinks.append(place)
+        self._gone.add(place)
 
-    def _is_kept(self, leaving: Leaving, owned: OwnedPath, place: str) -> bool:
-        if not self._options.keep_protected or owned.kind is not Kind.FILE:
-            return False
-        if not self._protection(leaving.package.definition.annotations).covers(place):
-            return False
-        return self._lookup.digest(place) not in {owned.digest, b""}
+    def _find_modified(self, old: Sequence[tuple[Leaving, OwnedPath, str]]) -> Iterator[str]:
+        """Find the files that are kept: one owner protects them, and none brought them so."""
+        if not self._options.keep_protected:
+            return
+        digests: dict[str, set[bytes]] = {}
+        protected = set()
+        for each, owned, place in old:
+            if owned.kind is Kind.FILE:
+                digests.setdefault(place, {b""}).add(owned.digest)
+                if self._covers(each.package.definition, place):
+                    protected.add(place)
+        for place in protected:
+            if self._lookup.digest(place) not in digests[place]:
+                yield place
 
     def _is_free(self, place: str) -> bool:
         """Whether no package that stays has this place."""

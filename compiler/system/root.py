@@ -1,7 +1,7 @@
 """A system: a root directory, its database, and the lock that lets one process change it."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -11,12 +11,14 @@ from compiler.store.files import Lock
 from compiler.system.database import FILE_NAME, Database
 from compiler.system.disk import STAGING
 from compiler.system.kernel import sync_path
-from compiler.system.lookup import Lookup
+from compiler.system.lookup import Lookup, follow
 
 DATABASE_PATH = "/var/cache/luet"
 """Where luet keeps its database, below the root; ours lies beside it."""
 
 _LOCK = "cos.lock"
+_OWN = (FILE_NAME, f".{FILE_NAME}", _LOCK, "repos/")
+"""What is ours where the database is at the top of the root, and not all beside it can be."""
 
 
 class System:
@@ -29,14 +31,9 @@ class System:
         if not root.is_dir():
             raise UsageError(f"{root}: is not a folder", hint="make the folder of the system first")
         self.root = root.absolute()
-        lookup = Lookup(self.root)
-        try:
-            self._place = lookup.settle(database_path)
-        finally:
-            lookup.close()
+        self._place, self._way = _settle(self.root, database_path)
         self.folder = self.root / self._place
-        own = f"{self._place}/" if self._place else ""
-        self._own = (f"{own}{FILE_NAME}", f"{own}.{FILE_NAME}", f"{own}{_LOCK}")
+        self._own = f"{self._place}/" if self._place else _OWN
         self._depth = 0
         self._held: Lock | None = None
         self.database = Database(self.folder)
@@ -82,8 +79,35 @@ class System:
         return lock
 
     def is_ours(self, place: str) -> bool:
-        """Whether a place belongs to us, so that no package may bring it."""
-        return place.startswith(self._own) or (STAGING in place and STAGING in place.split("/"))
+        """Whether a place belongs to us, so that no package may bring it.
+
+        All below the database's folder does: also what was seen of repositories, and is trusted.
+        """
+        if STAGING in place and STAGING in place.split("/"):
+            return True
+        return place.startswith(self._own) or (not self._place and place == "repos")
+
+    def is_on_our_way(self, place: str, target: str | None) -> bool:
+        """Whether we would no longer find our folder if this came there: a link, or another one.
+
+        `target` is the text of a link; the one that is there already leads to the same folder.
+        """
+        return place in self._way and (target is None or target != self._way[place])
+
+
+def _settle(root: Path, path: str) -> tuple[str, Mapping[str, str | None]]:
+    """Return the place of a path, and what is on the way to it: places, and the texts of links."""
+    way: dict[str, str | None] = {}
+    lookup = Lookup(root)
+
+    def link_at(place: str) -> str | None:
+        way[place] = lookup.link(place)
+        return way[place]
+
+    try:
+        return follow(path, link_at), way
+    finally:
+        lookup.close()
 
 
 def make_folders(root: Path, place: str, sync: Callable[[Path], None] = sync_path) -> None:

@@ -154,6 +154,7 @@ class Stage:
         """Stage a folder that this change has not had yet; its parents are there."""
         made = not self._is_folder(place)
         if made:
+            self._refuse_detour(place)
             self._check_case(place)
         staged = Staged(self._number, _FOLDER, made=made, implied=implied, entry=entry)
         self._restage(place, staged)
@@ -169,6 +170,7 @@ class Stage:
         above = self._folder(folder)
         place = f"{above}/{name}" if above else name
         self._refuse_ours(place)
+        self._refuse_detour(place, entry.target if entry.kind is _SYMLINK else None)
         if entry.kind in _DEVICES and self._options.devices is Devices.SKIP:
             return
         self._make_room(place)
@@ -336,7 +338,13 @@ class Stage:
 
     def _refuse_ours(self, place: str) -> None:
         if self._system.is_ours(place):
-            raise ArchiveError("this path is the package manager's own")
+            folder = self._system.folder
+            hint = f"no package may bring anything below {folder}"
+            raise ArchiveError("this path is the package manager's own", hint=hint)
+
+    def _refuse_detour(self, place: str, target: str | None = None) -> None:
+        if self._system.is_on_our_way(place, target):
+            raise ArchiveError("the package manager's own folder could not be found behind it")
 
     def _clash(self, place: str) -> ConflictError:
         return ConflictError(f"/{place}: {self._package} brings it, and so does another package")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from compiler.artifact import goyaml
 from compiler.artifact.metadata import (
     ArtifactMetadata,
+    build_time,
     from_mapping,
     go_time,
     index_entry,
@@ -307,6 +308,35 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 )
 def test_times_are_written_as_go_prints_them(epoch: int, text: str) -> None:
     assert go_time(epoch) == text
+
+
+@pytest.mark.parametrize(
+    ("nanoseconds", "text"),
+    [
+        (123456789, "2020-01-01 00:00:00.123456789 +0000 UTC"),
+        (120000000, "2020-01-01 00:00:00.12 +0000 UTC"),
+        (1, "2020-01-01 00:00:00.000000001 +0000 UTC"),
+        (0, "2020-01-01 00:00:00 +0000 UTC"),
+    ],
+)
+def test_fractions_of_a_second_end_in_no_zero(nanoseconds: int, text: str) -> None:
+    assert go_time(1577836800, nanoseconds) == text
+
+
+def test_the_fraction_of_the_time_of_a_build_follows_its_archive() -> None:
+    one, two = (f"{number + 10**9:064x}" for number in (123456789, 5))
+
+    assert build_time(1577836800, one) == "2020-01-01 00:00:00.123456789 +0000 UTC"
+    assert build_time(1577836800, two) == "2020-01-01 00:00:00.000000005 +0000 UTC"
+
+
+def test_both_packages_of_a_metadata_file_tell_the_time_of_the_build() -> None:
+    written = yaml.safe_load(metadata_text(METADATA))
+
+    assert written["compilespec"]["package"]["buildtimestamp"] == METADATA.timestamp
+    assert written["runtime"]["buildtimestamp"] == METADATA.timestamp
+    del written["compilespec"]["package"]["buildtimestamp"]
+    assert parse_metadata(yaml.safe_dump(written), "x").timestamp == METADATA.timestamp
 
 
 def test_a_time_that_no_calendar_has_is_refused() -> None:

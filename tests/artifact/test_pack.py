@@ -3,6 +3,7 @@
 import hashlib
 import os
 import tarfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import zstandard
 from compiler.archive import Clamp, Compression, Entry
 from compiler.archive.scan import entries_of
 from compiler.artifact import archive_name
-from compiler.artifact.metadata import go_time, read_metadata
+from compiler.artifact.metadata import build_time, read_metadata
 from compiler.artifact.pack import Artifact, describe, extract, pack, write_metadata
 from compiler.artifact.roots import MountedRoots
 from compiler.artifact.selection import Member, Selection, cut, select
@@ -219,7 +220,8 @@ def test_metadata_says_when_and_from_what_an_artifact_was_made(
     assert path == tmp_path / "p-t-1.0+3.metadata.yaml"
     assert metadata.sha256 == artifact.sha256
     assert metadata.archive == "p-t-1.0+3.package.tar.zst"
-    assert metadata.timestamp == go_time(EPOCH)
+    assert metadata.timestamp == build_time(EPOCH, artifact.sha256)
+    assert metadata.timestamp.startswith(f"{datetime.fromtimestamp(EPOCH, UTC):%Y-%m-%d %H:%M:%S}.")
     assert metadata.values == ({"a": 1},)
     assert metadata.build == SPEC.build
     assert str(tmp_path) not in path.read_text()

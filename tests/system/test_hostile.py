@@ -25,6 +25,22 @@ def outside(lab: Lab) -> dict[str, bytes | None]:
     }
 
 
+def named(name: bytes) -> bytes:
+    """A file with any name: in a pax record."""
+    record = b" path=" + name + b"\n"
+    length = next(each for each in range(99) if each == len(b"%d" % each) + len(record))
+    return member("pax", tarfile.XHDTYPE, data=b"%d%b" % (length, record)) + member("x")
+
+
+def nameless_folder() -> bytes:
+    """A folder whose header has no name, not even the slash that the library writes."""
+    header = bytearray(member("/", FOLDER))
+    header[0] = 0
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header)
+
+
 @pytest.mark.parametrize(
     ("members", "message"),
     [
@@ -52,6 +68,15 @@ def outside(lab: Lab) -> dict[str, bytes | None]:
         ([member("x", tarfile.BLKTYPE)], "x: a device node is not allowed here"),
         ([member("n" * 300)], f"{'n' * 60}…: file name too long"),
         ([member("x", b"V")], "x: its type b'V' is unknown"),
+        ([member("x"), member("")], "member 2: its name is empty or has a NUL byte"),
+        ([nameless_folder()], "member 1: its name is empty or has a NUL byte"),
+        ([member("", LINK, "x")], "member 1: its name is empty or has a NUL byte"),
+        ([member("\0x")], "member 1: its name is empty or has a NUL byte"),
+        ([named(b"a\0b")], "member 1: its name is empty or has a NUL byte"),
+        ([named(b"")], "member 1: its name is empty or has a NUL byte"),
+        ([member(".")], ".: the root can be nothing but a folder"),
+        ([member("/")], "/: the root can be nothing but a folder"),
+        ([member("a/..", LINK, "x")], "a/..: the path leads out with '..'"),
     ],
 )
 def test_a_hostile_member_is_refused(lab: Lab, members: list[bytes], message: str) -> None:
@@ -96,7 +121,10 @@ def test_a_ring_of_links_is_refused(lab: Lab) -> None:
 def test_the_mode_and_owner_of_the_root_itself_stay(lab: Lab) -> None:
     lab.root.chmod(0o711)
 
-    lab.apply(lab.package("a", [member(".", FOLDER, mode=0o777), member("f", data=b"x")]))
+    for name in (".", "/", "./"):
+        members = [member(name, FOLDER, mode=0o777), member("f", data=b"x")]
+        lab.apply(lab.package("a", members))
+        lab.apply(remove=["a"])
 
     assert lab.root.stat().st_mode & 0o7777 == 0o711
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from compiler.errors import CompilerError
+from compiler.errors import CompilerError, ConflictError
 from compiler.system.protect import (
     Protection,
     copy_name,
@@ -84,6 +84,54 @@ def test_uninstalling_keeps_modified_files_only_if_asked(lab: Lab) -> None:
     lab.apply(package, protection=ETC)
     lab.apply(remove=["a"], protection=ETC)
     assert texts(lab) == {"etc/._cfg0001_f": b"one"}
+
+
+def with_two_owners(lab: Lab) -> None:
+    """Install a file that one package protects, and another one has as well."""
+    conf = lab.package("conf", {"etc/x/c": "one"}, annotations={"config_protect": "/etc/x"})
+    lab.apply(conf)
+    lab.apply(lab.package("clash", {"etc/x/c": "two"}), force=True)
+
+
+@pytest.mark.parametrize("order", [("conf", "clash"), ("clash", "conf")])
+def test_a_file_is_kept_if_one_of_its_owners_protects_it(lab: Lab, order: tuple[str, str]) -> None:
+    with_two_owners(lab)
+    (lab.root / "etc/x/c").write_text("mine")
+    lab.events.clear()
+
+    lab.apply(remove=order, keep_protected=True)
+
+    assert texts(lab)["etc/x/c"] == b"mine"
+    assert lab.warnings() == ["/etc/x/c: was kept, since it was modified"]
+
+
+def test_a_file_that_one_of_its_owners_brought_is_not_modified(lab: Lab) -> None:
+    with_two_owners(lab)
+    (lab.root / "etc/x/c").write_text("two")
+    lab.events.clear()
+
+    lab.apply(remove=["conf", "clash"], keep_protected=True)
+
+    assert list(texts(lab)) == ["etc/x/._cfg0001_c"]
+    assert lab.warnings() == []
+
+
+def test_force_takes_no_file_that_its_owner_protects(lab: Lab) -> None:
+    with_two_owners(lab)
+
+    assert texts(lab) == {"etc/x/c": b"one", "etc/x/._cfg0001_c": b"two"}
+    assert lab.warnings() == ["/etc/x/c: was kept, the new one is /etc/x/._cfg0001_c"]
+
+
+def test_no_folder_with_a_kept_file_gives_way(lab: Lab) -> None:
+    lab.apply(lab.package("a", {"etc/x/c": "one"}, annotations={"config_protect": "/etc/x"}))
+    (lab.root / "etc/x/c").write_text("mine")
+
+    with pytest.raises(ConflictError) as caught:
+        lab.apply(lab.package("b", {"etc/x": "file"}), remove=["a"], keep_protected=True)
+
+    assert str(caught.value) == "/etc/x: is a folder that still holds /etc/x/c"
+    assert texts(lab) == {"etc/x/c": b"mine"}
 
 
 def test_files_say_which_folders_are_protected(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from compiler.errors import ArchiveError, CompilerError, ConflictError, OutsideE
 from compiler.system.change import Change, Incoming
 from compiler.system.disk import RootDisk
 from compiler.system.transaction import System, apply, check, recover
-from tests.system.lab import DATABASE, Lab, id_of, member, snapshot, tar
+from tests.system.lab import DATABASE, Content, Lab, id_of, member, snapshot, tar
 
 A = {"usr/": "755", "usr/bin/": "755", "usr/bin/a": "one", "usr/share/a/": "700"}
 
@@ -466,6 +466,89 @@ def test_no_package_may_bring_the_database(lab: Lab) -> None:
             lab.apply(lab.package("a", {path: "x"}))
 
     assert names(lab) == []
+
+
+STATE = "var/cache/luet/repos/good/trust/state/root.json"
+
+
+@pytest.mark.parametrize(
+    ("content", "path"),
+    [
+        ({STATE: "forged"}, STATE),
+        ({f"./{STATE}": "forged"}, f"./{STATE}"),
+        ({"var/cache/luet/repos/good": "-> /srv"}, "var/cache/luet/repos/good"),
+        ({"var/cache/luet/repos": "-> /srv"}, "var/cache/luet/repos"),
+        ({"var/cache/luet/repos/good/": "755"}, "var/cache/luet/repos/good"),
+        ({"shelf/good/repository.yaml": "forged"}, "shelf/good/repository.yaml"),
+    ],
+)
+def test_no_package_may_bring_what_is_known_of_a_repository(
+    lab: Lab, content: Content, path: str
+) -> None:
+    lab.write({STATE: "seen", "shelf": "-> var/cache/luet/repos"})
+    before = snapshot(lab.root)
+    package = lab.package("a", content, listed=False)
+
+    with System(lab.root) as system, pytest.raises(ArchiveError) as caught:
+        apply(Change(install=(package,)), system)
+
+    assert str(caught.value) == (
+        f"t/a-1: {path}: this path is the package manager's own"
+        f" (no package may bring anything below {lab.root}/var/cache/luet)"
+    )
+    assert set(before.items()) <= set(snapshot(lab.root).items())
+
+
+def test_the_folders_above_what_is_ours_may_be_brought_and_so_may_repositories(lab: Lab) -> None:
+    repository = "etc/luet/repos.conf.d/more.yml"
+    package = lab.package("a", {"var/cache/luet/": "755", "var/cache/x": "", repository: "x"})
+
+    with System(lab.root) as system:
+        apply(Change(install=(package,)), system)
+
+    assert (lab.root / repository).read_text() == "x"
+
+
+@pytest.mark.parametrize("path", ["var", "usr/var", "usr/var/cache"])
+def test_no_package_may_lead_us_to_another_folder(lab: Lab, path: str) -> None:
+    lab.write({"usr/var/": "755", "var": "-> usr/var"})
+    package = lab.package("a", {path: "-> /srv"})
+
+    with System(lab.root) as system, pytest.raises(ArchiveError) as caught:
+        apply(Change(install=(package,)), system)
+
+    words = "the package manager's own folder could not be found behind it"
+    assert str(caught.value) == f"t/a-1: {path}: {words}"
+
+
+def test_no_folder_comes_in_place_of_a_link_to_ours(lab: Lab) -> None:
+    lab.write({"usr/var/": "755", "var": "-> usr/var"})
+    old = lab.package("a", {"var": "-> usr/var"})
+    new = lab.package("a-2", {"var/cache/luet/repos/good/root.json": "forged"})
+    with System(lab.root) as system:
+        apply(Change(install=(old,)), system)
+
+        with pytest.raises(ArchiveError, match="own folder could not be found behind it"):
+            apply(Change(install=(new,), remove=(old.id,)), system)
+
+
+def test_a_link_on_the_way_to_our_folder_may_come_as_it_is(lab: Lab) -> None:
+    lab.write({"usr/var/": "755", "var": "-> usr/var"})
+    package = lab.package("a", {"var": "-> usr/var"})
+
+    with System(lab.root) as system:
+        apply(Change(install=(package,)), system)
+
+        assert [each.id for each in system.database.installed()] == [package.id]
+
+
+def test_where_the_database_is_at_the_top_all_else_may_be_brought(lab: Lab) -> None:
+    with System(lab.root, "/") as system:
+        apply(Change(install=(lab.package("a", {"x/y": ""}),)), system)
+
+        for path in ("cos.db", "repos", "repos/good/index"):
+            with pytest.raises(ArchiveError, match="this path is the package manager's own"):
+                apply(Change(install=(lab.package("b", {path: ""}),)), system)
 
 
 def test_a_staging_folder_that_no_journal_names_is_removed(lab: Lab) -> None:
