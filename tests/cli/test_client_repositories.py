@@ -194,6 +194,20 @@ def test_what_is_not_signed_does_not_count_once_the_root_is_known(web: Machine) 
     assert web.do("repo", "update").stdout == "signed: revision 1, 4 packages\n"
 
 
+def test_a_signed_repository_comes_from_a_web_server(web: Machine) -> None:
+    web.env = {"COSIGN_PASSWORD": "pw"}
+    web.do("key", "generate", "--output", "root")
+    web.do("key", "generate", "--output", "online")
+    web.do("repo", "init-trust", web.shop.artifacts, "--key", "online.key", "--root-key",
+           "root.key")  # fmt: skip
+    with serving(web.shop.artifacts) as url:
+        web.use("http", url, root=str(web.place / "root.json"))
+
+        web.do("install", "-y", "t/lib")
+
+    assert web.installed() == ["t/lib-1"]
+
+
 def _empty(folder: Path) -> None:
     for path in folder.iterdir():
         path.unlink()

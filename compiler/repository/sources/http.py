@@ -235,7 +235,7 @@ class HttpSource:
         return answer
 
     def _url(self, name: str, *, whole: bool = False) -> str:
-        path = f"{self._parts.path.rstrip('/')}/{quote(name, safe='+~@:')}"
+        path = f"{self._parts.path.rstrip('/')}/{quote(name, safe='/+~@:')}"
         query = self._parts.query if whole else ""
         return urlunsplit(self._parts._replace(path=path, query=query))
 
