@@ -158,6 +158,12 @@ class TrustError(CompilerError):
     """Something is not signed as it has to be, or is not what was signed."""
 
 
+class ExpiredError(TrustError):
+    """What was signed has expired, and who has newer signatures does not answer."""
+
+    exit_code = ExitCode.OUTSIDE
+
+
 class ContentError(TrustError):
     """A content is another than was signed; it may be changing just now, so ask once more."""
 
