@@ -1,5 +1,6 @@
 """Every error that a person can put right, with the place where and the hint how."""
 
+import errno
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -185,3 +186,8 @@ class Faults(ExceptionGroup[CompilerError]):
             unique.values(), key=lambda error: (error.location or Location(""), str(error))
         )
         return cls(f"{len(ordered)} faults", ordered)
+
+
+def room_hint(error: OSError, hint: str = "make room on its disk") -> str | None:
+    """Say what helps, if a disk is full."""
+    return hint if error.errno in {errno.ENOSPC, errno.EDQUOT} else None

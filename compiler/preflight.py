@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from compiler.artifact.filters import filter_faults
 from compiler.errors import (
     CompilerError,
+    ExitCode,
     ImageError,
     Location,
     OutsideError,
-    RegistryError,
     SpecError,
 )
 from compiler.graph import BuildGraph, NodeId
@@ -149,5 +149,5 @@ def unpulled(
     named = f"{reference.registry}/{reference.repository}" in refusal.message
     said = message or (refusal.message if named else f"{name}: {refusal.message}")
     hint = "; or ".join(each for each in (refusal.hint, image_hint(name)) if each)
-    kind = RegistryError if isinstance(refusal, OutsideError) else ImageError
+    kind = OutsideError if refusal.exit_code is ExitCode.OUTSIDE else ImageError
     return kind(said, location=location, hint=hint)

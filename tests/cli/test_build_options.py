@@ -220,14 +220,15 @@ def test_an_image_whose_registry_cannot_be_reached_is_told_once_and_with_what_ma
     build = cos.tree / "base" / "build.yaml"
     for each in (build, cos.tree / "alone" / "build.yaml"):
         each.write_text(f"image: {image}\nsteps: ['true']\n")
-    command = [sys.executable, "-P", "-m", "compiler", "--store", cos.tree.parent / "store"]
+    store = str(cos.tree.parent / "store")
+    command = [sys.executable, "-P", "-m", "compiler", "--store", store]
     reason = f"{image}: cannot fetch the manifest: 127.0.0.1:1 refused the connection"
     hint = "check the port, and that the registry runs; or "
     hint += f"`cos image import {image} SOURCE` takes it from a file or folder"
 
     built = cos("build", "t/base"), cos.err
     done = subprocess.run(
-        [*command, "lock", "--tree", cos.tree], capture_output=True, text=True, check=False
+        [*command, "lock", "--tree", str(cos.tree)], capture_output=True, text=True, check=False
     )
 
     assert built == (
