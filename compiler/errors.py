@@ -147,6 +147,10 @@ class NotFoundError(RegistryError):
     """A name or content that the registry does not have."""
 
 
+class TooLongError(OutsideError):
+    """A file of a repository has more bytes than are taken of it."""
+
+
 class DeniedError(RegistryError):
     """A registry wants credentials, or refuses those that it got."""
 
