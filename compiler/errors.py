@@ -1,5 +1,6 @@
 """Every error that a person can put right, with the place where and the hint how."""
 
+import errno
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -146,6 +147,10 @@ class NotFoundError(RegistryError):
     """A name or content that the registry does not have."""
 
 
+class TooLongError(OutsideError):
+    """A file of a repository has more bytes than are taken of it."""
+
+
 class DeniedError(RegistryError):
     """A registry wants credentials, or refuses those that it got."""
 
@@ -156,6 +161,12 @@ class ConflictError(CompilerError):
 
 class TrustError(CompilerError):
     """Something is not signed as it has to be, or is not what was signed."""
+
+
+class ExpiredError(TrustError):
+    """What was signed has expired, and who has newer signatures does not answer."""
+
+    exit_code = ExitCode.OUTSIDE
 
 
 class ContentError(TrustError):
@@ -179,3 +190,8 @@ class Faults(ExceptionGroup[CompilerError]):
             unique.values(), key=lambda error: (error.location or Location(""), str(error))
         )
         return cls(f"{len(ordered)} faults", ordered)
+
+
+def room_hint(error: OSError, hint: str = "make room on its disk") -> str | None:
+    """Say what helps, if a disk is full."""
+    return hint if error.errno in {errno.ENOSPC, errno.EDQUOT} else None

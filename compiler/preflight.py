@@ -3,7 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from compiler.artifact.filters import filter_faults
-from compiler.errors import CompilerError, ImageError, Location, SpecError
+from compiler.errors import (
+    CompilerError,
+    ExitCode,
+    ImageError,
+    Location,
+    OutsideError,
+    SpecError,
+)
 from compiler.graph import BuildGraph, NodeId
 from compiler.oci import image_hint, parse_reference
 from compiler.plan import Action, PlanNode
@@ -127,9 +134,20 @@ def _missing_image(
     except ImageError as error:
         return SpecError(error.message, location=location, hint="write it as NAME:TAG")
     others = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""
-    asked = f", and cannot be pulled: {refusal.message}" if refusal is not None else ""
-    return ImageError(
-        f"the image {name!r}, from which {first.id}{others} is built, is not in the store{asked}",
-        location=location,
-        hint=image_hint(name),
-    )
+    message = f"the image {name!r}, from which {first.id}{others} is built, is not in the store"
+    if refusal is None:
+        return ImageError(message, location=location, hint=image_hint(name))
+    refused = f"{message}, and cannot be pulled: {refusal.message}"
+    return unpulled(name, refusal, refused, location=location)
+
+
+def unpulled(
+    name: str, refusal: CompilerError, message: str = "", location: Location | None = None
+) -> CompilerError:
+    """Make the error for an image that no registry gave: of the outside, if that has failed."""
+    reference = parse_reference(name)
+    named = f"{reference.registry}/{reference.repository}" in refusal.message
+    said = message or (refusal.message if named else f"{name}: {refusal.message}")
+    hint = "; or ".join(each for each in (refusal.hint, image_hint(name)) if each)
+    kind = OutsideError if refusal.exit_code is ExitCode.OUTSIDE else ImageError
+    return kind(said, location=location, hint=hint)

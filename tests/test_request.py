@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from compiler.errors import Faults, ImageError, Location, UsageError
+from compiler.errors import (
+    CompilerError,
+    DeniedError,
+    ExitCode,
+    Faults,
+    ImageError,
+    Location,
+    NotFoundError,
+    UsageError,
+)
 from compiler.preflight import faults_of
 from compiler.request import Request, plan_request, targets_of
 from compiler.spec.package import Definition, PackageSpec, Requirement
@@ -176,6 +185,30 @@ def test_a_missing_image_is_told_once_with_the_commands_that_bring_it(shop: Work
         "tree/a/build.yaml: the image 'nowhere:1', from which t/a-1 and 1 more is built,"
         " is not in the store"
         " (`cos image import nowhere:1 SOURCE` takes it from a file or folder)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("refusal", "code", "asked", "hint"),
+    [
+        (DeniedError("r.test/x:1: forbidden", hint="log in"), ExitCode.OUTSIDE,
+         "r.test/x:1: forbidden", "log in; or "),
+        (NotFoundError("r.test/x:1: not there"), ExitCode.OUTSIDE, "r.test/x:1: not there", ""),
+        (ImageError("no JSON"), ExitCode.FAILED, "no JSON", ""),
+    ],
+)  # fmt: skip
+def test_an_image_that_a_registry_refused_is_told_with_what_may_help(
+    shop: Workshop, refusal: CompilerError, code: ExitCode, asked: str, hint: str
+) -> None:
+    planned = shop.plan(tree_of({"a": []}, images={"a": "r.test/x:1"}))
+
+    (fault,) = faults_of(planned, {"r.test/x:1": refusal})
+
+    assert fault.exit_code is code
+    assert str(fault) == (
+        "tree/a/build.yaml: the image 'r.test/x:1', from which t/a-1 is built,"
+        f" is not in the store, and cannot be pulled: {asked}"
+        f" ({hint}`cos image import r.test/x:1 SOURCE` takes it from a file or folder)"
     )
 
 

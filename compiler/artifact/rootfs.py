@@ -7,7 +7,6 @@ from compiler.archive import Clamp
 from compiler.archive.place import Devices
 from compiler.archive.unpack import place_entries
 from compiler.artifact.layered import LayeredRoot
-from compiler.errors import OutsideError
 from compiler.oci import Digest
 from compiler.store.loose import ImageStore
 
@@ -18,13 +17,8 @@ def write_root(store: ImageStore, layers: Sequence[Digest], target: Path) -> Non
     """Write what a stack of layers shows into a folder, over what that holds; folders merge.
 
     No link of the folder is followed. Raises `ArchiveError` for what cannot be placed there,
-    `OutsideError` when the disk refuses.
+    `OSError` when the disk refuses.
     """
     found = [(store.layer_path(layer), store.entries(layer)) for layer in layers]
     root = LayeredRoot(found, clamp=_AS_THEY_ARE)
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        place_entries(root.below(""), root.content(), target, devices=Devices.allowed())
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise OutsideError(f"{error.filename or target}: {reason}") from error
+    place_entries(root.below(""), root.content(), target, devices=Devices.allowed())

@@ -1,23 +1,25 @@
 """What `cos util` does with images: to a folder, out of an archive, is it there."""
 
 import hashlib
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from compiler.archive.compress import atomic_file, decompressed
 from compiler.archive.members import members_of
 from compiler.archive.pieces import END, file_member, json_member
 from compiler.archive.tar import CHUNK
 from compiler.artifact.rootfs import write_root
-from compiler.cli.client import auth_file, registry_with
+from compiler.cli.client import auth_file, making, registry_with
 from compiler.cli.key import public_keys
 from compiler.cli.registries import scratch_folder
 from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
 from compiler.engine.namespace import prepare
-from compiler.errors import ImageError, OutsideError, UsageError
+from compiler.errors import ImageError, OutsideError, StoreError, UsageError, room_hint
 from compiler.events import Noted
 from compiler.oci import Digest, Image, Platform, Reference, image_hint, parse_reference
 from compiler.registry import Registry
@@ -50,8 +52,48 @@ def unpack(settings: Settings, name: str, target: Path, how: Unpacking) -> None:
     prepare()
     with scratch_folder() as folder, _image(settings, name, platform, how, folder) as found:
         store, image = found
-        write_root(store, image.layers, target)
+        try:
+            with _whole(target) as place:
+                write_root(store, image.layers, place)
+        except OSError as error:
+            message = f"{name}: cannot be unpacked to {target}: {error.strerror or error}"
+            raise OutsideError(message, hint=room_hint(error)) from error
     reporter(settings)(Noted(f"{name} is unpacked to {target}"))
+
+
+@contextmanager
+def _whole(target: Path) -> Iterator[Path]:
+    """Lend a folder that becomes `target` once it is full; after an error nothing of it stays.
+
+    A folder that is there is filled where it is: others may have it mounted, or look into it.
+    """
+    if target.is_dir():
+        was_empty = not any(target.iterdir())
+        try:
+            yield target
+        except BaseException:
+            if was_empty:
+                _empty(target)
+            raise
+        return
+    with making(target.parent):
+        beside = target.with_name(f".{target.name[:100]}.{uuid4().hex}.part")
+        beside.mkdir()
+        try:
+            yield beside
+            beside.rename(target)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+
+
+def _empty(folder: Path) -> None:
+    """Remove what a folder holds."""
+    for each in folder.iterdir():
+        if each.is_dir() and not each.is_symlink():
+            shutil.rmtree(each, ignore_errors=True)
+        else:
+            each.unlink(missing_ok=True)
 
 
 def pack_archive(name: str, source: Path, target: Path, platform: Platform) -> None:
@@ -106,7 +148,11 @@ def _image(
         raise UsageError("--key is for images of registries, whose signatures lie beside them")
     loose = LooseImages(folder)
     if is_file:
-        yield loose, import_image(loose, _UNNAMED, source, platform)
+        try:
+            image = import_image(loose, _UNNAMED, source, platform)
+        except StoreError as error:
+            raise StoreError(f"{name}: {error.message}", hint=error.hint) from error
+        yield loose, image
         return
     with LocalStore(settings.store or default_store_path(None)) as store:
         stored = store.image(name) if not how.keys else None

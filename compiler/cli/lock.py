@@ -11,9 +11,10 @@ from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
 from compiler.cli.sharing import RegistrySharing
 from compiler.cli.userns import enter_user_namespace
-from compiler.errors import CompilerError, Faults, ImageError
+from compiler.errors import CompilerError, Faults
 from compiler.lock import NAME, Lock, locked, read_lock, write_lock
-from compiler.oci import SCRATCH, Image, image_hint, parse_reference
+from compiler.oci import SCRATCH, Image, parse_reference
+from compiler.preflight import unpulled
 from compiler.request import image_names
 from compiler.spec.flavour import load_values
 from compiler.store.local import LocalStore
@@ -69,8 +70,7 @@ def _find(
         if image is None or stale or (update and image.source):
             image = sharing.puller.bring(name)
         if image is None:
-            why = sharing.refusals()[name]
-            faults.append(ImageError(f"{name}: {why.message}", hint=image_hint(name)))
+            faults.append(unpulled(name, sharing.refusals()[name]))
         else:
             found.append((name, image))
     if faults:

@@ -15,6 +15,7 @@ from compiler.cli.key import public_keys, signing_key
 from compiler.cli.registries import open_registry, repository_named, scratch_folder
 from compiler.cli.settings import Settings
 from compiler.errors import OutsideError, TrustError, UsageError
+from compiler.repository.index import REPOSITORY
 from compiler.repository.trust import (
     FOLDER,
     ROLES,
@@ -75,23 +76,24 @@ def init_trust(  # noqa: PLR0913  (one parameter for each option)
         raise UsageError(f"{root} is there: it says what {' and '.join(given)} would", hint=hint)
     signing = _signing(settings, key, repository)
     ours = [signing_key(each) for each in keys]
-    if not root.exists():
+    if root.exists():
+        data = _read(root)
+    else:
         holders = [each.public for each in ours] + list(public_keys(others))
         online = [each.public for each in signing.keys]
         policy = roots.make_policy(holders, online, root_threshold=threshold or 1)
         policy = {**policy, **_with_days(policy, _pairs("--days", days))}
-        _write(root, roots.first_root(policy, signing.now))
-    if ours:
-        _write(root, roots.sign_root(_read(root), ours))
-    data = _read(root)
-    roots.check_root(data)
+        data = roots.first_root(policy, signing.now)
+    data = roots.sign_root(data, ours) if ours else data
     with _opened(settings, repository) as place:
         if place.read("timestamp.json") is not None:
             hint = "`cos repo rotate` changes keys, `cos repo sign` signs what is new"
             raise TrustError(f"{repository}: is signed already", hint=hint)
-        contents = freeze(Path(repository)) if _is_folder(repository) else _NOTHING
+        contents = _contents(repository) if _is_folder(repository) else _NOTHING
+        _carried(root, data)
         files = signer.start(data, contents, signing, bins=bins)
-        place.write(files)
+        with _written(root, data):
+            place.write(files)
     _tell_past(settings, files)
     typer.echo(f"{repository}: signed, {_count(contents)}; clients need {root}")
 
@@ -101,6 +103,36 @@ def check_keys(settings: Settings | None, folder: Path, key: Sequence[str], root
     place = FolderPlace(folder)
     signing = _signing(settings or Settings(), key, str(folder))
     signer.check_signing(_published(place, root, str(folder)), signing)
+
+
+def _contents(repository: str) -> signer.Contents:
+    """Copy the index of a folder for clients, and describe what it holds: a repository."""
+    if not (Path(repository) / REPOSITORY).exists():
+        hint = "`cos create-repo` makes it one, then it can be signed"
+        raise UsageError(f"{repository}: is no repository, it has no {REPOSITORY}", hint=hint)
+    return freeze(Path(repository))
+
+
+def _carried(root: Path, data: bytes) -> None:
+    """Raise `TrustError` for a root that others still have to sign, to whom its file is carried."""
+    try:
+        roots.check_root(data)
+    except TrustError:
+        _write(root, data)
+        raise
+
+
+@contextmanager
+def _written(root: Path, data: bytes) -> Iterator[None]:
+    """Write a root file, which goes again if it is new and what it is for fails."""
+    was_there = root.exists()
+    _write(root, data)
+    try:
+        yield
+    except BaseException:
+        if not was_there:
+            root.unlink(missing_ok=True)
+        raise
 
 
 def sign(settings: Settings | None, repository: str, key: Sequence[str], root: Path) -> None:
@@ -114,7 +146,7 @@ def sign(settings: Settings | None, repository: str, key: Sequence[str], root: P
     published = _published(place, root, repository)
     signing = _signing(settings, key, repository)
     signer.check_signing(published, signing)
-    contents = freeze(folder)
+    contents = _contents(repository)
     changed = signer.differences(published, contents.artifacts)
     files = signer.sign_contents(published, replace(contents, artifacts=changed), signing)
     place.write(files)
@@ -203,7 +235,7 @@ def _restarted(repository: str, data: bytes, signing: Signing) -> Files:
     """Sign everything from nothing under a new root."""
     if not _is_folder(repository):
         raise UsageError("--restart signs what a folder holds", hint=f"{repository} is none")
-    return signer.start(data, freeze(Path(repository)), signing, bins=_bins(Path(repository)))
+    return signer.start(data, _contents(repository), signing, bins=_bins(Path(repository)))
 
 
 def _check_restart(data: bytes, current: bytes) -> None:

@@ -14,7 +14,7 @@ from compiler.archive.unpack import unpack_tar
 from compiler.engine import CopyFiles
 from compiler.engine.confine import is_folder, make_folders, mode_of, settle, settle_parent
 from compiler.engine.metadata import copy_metadata
-from compiler.errors import ArchiveError, EngineError
+from compiler.errors import ArchiveError, EngineError, room_hint
 
 _BLOCK = 1 << 30
 
@@ -26,8 +26,11 @@ def copy_files(action: CopyFiles, source_root: Path, root: Path) -> None:
         Copier(root).copy(sources, action)
     except EngineError as error:
         raise EngineError(error.message, step=action.text, hint=error.hint) from error
-    except (ArchiveError, OSError) as error:
+    except ArchiveError as error:
         raise EngineError(f"cannot copy: {error}", step=action.text) from error
+    except OSError as error:
+        hint = room_hint(error)
+        raise EngineError(f"cannot copy: {error}", step=action.text, hint=hint) from error
 
 
 def _matches(root: Path, pattern: str) -> list[tuple[str, Path]]:

@@ -18,7 +18,7 @@ from compiler.engine.failure import failure
 from compiler.engine.host import Surroundings, surroundings
 from compiler.engine.namespace import prepare
 from compiler.engine.stack import Stack, mounted
-from compiler.errors import EngineError, OutsideError
+from compiler.errors import EngineError, OutsideError, room_hint
 from compiler.events import Reporter, StepOutput, StepStarted
 from compiler.oci import Digest
 from compiler.process import Running, run
@@ -62,7 +62,11 @@ class OverlayEngine:
         try:
             self._build(request, report)
         except OSError as error:
-            raise OutsideError(f"cannot build {request.name}: {error}") from error
+            where = error.filename or request.changes
+            reason = (error.strerror or str(error)).lower()
+            hint = room_hint(error, "make room, `cos gc` removes what is unused")
+            message = f"cannot build {request.name}: {where}: {reason}"
+            raise OutsideError(message, hint=hint) from error
 
     def _build(self, request: LayerRequest, report: Reporter) -> None:
         lowers = self._lowers(request.root)

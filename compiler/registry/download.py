@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
-from compiler.errors import RegistryError
+from compiler.errors import RegistryError, room_hint
 from compiler.oci import Descriptor, Reference, hex_of
 from compiler.registry import Progress
 from compiler.registry.failure import Doubtful, Passing
@@ -72,7 +72,8 @@ def fetch(
         with suppress(OSError):  # what is there may be why the disk is full
             part.unlink()
         reason = error.strerror or str(error)
-        raise RegistryError(f"{repository}: cannot write {target}: {reason}") from error
+        message = f"{repository}: cannot write {target}: {reason}"
+        raise RegistryError(message, hint=room_hint(error)) from error
 
 
 class _Download:

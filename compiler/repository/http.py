@@ -73,7 +73,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, *, body: bool) -> None:
         """Find the file, decide how much of it to send, send it."""
-        file = _open(self.server.folder, unquote(urlsplit(self.path).path))
+        path = urlsplit(self.path).path
+        hidden = "%2f" in path.lower()  # no slash of a path: most web servers refuse it as well
+        file = None if hidden else _open(self.server.folder, unquote(path))
         if file is None:
             self.send_error(HTTPStatus.NOT_FOUND)
             return

@@ -22,6 +22,7 @@ from compiler.errors import (
     ArchiveError,
     CompilerError,
     ContentError,
+    ExpiredError,
     NotFoundError,
     OutsideError,
     TrustError,
@@ -106,7 +107,9 @@ def sync(
             raise
         if not holds:
             message = f"{config.name}: {error}; the signatures of what is kept have expired"
-            raise TrustError(message, hint="it has to be asked before more is taken") from error
+            unanswered = isinstance(error, OutsideError) and not isinstance(error, NotFoundError)
+            kind = ExpiredError if unanswered else TrustError
+            raise kind(message, hint="it has to be asked before more is taken") from error
         message = f"{config.name}: {error}; what was fetched before is used"
         tools.report(Noted(message, warning=True))
         return stored[0]

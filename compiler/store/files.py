@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 from uuid import uuid4
 
-from compiler.errors import StoreError
+from compiler.errors import StoreError, room_hint
 from compiler.oci import digest_of, hex_of
 
 _LONGEST_NAME = 200
@@ -23,22 +23,23 @@ _ESCAPED = re.compile(rb"\\([0-7]{3})")
 """How mountinfo writes blanks and the like: `\\040`."""
 
 
+ROOM = "make room, `cos gc` removes what is unused"
+
+
 @contextmanager
-def outside(path: Path) -> Iterator[None]:
+def outside(path: Path, room: str = ROOM) -> Iterator[None]:
     """Turn what the operating system refuses below `path` into a `StoreError`."""
     try:
         yield
     except OSError as error:
-        raise store_error(error, path) from error
+        raise store_error(error, path, room) from error
 
 
-def store_error(error: OSError, path: Path) -> StoreError:
-    """Say what the operating system refused, and what to try."""
+def store_error(error: OSError, path: Path, room: str = ROOM) -> StoreError:
+    """Say what the operating system refused, and what to try; `room` where its disk is full."""
     place = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(path)
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return StoreError(
-            f"{path}: no space left on the disk", hint="make room, `cos gc` removes what is unused"
-        )
+    if room_hint(error):
+        return StoreError(f"{path}: no space left on the disk", hint=room)
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         hint = "choose a store of your own with --store or $COS_STORE"
         return StoreError(f"{place}: {_reason(error)}", hint=hint)

@@ -31,7 +31,6 @@ from compiler.oci import (
     parse_reference,
     platforms_of,
 )
-from compiler.store.files import outside
 from compiler.store.images import (
     ImageConfig,
     host_platform,
@@ -130,7 +129,7 @@ def _from_docker_archive(
     """Take an image from what `docker save` wrote (Docker Image Specification 1.2)."""
     file = _existing(rest)
     with store.scratch() as folder, _reading(rest):
-        with outside(store.root):
+        with store.guarded():
             unpack_tar(file, folder)
         saved = _saved(folder, name)
         config, diff_ids = parse_config(_small_file(_inside(folder, str(saved.get("Config")))))
@@ -180,7 +179,7 @@ def _layer(store: ImageStore, fill: Callable[[Path], None]) -> Digest:
     with store.scratch() as scratch:
         folder = scratch / "layer"
         folder.mkdir()
-        with outside(store.root):
+        with store.guarded():
             fill(folder)
         return store.add_layer(folder, _AS_THEY_ARE)
 

@@ -22,7 +22,7 @@ import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -113,6 +113,10 @@ class LocalStore:
         with outside(self.root):
             for future in list(self._blobs.values()):
                 future.result()
+
+    def guarded(self) -> AbstractContextManager[None]:
+        """Turn what the operating system refuses into a `StoreError`."""
+        return outside(self.root)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:

@@ -18,6 +18,9 @@ class ImageStore(Protocol):
 
     root: Path
 
+    def guarded(self) -> AbstractContextManager[None]:
+        """Turn what the operating system refuses while something is put in into a `StoreError`."""
+
     def scratch(self) -> AbstractContextManager[Path]:
         """Lend an empty folder on the store's file system; what is left in it is removed."""
 
@@ -48,15 +51,21 @@ class LooseImages:
         self._entries: dict[Digest, Sequence[Entry]] = {}
         self._images: dict[str, Image] = {}
 
+    def guarded(self) -> AbstractContextManager[None]:
+        """Turn what the operating system refuses into a `StoreError`."""
+        return outside(self.root, "make room, or name another folder with $TMPDIR")
+
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """Lend an empty folder; what is left in it is removed."""
-        with TemporaryDirectory(dir=self.root, prefix="scratch-") as folder:
+        with self.guarded():
+            lent = TemporaryDirectory(dir=self.root, prefix="scratch-")
+        with lent as folder:
             yield Path(folder)
 
     def add_layer(self, changes: Path, clamp: Clamp) -> Digest:
         """Move the folder `changes` in; its DiffID is computed, since images are checked by it."""
-        with outside(self.root):
+        with self.guarded():
             layer, entries = measure(changes, clamp)
             if layer not in self._entries:
                 changes.rename(self.layer_path(layer))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from compiler.archive import Clamp
 from compiler.archive.place import Devices
 from compiler.archive.unpack import unpack_layer
-from compiler.errors import ArchiveError, CompilerError, ImageError, NotFoundError
+from compiler.errors import ArchiveError, CompilerError, ImageError, NotFoundError, StoreError
 from compiler.events import Noted, Reporter, silent
 from compiler.oci import (
     INDEXES,
@@ -145,10 +145,13 @@ class ImagePuller:
             folder.mkdir()
             self._registry.fetch_blob(reference, blob, packed)
             try:
-                unpack_layer(packed, folder, devices=Devices.allowed())
+                with self._store.guarded():
+                    unpack_layer(packed, folder, devices=Devices.allowed())
+                return self._store.add_layer(folder, _AS_THEY_ARE)
             except ArchiveError as error:
                 raise ImageError(f"{reference}: {error.message}", hint=error.hint) from error
-            return self._store.add_layer(folder, _AS_THEY_ARE)
+            except StoreError as error:
+                raise StoreError(f"{reference}: {error.message}", hint=error.hint) from error
 
 
 def _labelled(config: ImageConfig, labels: Mapping[str, str]) -> ImageConfig:

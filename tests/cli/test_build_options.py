@@ -1,6 +1,8 @@
 """The options of `cos build` and `cos plan`, as far as no container is needed."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -97,7 +99,7 @@ def test_nodeps_without_what_is_needed_is_wrong_usage(cos: Cos) -> None:
 
 
 def test_a_missing_image_stops_a_build_before_it_starts(cos: Cos) -> None:
-    assert cos("build", "--all") == 1
+    assert cos("build", "--all") == 3
     assert cos.err.startswith(f"error: {cos.tree}/alone/build.yaml:1:")
     assert "from which t/alone-1 and 1 more is built" in cos.err
     assert not (cos.tree.parent / "out").exists()
@@ -209,3 +211,29 @@ def test_chains_are_planned_where_they_are_asked_for(cos: Cos) -> None:
         ("top", False),
         ("right", False),
     ]
+
+
+def test_an_image_whose_registry_cannot_be_reached_is_told_once_and_with_what_may_help(
+    cos: Cos,
+) -> None:
+    image = "127.0.0.1:1/base:1"
+    build = cos.tree / "base" / "build.yaml"
+    for each in (build, cos.tree / "alone" / "build.yaml"):
+        each.write_text(f"image: {image}\nsteps: ['true']\n")
+    store = str(cos.tree.parent / "store")
+    command = [sys.executable, "-P", "-m", "compiler", "--store", store]
+    reason = f"{image}: cannot fetch the manifest: 127.0.0.1:1 refused the connection"
+    hint = "check the port, and that the registry runs; or "
+    hint += f"`cos image import {image} SOURCE` takes it from a file or folder"
+
+    built = cos("build", "t/base"), cos.err
+    done = subprocess.run(
+        [*command, "lock", "--tree", str(cos.tree)], capture_output=True, text=True, check=False
+    )
+
+    assert built == (
+        3,
+        f"error: {build}:1:8: the image '{image}', from which t/base-1 is built, is not in the"
+        f" store, and cannot be pulled: {reason} (tried 3 times) ({hint})\n",
+    )
+    assert (done.returncode, done.stderr) == (3, f"error: {reason} (tried 3 times) ({hint})\n")

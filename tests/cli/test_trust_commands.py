@@ -471,3 +471,46 @@ def test_a_repository_in_a_registry_is_begun_and_refreshed(
     assert desk.refusal("sign", place, "--key", "@online.key") == (
         f"{place}: is not a folder (`cos create-repo --sign` signs what it publishes)"
     )
+
+
+@pytest.mark.parametrize("given", [("--bins", "3"), ("--days", "root=0")])
+def test_a_beginning_that_fails_leaves_no_root_file(desk: Desk, given: tuple[str, ...]) -> None:
+    desk.refusal("init-trust", desk.folder, "--key", "@online.key", "--root-key", "@root.key",
+                 *given)  # fmt: skip
+
+    assert not desk.root.exists()
+    desk.begin("--root-key", "@root.key", "--days", "root=100")
+    assert desk.sees_everything(desk.root.read_bytes())
+
+
+def test_a_folder_that_is_no_repository_is_not_signed(desk: Desk) -> None:
+    (desk.place / "empty").mkdir()
+
+    refusal = desk.refusal("init-trust", desk.place / "empty", "--key", "@online.key",
+                           "--root-key", "@root.key")  # fmt: skip
+
+    assert refusal == (
+        "/empty: is no repository, it has no repository.yaml"
+        " (`cos create-repo` makes it one, then it can be signed)"
+    )
+    assert not desk.root.exists()
+
+
+def test_a_repository_that_is_signed_already_gets_no_other_root_file(signed: Desk) -> None:
+    other = signed.place / "other.json"
+
+    with pytest.raises(TrustError, match="is signed already"):
+        signed.run("init-trust", signed.folder, "--key", "@online.key", "--root-key", "@root.key",
+                   root=other)  # fmt: skip
+
+    assert not other.exists()
+
+
+def test_a_root_that_could_not_be_published_leaves_no_file(desk: Desk) -> None:
+    (desk.folder / "trust").write_text("in the way of the folder")
+
+    refusal = desk.refusal("init-trust", desk.folder, "--key", "@online.key", "--root-key",
+                           "@root.key")  # fmt: skip
+
+    assert refusal.startswith("/shop/build/trust")
+    assert not desk.root.exists()

@@ -163,6 +163,6 @@ def test_without_a_registry_the_error_says_what_was_tried(
 
     done = lab.build("t/child")
 
-    assert done.returncode == 1
+    assert done.returncode == 3
     assert f"'{registry_server.host}/nothing/here:1'" in done.stderr
     assert "is not in the store, and cannot be pulled" in done.stderr

@@ -6,6 +6,7 @@ import shutil
 import signal
 import tempfile
 import threading
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 
 from compiler.engine.namespace import prepare
 from compiler.engine.overlay import OverlayEngine
-from compiler.errors import EngineError, Interrupted
+from compiler.errors import EngineError, Interrupted, OutsideError
 from compiler.process import Command, run
 from tests.engine.lab import Lab, copy, said
 from tests.processes import processes, python, wait_for
@@ -55,6 +56,18 @@ def test_devices_pipes_and_sparse_files_are_copied(containers: Lab) -> None:
     assert (sparse.st_size, sparse.st_blocks < 1000) == (1 << 30, True)
     assert (built.changes / "t/x").stat().st_rdev == os.makedev(8, 1)
     assert (built.changes / "t/p").is_fifo()
+
+
+def test_a_full_disk_is_told_with_its_folder_and_what_helps(containers: Lab) -> None:
+    request = replace(containers.request("true"), log=Path("/dev/full"))
+
+    with pytest.raises(OutsideError) as caught:
+        containers.done(request)
+
+    assert str(caught.value) == (
+        f"cannot build a/b: {request.changes}: no space left on device"
+        " (make room, `cos gc` removes what is unused)"
+    )
 
 
 def test_large_files_pass(containers: Lab) -> None:

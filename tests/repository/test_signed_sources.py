@@ -7,20 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from compiler.errors import TrustError
+from compiler.artifact.metadata import ArtifactMetadata
+from compiler.errors import ContentError, TooLongError, TrustError
 from compiler.oci import Platform
 from compiler.publish.state import tagged
 from compiler.registry.memory import MemoryRegistry
 from compiler.repository.cache import Cache
 from compiler.repository.configured import RepositoryConfig
 from compiler.repository.disk import RepositoryOptions, create_repository, read_repository
+from compiler.repository.sources.disk import DiskSource
 from compiler.repository.sources.opening import Opening
 from compiler.repository.sync import SyncTools, sync
 from compiler.repository.synced import Shelf
 from compiler.repository.trust import target_of_image
+from compiler.repository.trust.client import TrustedRepository
 from compiler.repository.trust.contents import freeze, of_folder
+from compiler.repository.trust.kept import state_folder
 from compiler.repository.trust.keys import Signing
-from compiler.repository.trust.places import FolderPlace, RegistryPlace
+from compiler.repository.trust.places import FolderPlace, RegistryPlace, fetch_from
 from compiler.repository.trust.published import read_published
 from compiler.repository.trust.publisher import (
     Contents,
@@ -29,7 +33,7 @@ from compiler.repository.trust.publisher import (
     start,
 )
 from compiler.repository.trust.root import first_root, make_policy, sign_root
-from compiler.repository.trust.sources import signed_source
+from compiler.repository.trust.sources import SignedFiles, signed_source
 from compiler.signing.keys import generate
 from tests.publish.shop import AMD64, NOW, TARGET, Shop
 
@@ -111,6 +115,54 @@ def test_a_page_that_was_changed_in_a_folder_does_not_come_out(
         source.bring("repository.yaml", tmp_path / "page", 1 << 20)
 
     assert not (tmp_path / "page").exists()
+
+
+class _Endless:
+    """Answers with as many bytes as are taken, for all but what TUF signs by itself."""
+
+    address = "endless"
+
+    def __init__(self, folder: Path) -> None:
+        self._honest = DiskSource(folder)
+        self.sent: list[int] = []
+
+    def bring(self, name: str, target: Path, limit: int) -> None:
+        """Send a file."""
+        if name.startswith("trust/"):
+            self._honest.bring(name, target, limit)
+            return
+        self.sent.append(limit)
+        raise TooLongError(f"{name}: the server sends more than {limit} bytes")
+
+    def fetch(self, artifact: ArtifactMetadata, _cache: Cache, limit: int = 0) -> tuple[Path, ...]:
+        """Send an archive."""
+        self.bring(artifact.archive, Path(), limit)
+        return ()
+
+
+def test_of_a_file_without_end_no_more_is_read_than_was_signed(
+    folder: Path, root: bytes, tmp_path: Path
+) -> None:
+    endless = _Endless(folder)
+    state = state_folder(tmp_path / "state")
+    trusted = TrustedRepository(root, state, fetch_from(endless, state), name="main")
+    source = SignedFiles(endless, trusted)
+    (artifact,) = read_repository(folder).index.artifacts
+    names = ("tree.tar.gz", artifact.archive)
+    lengths = [(folder / name).stat().st_size for name in names]
+
+    with pytest.raises(ContentError) as page:
+        source.bring("tree.tar.gz", tmp_path / "page", 1 << 30)
+    with pytest.raises(ContentError) as archive:
+        source.fetch(artifact, Cache(tmp_path / "cache"))
+    with pytest.raises(TooLongError):
+        source.bring("tree.tar.gz", tmp_path / "page", 3)
+
+    assert endless.sent == [*lengths, 3]
+    for caught, name, length in zip((page, archive), names, lengths, strict=True):
+        assert str(caught.value).startswith(
+            f"main: {name} is not what was signed: more than {length} bytes ("
+        )
 
 
 def test_an_archive_that_the_index_describes_otherwise_does_not_come_out(

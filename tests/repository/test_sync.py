@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from compiler.errors import CompilerError, NotFoundError, OutsideError, TrustError
+from compiler.errors import CompilerError, ExitCode, NotFoundError, OutsideError, TrustError
 from compiler.events import Event, Noted
 from compiler.oci import Platform
 from compiler.registry.memory import MemoryRegistry
@@ -187,6 +187,7 @@ def test_what_was_signed_is_used_without_asking_until_it_expires(trusting: Machi
     trusting.now += 2 * DAY
     error = trusting.refusal()
     assert isinstance(error, TrustError)
+    assert error.exit_code is ExitCode.OUTSIDE
     assert str(error) == (
         f"main: {trusting.folder}: there is no such folder (is the disk that has it mounted?);"
         " the signatures of what is kept have expired"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from compiler.artifact.metadata import ArtifactMetadata
-from compiler.errors import CompilerError, ContentError, NotFoundError, OutsideError
+from compiler.errors import CompilerError, ContentError, NotFoundError, OutsideError, TooLongError
 from compiler.events import Noted, Reporter, silent
 from compiler.repository.cache import Cache
 
@@ -79,6 +79,6 @@ class Mirrors:
             raise first
         tried = "; ".join(each.message for each in others)
         hints = "; ".join(dict.fromkeys(each.hint for each in errors if each.hint))
-        missing = all(isinstance(each, NotFoundError) for each in errors)
-        kind = NotFoundError if missing else OutsideError
+        kinds = {type(each) for each in errors}
+        kind = kinds.pop() if kinds in ({NotFoundError}, {TooLongError}) else OutsideError
         raise kind(f"{first.message}; then: {tried}", hint=hints or None) from first

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from compiler.artifact.metadata import ArtifactMetadata
-from compiler.errors import NotFoundError, OutsideError
+from compiler.errors import NotFoundError, OutsideError, TooLongError
 from compiler.repository.cache import Cache
 from compiler.repository.sources import LARGEST_ARCHIVE
 from compiler.repository.sources.checks import Checked, archive_of, check_name
@@ -51,7 +51,7 @@ class DiskSource:
                 while data := file.read(_PIECE):
                     left -= len(data)
                     if left < 0:
-                        raise OutsideError(f"{source}: is larger than {limit} bytes")
+                        raise TooLongError(f"{source}: is larger than {limit} bytes")
                     digest.update(data)
                     copy.write(data)
         except FileNotFoundError as error:

@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 from compiler import __version__
 from compiler.artifact.metadata import ArtifactMetadata
-from compiler.errors import NotFoundError, OutsideError
+from compiler.errors import NotFoundError, OutsideError, TooLongError
 from compiler.registry.deadline import TimedResponse
 from compiler.repository.cache import Cache
 from compiler.repository.sources import LARGEST_ARCHIVE
@@ -29,6 +29,7 @@ _SLOWEST = 1024  # bytes a second below which a transfer counts as broken
 _WHOLE, _PARTIAL, _NOTHING_LEFT = 200, 206, 416
 _IN_PATH = "/%+~@:=&!$,;'()*"
 _LINE = 100
+_TOO_LONG = "open it in a browser: is it the repository's file, or a page of something on the way?"
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _DENIED = frozenset({401, 403})
 _NOT_THERE = frozenset({404, 410})
@@ -168,7 +169,7 @@ class HttpSource:
         try:
             with self._open(name, start) as answer:
                 self._check(name, answer, start)
-                self._save(answer, target, limit, "ab" if answer.status == _PARTIAL else "wb")
+                self._save(name, answer, target, limit)
         except urllib.error.HTTPError as error:
             error.close()
             if error.code == _NOTHING_LEFT and start:
@@ -188,15 +189,16 @@ class HttpSource:
             message = f"the server answers {answer.status} {_shown(answer.reason)}"
             raise OutsideError(f"{self._url(name)}: {message}")
 
-    def _save(self, answer: http.client.HTTPResponse, target: Path, limit: int, mode: str) -> None:
+    def _save(self, name: str, answer: http.client.HTTPResponse, target: Path, limit: int) -> None:
         """Write a body; what is too long is removed."""
         try:
-            with target.open(mode) as file:
+            with target.open("ab" if answer.status == _PARTIAL else "wb") as file:
                 for data in self._pieces(answer):
                     file.write(data)
                     if file.tell() > limit:
                         target.unlink()
-                        raise OutsideError(f"{self.address}: sends more than {limit} bytes")
+                        message = f"{self._url(name)}: the server sends more than {limit} bytes"
+                        raise TooLongError(message, hint=_TOO_LONG)
         except OSError as error:
             raise OutsideError(f"{target}: {(error.strerror or str(error)).lower()}") from error
 
@@ -235,7 +237,7 @@ class HttpSource:
         return answer
 
     def _url(self, name: str, *, whole: bool = False) -> str:
-        path = f"{self._parts.path.rstrip('/')}/{quote(name, safe='+~@:')}"
+        path = f"{self._parts.path.rstrip('/')}/{quote(name, safe='/+~@:')}"
         query = self._parts.query if whole else ""
         return urlunsplit(self._parts._replace(path=path, query=query))
 

@@ -129,8 +129,12 @@ class TrustedRepository:
         what = "another checksum"
         if found.length != wanted.length:
             what = f"{found.length} bytes instead of {wanted.length}"
+        raise self.unlike(name, what)
+
+    def unlike(self, name: str, what: str) -> ContentError:
+        """Say of a content that it is not what was signed."""
         hint = "the repository may be changing just now; if this stays, do not trust it"
-        raise ContentError(f"{self._name}: {name} is not what was signed: {what}", hint=hint)
+        return ContentError(f"{self._name}: {name} is not what was signed: {what}", hint=hint)
 
     def _begin(self) -> None:
         """Bring everything up to date; what was seen before is enough without an answer."""

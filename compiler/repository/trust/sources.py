@@ -1,11 +1,12 @@
 """Sources whose contents are compared with what was signed, before anybody sees them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from compiler.artifact.metadata import ArtifactMetadata
-from compiler.errors import CompilerError, TrustError
+from compiler.errors import CompilerError, TooLongError, TrustError
 from compiler.oci import Descriptor, Digest, Reference
 from compiler.registry import Manifest, Progress
 from compiler.repository.cache import Cache
@@ -60,8 +61,9 @@ class SignedFiles:
             self._source.bring(name, target, limit)
             return
         place = self._trusted.place_of(name)
-        self._source.bring(place, target, limit)
         try:
+            with self._within(place, limit) as length:
+                self._source.bring(place, target, length)
             self._trusted.check(place, target)
         except CompilerError:
             target.unlink(missing_ok=True)
@@ -76,10 +78,22 @@ class SignedFiles:
             hint = "`cos repo update` fetches the newest index"
             message = f"{self.address}: {artifact.archive} is not what was signed"
             raise TrustError(message, hint=hint)
-        found = self._source.fetch(artifact, cache, min(limit, signed.length))
+        with self._within(artifact.archive, limit) as length:
+            found = self._source.fetch(artifact, cache, length)
         for path in found:
             self._trusted.check(artifact.archive, path)
         return found
+
+    @contextmanager
+    def _within(self, name: str, limit: int) -> Iterator[int]:
+        """Say how many bytes of a file are read at most; more than were signed are not it."""
+        signed = self._trusted.require(name)
+        try:
+            yield min(limit, signed.length)
+        except TooLongError as error:
+            if limit < signed.length:
+                raise
+            raise self._trusted.unlike(name, f"more than {signed.length} bytes") from error
 
 
 class SignedImages:

@@ -231,7 +231,10 @@ def test_a_body_that_never_ends_is_left_off_at_its_limit(
     with pytest.raises(OutsideError) as caught_again:
         site.source.fetch(ARCHIVE, site.cache, limit)
 
-    assert str(caught.value) == f"http://{proxy.host}: sends more than {limit} bytes"
+    assert str(caught.value) == (
+        f"http://{proxy.host}/{NAME}: the server sends more than {limit} bytes"
+        " (open it in a browser: is it the repository's file, or a page of something on the way?)"
+    )
     assert str(caught_again.value) == str(caught.value)
     assert not (tmp_path / "file").exists()
     assert not site.part.exists()
