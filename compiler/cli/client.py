@@ -3,9 +3,11 @@
 import importlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -63,16 +65,18 @@ def client_config(settings: Settings) -> Config:
 def open_client(
     context: typer.Context, *, makes_root: bool = False, config: Config | None = None
 ) -> Iterator[Client]:
-    """Open the system that the configuration names; its root is made if it may be."""
+    """Open the system that the configuration names; its root is made if it may be.
+
+    After an error a root that is new goes again, unless something was put into it.
+    """
     settings: Settings = context.obj or Settings()
     config = config or client_config(settings)
-    if makes_root:
-        try:
-            config.root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutsideError(f"{config.root}: cannot be made: {error.strerror}") from error
     report = reporter(settings)
-    with TemporaryDirectory(prefix="cos-") as folder:
+    is_new = makes_root and not config.root.exists()
+    with ExitStack() as stack:
+        folder = stack.enter_context(TemporaryDirectory(prefix="cos-"))
+        if is_new:
+            stack.enter_context(_new_root(config.root))
         opening = Opening(
             registry=_registries(settings, Path(folder), report),
             platform=host_platform(),
@@ -80,8 +84,34 @@ def open_client(
             http=HttpSettings(timeout=config.general.http_timeout),
             report=report,
         )
-        with Client(config, opening, report) as client:
+        client = stack.enter_context(Client(config, opening, report))
+        try:
             yield client
+        except BaseException:
+            if is_new:
+                _clear_if_bare(client)
+            raise
+
+
+@contextmanager
+def _new_root(root: Path) -> Iterator[None]:
+    """Make the root of a system; raises `OutsideError`."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(making(root))
+        except OSError as error:
+            raise OutsideError(f"{root}: cannot be made: {error.strerror}") from error
+        yield
+
+
+def _clear_if_bare(client: Client) -> None:
+    """Remove what is kept of repositories from a root that holds nothing else."""
+    root, place = client.system.root, client.folder
+    if client.system.database.installed() or place == root or not place.exists():
+        return
+    way = [each for each in (place, *place.parents) if each.is_relative_to(root)]
+    if all(list(above.iterdir()) == [below] for below, above in pairwise(way)):
+        shutil.rmtree(way[-2])
 
 
 @contextmanager

@@ -15,11 +15,18 @@ from compiler.archive.tar import CHUNK
 from compiler.artifact.rootfs import write_root
 from compiler.cli.client import auth_file, making, registry_with
 from compiler.cli.key import public_keys
-from compiler.cli.registries import scratch_folder
+from compiler.cli.registries import registry_settings, scratch_folder
 from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
 from compiler.engine.namespace import prepare
-from compiler.errors import ImageError, OutsideError, StoreError, UsageError, room_hint
+from compiler.errors import (
+    ImageError,
+    NotFoundError,
+    OutsideError,
+    StoreError,
+    UsageError,
+    room_hint,
+)
 from compiler.events import Noted
 from compiler.oci import Digest, Image, Platform, Reference, image_hint, parse_reference
 from compiler.registry import Registry
@@ -115,10 +122,16 @@ def pack_archive(name: str, source: Path, target: Path, platform: Platform) -> N
 
 
 def exists(settings: Settings, name: str, auth: Mapping[str, str]) -> bool:
-    """Tell whether a registry has an image."""
+    """Tell whether a registry has an image, or one of its mirrors."""
     reference = parse_reference(name)
     with _registry(settings, reference, auth) as registry:
-        return registry.head(reference) is not None
+        if not registry_settings(settings).mirrors_of(reference.registry):
+            return registry.head(reference) is not None
+        try:  # mirrors are asked for contents alone
+            registry.manifest(reference)
+        except NotFoundError:
+            return False
+        return True
 
 
 def _plain(source: Path, layer: Path) -> Digest:

@@ -1,5 +1,7 @@
 """`cos install`, `upgrade`, `uninstall`, `replace`, `reinstall`: what changes a system."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -83,8 +85,9 @@ def install(  # noqa: PLR0913  (one parameter for each of luet's options)
     options = InstallOptions(nodeps=nodeps, onlydeps=onlydeps, relax=relax, upgrade=upgrade)
     how = How(force=force, finalizer_env=environment(finalizer_env, "--finalizer-env"))
     with open_client(context, makes_root=True) as client, client.changing():
-        wanted = _wanted(client, packages)
-        decision = client.solver.install(wanted, options)
+        with _from_somewhere(client):
+            wanted = _wanted(client, packages)
+            decision = client.solver.install(wanted, options)
         _ask_for(client, wanted)
         if decision.is_nothing:
             tell(client, "there is nothing to install")
@@ -169,7 +172,8 @@ def replace(  # noqa: PLR0913  (one parameter for each of luet's options)
     with open_client(context) as client, client.changing():
         going = [client.local_solver.installed_named(each) for each in packages]
         names = [name for each in instead for name in _commas(each)]
-        decision = client.solver.replace(going, _wanted(client, names), options)
+        with _from_somewhere(client):
+            decision = client.solver.replace(going, _wanted(client, names), options)
         carry_out(client, decision, How(force=force), yes=yes, download_only=download_only)
 
 
@@ -205,6 +209,20 @@ def repair(client: Client, how: How, *, yes: bool, download_only: bool = False) 
     if broken:
         decision = client.solver.reinstall(broken)
         carry_out(client, decision, how, yes=yes, download_only=download_only)
+
+
+@contextmanager
+def _from_somewhere(client: Client) -> Iterator[None]:
+    """Say of what cannot be had that there is no repository to have it from, if that is why."""
+    try:
+        yield
+    except ResolutionError as error:
+        if client.used:
+            raise
+        hint = "`cos repo add` adds one"
+        if client.config.repositories:
+            hint = "`cos repo list` shows those that are switched off, `cos repo add` adds one"
+        raise ResolutionError("there is no repository to install from", hint=hint) from error
 
 
 def _wanted(client: Client, packages: list[str]) -> list[Requirement]:

@@ -51,7 +51,7 @@ def lock(
         found = _find(names, Lock() if update else before, store, settings, update=update)
         store.flush()
     write_lock(path, locked(found))
-    typer.echo(f"{path}: {len(found)} images")
+    typer.echo(f"{path}: {len(found)} {'image' if len(found) == 1 else 'images'}")
 
 
 def _find(

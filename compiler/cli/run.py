@@ -23,6 +23,7 @@ def run(module: ModuleType, arguments: list[str], settings: Settings) -> int:
     name, *rest = arguments
     own = {command.name for command in app.registered_commands}
     prefix = "cos" if name in own and len(own) > 1 else f"cos {name}"
+    app.rich_markup_mode = None  # help is text: brackets in it are brackets
     command = typer.main.get_command(app)
     words = arguments if prefix == "cos" else rest
     try:

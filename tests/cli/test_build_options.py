@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from compiler.cli import main
+from compiler.store.importer import import_image
+from compiler.store.local import LocalStore
 
 TREE = {"base": "", "left": "base", "right": "base", "top": "left right", "alone": ""}
 
@@ -228,7 +230,11 @@ def test_an_image_whose_registry_cannot_be_reached_is_told_once_and_with_what_ma
 
     built = cos("build", "t/base"), cos.err
     done = subprocess.run(
-        [*command, "lock", "--tree", str(cos.tree)], capture_output=True, text=True, check=False
+        [*command, "lock", "--tree", str(cos.tree)],
+        cwd=cos.tree.parent,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
     assert built == (
@@ -237,3 +243,18 @@ def test_an_image_whose_registry_cannot_be_reached_is_told_once_and_with_what_ma
         f" store, and cannot be pulled: {reason} (tried 3 times) ({hint})\n",
     )
     assert (done.returncode, done.stderr) == (3, f"error: {reason} (tried 3 times) ({hint})\n")
+
+
+def test_a_lock_tells_how_many_images_it_has(cos: Cos) -> None:
+    place = cos.tree.parent
+    (place / "root").mkdir()
+    with LocalStore(place / "store") as store:
+        import_image(store, "nowhere", f"dir:{place / 'root'}")
+    command = [sys.executable, "-P", "-m", "compiler", "--store", str(place / "store"), "lock"]
+
+    done = subprocess.run(
+        [*command, "--tree", str(cos.tree)], cwd=place, capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("/cos.lock: 1 image\n")

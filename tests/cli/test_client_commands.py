@@ -87,6 +87,45 @@ def test_an_unknown_package_is_named_with_one_that_is_like_it(machine: Machine) 
     assert message == "there is no package t/apps (did you mean 't/app'?)\n  t/apps is asked for"
 
 
+@pytest.mark.parametrize("command", [("t/app",), ("app",), ("--nodeps", "t/app")])
+def test_without_a_repository_it_is_said_what_adds_one(
+    machine: Machine, command: tuple[str, ...]
+) -> None:
+    machine.repositories.clear()
+
+    message = machine.refused("install", "-y", *command)
+
+    assert message == "there is no repository to install from (`cos repo add` adds one)"
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_folder_of_a_system_that_nothing_could_be_installed_into_is_not_left_behind(
+    machine: Machine, tmp_path: Path, *, known: bool
+) -> None:
+    if not known:
+        machine.repositories.clear()
+    (tmp_path / "there").mkdir()
+
+    for place in ("typo", "there/below"):
+        machine.refused("--system-target", tmp_path / place, "install", "-y", "t/nothing")
+
+    assert not (tmp_path / "typo").exists()
+    assert list((tmp_path / "there").iterdir()) == []
+
+
+def test_what_a_failed_installation_put_into_a_new_system_stays(
+    machine: Machine, tmp_path: Path
+) -> None:
+    machine.shop.build("bad", files={"usr/bad": "x"}, finalizer="install: ['false']")
+    machine.shop.repository()
+
+    machine.refused("--system-target", tmp_path / "new", "install", "-y", "t/bad")
+
+    assert (tmp_path / "new/usr/bad").read_text() == "x"
+    machine.settings["system"] = {"rootfs": str(tmp_path / "new"), "database_path": "/db"}
+    assert machine.installed() == ["t/bad-1"]
+
+
 def test_an_installation_does_not_upgrade_what_is_there(machine: Machine) -> None:
     machine.do("install", "-y", "t/app")
     machine.stock("app-2", "lib-2")

@@ -241,6 +241,22 @@ def test_whether_an_image_is_there_is_told_by_the_exit_code(
     assert codes == [0, 1, 3]
 
 
+@pytest.mark.registry
+def test_an_image_that_a_mirror_has_is_there(repository: Reference, tmp_path: Path) -> None:
+    image = replace(repository, tag="1")
+    with RegistryClient(RegistrySettings()) as registry:
+        push_schema2(registry, image, luet_tar({"file": b"x"}, packed=True))
+    mirror = f"--registry-mirror=127.0.0.1:1={image.registry}"
+    elsewhere = replace(image, registry="127.0.0.1:1")
+
+    codes = [
+        cos(mirror, "util", "image-exist", str(name), cwd=tmp_path).returncode
+        for name in (elsewhere, replace(elsewhere, tag="2"))
+    ]
+
+    assert codes == [0, 3]
+
+
 @pytest.fixture
 def box(tmp_path: Path) -> Path:
     """A root with a shell."""

@@ -259,3 +259,16 @@ def test_the_help_loads_none_of_the_commands() -> None:
     )
 
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_brackets_in_help_are_shown(tmp_path: Path) -> None:
+    done = cos("create-repo", "--help", cwd=tmp_path, COLUMNS="100")
+
+    assert done.returncode == 0
+    assert "Name under which this state is kept; [the time]." in done.stdout
+
+
+def test_brackets_in_the_help_of_commands_below_a_command_are_shown(tmp_path: Path) -> None:
+    done = cos("util", "unpack", "--help", cwd=tmp_path, COLUMNS="100")
+
+    assert "OS/ARCHITECTURE; [this machine's]." in done.stdout
