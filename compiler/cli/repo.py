@@ -177,17 +177,26 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
             )
             return
         folder = Path(output)
+        if root is not None:
+            _trusting().check_keys(context.obj, folder, sign, root)
         made = create_repository(specs, roots, artifacts=packages, output=folder, options=options)
     _tell(made, folder)
     _sign(context, folder, sign, root)
 
 
+def _trusting() -> Any:  # noqa: ANN401  (a module)
+    """Load what signs, and with it the libraries that take time."""
+    return importlib.import_module("compiler.cli.trusting")
+
+
 def _sign(context: typer.Context, folder: Path, keys: list[str], root: Path | None) -> None:
     """Sign what a folder holds now, or say that it is not signed although it was."""
     if keys and root is not None:
-        importlib.import_module("compiler.cli.trusting").sign(context.obj, str(folder), keys, root)
+        _trusting().sign(context.obj, str(folder), keys, root)
     elif (folder / TRUST / "timestamp.json").exists():
-        text = f"warning: {folder}: has signed metadata of what was there before; `cos repo sign`"
+        text = (
+            f"warning: {folder}: clients with its root see the state before until `cos repo sign`"
+        )
         typer.echo(text, err=True)
 
 

@@ -99,6 +99,28 @@ def test_what_cannot_be_done_is_a_wrong_usage(
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {message}\n")
 
 
+def test_a_repository_is_signed_as_it_is_written_and_keys_are_looked_at_first(place: Path) -> None:
+    secret = {"COSIGN_PASSWORD": "x"}
+    for name in ("own", "other"):
+        cos(place, "key", "generate", "--output", name, **secret)
+    create = ("create-repo", "--tree", "one,two", "--packages", "build")
+    assert cos(place, *create).returncode == 0
+    assert cos(place, "repo", "init-trust", "build", "--root-key", "own.key", "--key", "own.key",
+               **secret).returncode == 0  # fmt: skip
+
+    unsigned = cos(place, *create)
+    signed = cos(place, *create, "--sign", "own.key", "--root", "root.json", **secret)
+    refused = cos(place, *create, "--sign", "other.key", "--root", "root.json", **secret)
+
+    assert unsigned.stderr == (
+        "warning: build: clients with its root see the state before until `cos repo sign`\n"
+    )
+    assert signed.stdout.splitlines()[0] == "build: repository luet, revision 3, packages: 2"
+    assert refused.returncode == 1
+    assert "targets: 1 of the keys that the root names have to sign" in refused.stderr
+    assert read_repository(place / "build").info.revision == 3
+
+
 def test_options_for_registries_have_no_effect_on_disk(place: Path) -> None:
     done = cos(place, "create-repo", "--tree", "one", "--push-images", "--backend", "img")
 
