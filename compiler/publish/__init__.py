@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
-from compiler.artifact.metadata import ArtifactMetadata, index_entry
+from compiler.artifact.metadata import SUFFIX, ArtifactMetadata, index_entry
 from compiler.errors import RegistryError, TrustError
 from compiler.events import Reporter, silent
 from compiler.oci import Descriptor, Platform, Reference
@@ -34,7 +34,7 @@ from compiler.publish.front import (
     push_snapshot,
     recent_claims,
 )
-from compiler.publish.packages import Packed, push_packages
+from compiler.publish.packages import Packed, provenance_of, push_packages
 from compiler.publish.push import Pusher, Traffic
 from compiler.publish.state import State, claims_of, read_state, tagged
 from compiler.registry import Registry
@@ -246,6 +246,12 @@ class _Publication:
             images |= dict(zip(tags_of(each.package), (each.image, each.metadata), strict=True))
         self.images |= images
         self._endorse(images)
+        made = ((each, files[f"{each.package.fingerprint}{SUFFIX}"]) for each in pushed)
+        found = {each.image: provenance_of(each, file) for each, file in made}
+        for endorsement in self.around.endorsements:
+            endorsement.provenance(
+                self.target, {image: path for image, path in found.items() if path is not None}
+            )
         self.pushed.update(artifact.id for artifact in packages)
 
     def _endorse(self, images: Mapping[str, Descriptor]) -> None:

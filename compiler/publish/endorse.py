@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Protocol
 
 from compiler.artifact.metadata import ArtifactMetadata
 from compiler.content_trust import TrustServer, sign_tags
-from compiler.oci import Descriptor, Reference
+from compiler.oci import Descriptor, Reference, hex_of
 from compiler.registry import Registry
+from compiler.sbom import PROVENANCE
+from compiler.sbom.provenance import statement_about
+from compiler.signing.attestations import attest_image
 from compiler.signing.images import pinned, sign_image
 from compiler.signing.keys import PrivateKey
 
@@ -19,6 +23,9 @@ class Endorsement(Protocol):
 
     def images(self, target: Reference, images: Mapping[str, Descriptor]) -> None:
         """Say it of images in the repository `target`, by the tags that they have or get."""
+
+    def provenance(self, target: Reference, documents: Mapping[Descriptor, Path]) -> None:
+        """Say how images were made, given the provenance of the artifact of each."""
 
 
 class Trust(Protocol):
@@ -61,6 +68,17 @@ class CosignEndorsement:
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sign") as pool:
             list(pool.map(sign, images.values()))
 
+    def provenance(self, target: Reference, documents: Mapping[Descriptor, Path]) -> None:
+        """Sign what the provenance of artifacts says of their images, too (DSSE, in-toto)."""
+
+        def attest(image: Descriptor) -> None:
+            text, name = documents[image].read_bytes(), f"{target.registry}/{target.repository}"
+            said = statement_about(PROVENANCE, text, name=name, sha256=hex_of(image.digest))
+            attest_image(self._registry, pinned(target, image.digest), said, self._key)
+
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="attest") as pool:
+            list(pool.map(attest, documents))
+
 
 class ContentTrust:
     """Signs tags with Docker Content Trust, through a Notary server."""
@@ -72,3 +90,6 @@ class ContentTrust:
         """Sign what tags name, all at once: each call writes the server's metadata anew."""
         if images:
             sign_tags(self._server, target, images)
+
+    def provenance(self, target: Reference, documents: Mapping[Descriptor, Path]) -> None:
+        """Say nothing: a Notary server knows tags only."""

@@ -9,7 +9,7 @@ from compiler.events import Noted, Reporter
 from compiler.oci import Descriptor, Platform
 from compiler.publish.push import Pusher, each_at_once
 from compiler.repository.oci import ImageParts, image_of, layer_of_archive, tag_of
-from compiler.sbom import KINDS
+from compiler.sbom import KINDS, PROVENANCE
 from compiler.spec.package import PackageId
 
 
@@ -70,6 +70,12 @@ def push_packages(
     files = {each.metadata.id: each.file for each in packages}
     each_at_once(lambda each: _attach(each, files[each.package], pusher), pushed)
     return pushed
+
+
+def provenance_of(pushed: PushedPackage, file: Path) -> Path | None:
+    """Find how a package was made, beside its metadata file; None if nobody wrote that down."""
+    document = file.with_name(pushed.package.fingerprint + PROVENANCE.suffix)
+    return document if document.exists() else None
 
 
 def _attach(pushed: PushedPackage, file: Path, pusher: Pusher) -> None:

@@ -102,6 +102,23 @@ def test_cosign_verifies_what_was_signed_while_publishing(
         assert verified.returncode == 0, verified.stderr
 
 
+def test_cosign_verifies_how_a_published_package_was_made(
+    built: Lab, place: Reference, cosign: Cosign, tmp_path: Path
+) -> None:
+    built.env["COSIGN_PASSWORD"] = "x"  # noqa: S105  (of a key that only this test has)
+    assert built.cos("key", "generate", "--output", tmp_path / "own").returncode == 0
+    assert built.build("--all", "--compression", "zstd", "--sbom").returncode == 0
+
+    publish(built, place, "--sign", str(tmp_path / "own.key"))
+
+    told = cosign.do("verify-attestation", "--key", tmp_path / "own.pub",
+                     "--insecure-ignore-tlog", "--type", "slsaprovenance1",
+                     f"{place}:tool-t-1")  # fmt: skip
+    statement = json.loads(base64.b64decode(json.loads(told)["payload"]))
+    definition = statement["predicate"]["buildDefinition"]
+    assert definition["externalParameters"]["package"]["name"] == "tool"
+
+
 def test_docker_lists_what_content_trust_signed(
     built: Lab, place: Reference, notary_server: NotaryServer, tmp_path: Path
 ) -> None:
