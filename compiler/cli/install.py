@@ -91,6 +91,7 @@ def install(  # noqa: PLR0913  (one parameter for each of luet's options)
         _ask_for(client, wanted)
         if decision.is_nothing:
             tell(client, "there is nothing to install")
+            client.catch_up()
             return
         carry_out(client, decision, how, yes=yes, download_only=download_only)
 
@@ -121,6 +122,7 @@ def upgrade(  # noqa: PLR0913  (one parameter for each of luet's options)
             _name_rebuilt(client, decision)
         if decision.is_nothing:
             tell(client, "everything is up to date")
+            client.catch_up()
         else:
             carry_out(client, decision, How(force=force), yes=yes, download_only=download_only)
         if oscheck:

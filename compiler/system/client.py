@@ -280,6 +280,11 @@ class Client:
         for failure in filter(None, failures):
             raise failure
 
+    def catch_up(self) -> None:
+        """Run the finalizers that did not run the last time; what fails is told, and waits on."""
+        env = {each.key: each.value for each in self.config.finalizer_envs}
+        list(self._finalize(set(), env))
+
     def _farewells(self, change: Change, env: Mapping[str, str]) -> CompilerError | None:
         """Run what packages want to have done before they go for good."""
         staying = {each.id[:2] for each in change.install}

@@ -100,7 +100,8 @@ def run_finalizers(
             if moment is Moment.INSTALL:
                 system.database.mark_finalized([package.id])
     if failed:
-        hint = "the packages are installed; see the warnings above"
+        done = "installed" if moment is Moment.INSTALL else "removed all the same"
+        hint = f"the packages are {done}; see the warnings above"
         words = "a finalizer" if len(failed) == 1 else f"{len(failed)} finalizers"
         raise CompilerError(f"{words} failed: {', '.join(failed)}", hint=hint)
 

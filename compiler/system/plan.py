@@ -186,7 +186,7 @@ class Planner:
             if place not in self._removable:
                 raise ConflictError(f"/{place}: is a folder in the system, and no longer would be")
             for below in self._lookup.below(place):
-                goes = below in self._removable and below not in self._modified
+                goes = below in self._removable and not self._stays(below)
                 if not goes or not self._is_free(below):
                     raise ConflictError(f"/{place}: is a folder that still holds /{below}")
                 if below in self._stage.places:
@@ -237,6 +237,10 @@ class Planner:
     def _covers(self, package: Definition, place: str) -> bool:
         return self._options.protection.extended(package.annotations).covers(place)
 
+    def _stays(self, place: str) -> bool:
+        """Tell whether a file stays although its packages go."""
+        return self._options.keep_protected and place in self._modified
+
     def _leave(self, owned: OwnedPath, place: str) -> None:
         """Decide whether a path of a package that goes is removed."""
         if place in self._stage.places or not self._is_free(place):
@@ -248,16 +252,16 @@ class Planner:
                 self._plan.folders.append(place)
         elif place in self._gone:
             return  # it has two owners that go
-        elif place in self._modified:
+        elif self._stays(place):
             self._plan.notes.append(f"/{place}: was kept, since it was modified")
         else:
+            if place in self._modified:
+                self._plan.notes.append(f"/{place}: was removed, although it was modified")
             self._plan.unlinks.append(place)
         self._gone.add(place)
 
     def _find_modified(self, old: Sequence[tuple[Leaving, OwnedPath, str]]) -> Iterator[str]:
-        """Find the files that are kept: one owner protects them, and none brought them so."""
-        if not self._options.keep_protected:
-            return
+        """Find files that somebody changed: an owner protects them, and none brought them so."""
         digests: dict[str, set[bytes]] = {}
         protected = set()
         for each, owned, place in old:

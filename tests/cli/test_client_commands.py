@@ -321,6 +321,21 @@ def test_protected_files_with_changes_are_kept_when_their_package_goes(machine: 
     assert not (machine.root / "usr/conf").exists()
 
 
+def test_it_is_said_that_a_protected_file_with_changes_goes(machine: Machine) -> None:
+    (machine.place / "protect.d").mkdir()
+    (machine.place / "protect.d/etc.yml").write_text("name: etc\ndirs: [/etc]\n")
+    machine.shop.build("conf", files={"etc/conf": "1", "etc/other": "1"})
+    machine.shop.repository()
+    machine.do("install", "-y", "t/conf")
+    (machine.root / "etc/conf").write_text("mine")
+
+    done = machine.do("uninstall", "-y", "t/conf")
+
+    assert "warning: /etc/conf: was removed, although it was modified\n" in done.stderr
+    assert "/etc/other" not in done.stderr
+    assert not (machine.root / "etc").exists()
+
+
 def test_folders_that_others_made_or_share_stay(machine: Machine) -> None:
     machine.shop.build("one", files={"opt/shared/one": "1", "srv/own/one": "1", "tmp/one": "1"})
     machine.shop.build("two", files={"opt/shared/two": "2"})
@@ -573,6 +588,20 @@ def test_finalizers_run_in_the_system_with_their_environment(machine: Machine) -
     assert machine.read("usr/told") == "fin config line\n"
     machine.do("uninstall", "-y", "t/fin")
     assert machine.read("usr/told") == "bye\n"
+
+
+@pytest.mark.container
+def test_a_finalizer_that_waits_runs_with_the_next_command(machine: Machine) -> None:
+    add_shell(machine.root)
+    text = "install:\n- test -e /usr/go && echo done > /usr/told\n"
+    machine.shop.build("fin", finalizer=text, files={"usr/fin": "1"})
+    machine.shop.repository()
+    machine.refused("install", "-y", "t/fin")
+    (machine.root / "usr/go").write_text("")
+
+    machine.do("upgrade", "-y")
+
+    assert machine.read("usr/told") == "done\n"
 
 
 @pytest.mark.container
