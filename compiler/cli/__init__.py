@@ -185,7 +185,10 @@ def _explain(error: Exception, *, as_json: bool) -> int:
         else:
             text = f"error: {text}"
         sys.stderr.write(f"{text}\n")
-    return max(_code(each) for each in each_alone)
+    codes = {int(_code(each)) for each in each_alone}
+    if ExitCode.FAILED in codes:  # what is wrong stays wrong, whatever the outside does next time
+        codes.discard(ExitCode.OUTSIDE)
+    return max(codes)
 
 
 def _words(error: Exception) -> str:
