@@ -183,7 +183,7 @@ def test_every_image_that_fails_is_named_and_the_others_are_printed(
 
     done = cos("verify", "--key", "mine.pub", str(gone), str(place), str(other), cwd=keys)
 
-    assert done.returncode == 3
+    assert done.returncode == 1  # one has no signature that counts, whatever the other lacks
     assert len(done.stdout.splitlines()) == 1
     first, second = done.stderr.splitlines()
     assert second.startswith(f"error: {gone}: ")
