@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NewType
 
 from compiler.errors import ImageError
@@ -108,6 +108,15 @@ def parse_reference(text: str) -> Reference:
     if not tag and not digest:
         tag = "latest"
     return Reference(registry, repository, tag, digest)
+
+
+def parse_repository(text: str) -> Reference:
+    """Read the name of a repository, which has neither tag nor digest; raises `ImageError`."""
+    reference = parse_reference(text)
+    last = text.rpartition("/")[2]
+    if ":" in last or "@" in last:
+        raise ImageError(f"{text!r} is to be a repository, without tag or digest")
+    return replace(reference, tag="", digest="")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

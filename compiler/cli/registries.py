@@ -11,7 +11,7 @@ from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
 from compiler.errors import ImageError, UsageError
 from compiler.events import Reporter
-from compiler.oci import Reference, parse_reference
+from compiler.oci import Reference, parse_repository
 from compiler.registry.client import RegistryClient
 from compiler.registry.settings import RegistrySettings, settings_from
 
@@ -48,13 +48,9 @@ def open_registry(
 def repository_named(text: str, option: str) -> Reference:
     """Read the name of a repository in a registry, which has neither tag nor digest."""
     try:
-        reference = parse_reference(text)
+        return parse_repository(text)
     except ImageError as error:
         raise UsageError(f"{option}: {error.message}") from error
-    last = text.rpartition("/")[2]
-    if ":" in last or "@" in last:
-        raise UsageError(f"{option}: {text!r} is to be a repository, without tag or digest")
-    return replace(reference, tag="", digest="")
 
 
 @contextmanager

@@ -18,8 +18,9 @@ from compiler.cli.listing import shown, yaml_listing
 from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
 from compiler.cli.trust import app as trust
-from compiler.errors import CompilerError, OutsideError, UsageError
+from compiler.errors import CompilerError, ImageError, OutsideError, UsageError
 from compiler.events import Noted
+from compiler.oci import parse_repository
 from compiler.repository.configured import RepositoryConfig, kind_of
 from compiler.repository.index import RepositoryInfo
 from compiler.repository.sources.http import HttpSettings, HttpSource
@@ -233,13 +234,30 @@ def repository_of(config: Config, name: str) -> RepositoryConfig:
 def _made(fields: dict[str, object]) -> RepositoryConfig:
     """Make a repository of options; what is added is used, and kept for a day, as with luet."""
     try:
-        return RepositoryConfig.model_validate({**fields, "enable": True, "cached": True})
+        made = RepositoryConfig.model_validate({**fields, "enable": True, "cached": True})
     except ValidationError as error:
         fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
         message = fault["msg"].removeprefix("Value error, ")
         raise UsageError(
             f"{fault['loc'][0] if fault['loc'] else 'repository'}: {message}"
         ) from error
+    _check_addresses(made)
+    return made
+
+
+def _check_addresses(repository: RepositoryConfig) -> None:
+    """Raise `UsageError` for an address that no repository of this type can have."""
+    for url in repository.urls:
+        if repository.type == "docker":
+            if "://" in url:
+                hint = f"leave out {url.partition('://')[0]}://"
+                raise UsageError(f"{url}: is no name of a docker repository", hint=hint)
+            try:
+                parse_repository(url)
+            except ImageError as error:
+                raise UsageError(f"--url: {error.message}") from error
+        elif repository.type == "http" and not url.startswith(("http://", "https://")):
+            raise UsageError(f"{url}: does not begin with http:// or https://")
 
 
 def _described_at(source: str, timeout: int) -> RepositoryConfig:

@@ -87,7 +87,8 @@ def init_trust(  # noqa: PLR0913  (one parameter for each option)
     data = roots.sign_root(data, ours) if ours else data
     with _opened(settings, repository) as place:
         if place.read("timestamp.json") is not None:
-            hint = "`cos repo rotate` changes keys, `cos repo sign` signs what is new"
+            what = "repo sign" if _is_folder(repository) else "create-repo --sign"
+            hint = f"`cos repo rotate` changes keys, `cos {what}` signs what is new"
             raise TrustError(f"{repository}: is signed already", hint=hint)
         contents = _contents(repository) if _is_folder(repository) else _NOTHING
         _carried(root, data)

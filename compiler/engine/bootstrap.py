@@ -5,6 +5,7 @@ SOURCE_DATE_EPOCH, and a hook removes what programs note about the day and the m
 """
 
 import os
+import shutil
 import tarfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -31,6 +32,9 @@ _SIGNS_OF_THE_DAY = (
     "var/log/apt/*",
     "run/*",
 )
+_SMALLEST = 300_000_000
+"""Bytes that the smallest of base systems takes while it is made, with apt's lists and its tar."""
+
 _CLEAN = "\n".join(
     (
         'cd "$1" || exit 1',
@@ -155,6 +159,7 @@ def bootstrap(
     """
     distribution = _DISTRIBUTIONS[system.distribution]
     _check_keyring(system, distribution)
+    _check_room(system, destination.parent)
     part = destination.with_name(f".{destination.name}.part.tar")
     command = Command(
         argv=_arguments(system, distribution, part),
@@ -176,6 +181,15 @@ def bootstrap(
     finally:
         part.unlink(missing_ok=True)
     return Bootstrapped(destination, packages)
+
+
+def _check_room(system: BaseSystem, folder: Path) -> None:
+    """Refuse a disk that cannot hold the smallest system: apt would wait on it for ever."""
+    free = shutil.disk_usage(folder).free
+    if free < _SMALLEST:
+        name = f"{system.distribution}:{system.suite}"
+        message = f"{folder}: has room for {free / 1e6:.0f} MB, {name} takes {_SMALLEST / 1e6:.0f}"
+        raise OutsideError(message, hint="make room, or name another --store")
 
 
 def _add_empty_dev(tar: Path, epoch: int) -> None:

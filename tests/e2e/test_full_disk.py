@@ -79,3 +79,12 @@ def test_a_full_disk_for_what_is_on_its_way_is_told_with_its_folder(
         ": no space left on the disk (make room, or name another folder with $TMPDIR)\n"
     )
     assert not (tmp_path / "out").exists()
+
+
+def test_a_base_system_is_not_begun_on_a_disk_that_cannot_hold_it(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "20m") as disk:
+        done = cos("--store", disk / "store", "image", "bootstrap", "debian:trixie", cwd=tmp_path)
+
+    assert done.returncode == 3
+    assert "has room for 2" in done.stderr
+    assert "MB, debian:trixie takes 300 (make room, or name another --store)" in done.stderr
