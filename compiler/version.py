@@ -178,11 +178,6 @@ class Selector:
         return _cached_requirement(text) if len(text) <= _CACHED_LENGTH else _make_requirement(text)
 
     @property
-    def is_any(self) -> bool:
-        """Whether every version matches: the text is empty or `*`."""
-        return not self.conditions and not self.problem
-
-    @property
     def is_literal(self) -> bool:
         """Whether it is one bare version, which a dependency takes by its very text first."""
         return len(self.conditions) == 1 and not self.conditions[0].operator

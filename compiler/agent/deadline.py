@@ -66,10 +66,10 @@ class PlainHandler(urllib.request.HTTPHandler):
 
         def made(host: str, **given: float) -> http.client.HTTPConnection:
             connection = http.client.HTTPConnection(host, timeout=given.get("timeout"))
-            connection._create_connection = self._deadline.connect  # type: ignore[attr-defined]  # noqa: SLF001
+            connection._create_connection = self._deadline.connect  # type: ignore[attr-defined]  # noqa: SLF001  (the one place where a connection is made)
             return connection
 
-        return self.do_open(made, req)  # type: ignore[arg-type]
+        return self.do_open(made, req)  # type: ignore[arg-type]  # it takes any maker of connections
 
 
 class SecureHandler(urllib.request.HTTPSHandler):
@@ -87,7 +87,7 @@ class SecureHandler(urllib.request.HTTPSHandler):
             connection = http.client.HTTPSConnection(
                 host, timeout=given.get("timeout"), context=self._trusted
             )
-            connection._create_connection = self._deadline.connect  # type: ignore[attr-defined]  # noqa: SLF001
+            connection._create_connection = self._deadline.connect  # type: ignore[attr-defined]  # noqa: SLF001  (the one place where a connection is made)
             return connection
 
-        return self.do_open(made, req)  # type: ignore[arg-type]
+        return self.do_open(made, req)  # type: ignore[arg-type]  # it takes any maker of connections

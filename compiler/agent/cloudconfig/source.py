@@ -4,6 +4,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from compiler.agent.root import LARGEST, Root
@@ -82,9 +83,9 @@ def _at(path: str, root: Root) -> Iterator[Source | CompilerError]:
     status = root.status(path)
     if status is not None and stat.S_ISDIR(status.st_mode):
         for each in walk(root, path.rstrip("/") or "/"):
-            yield _caught(each, lambda each=each: root.read(each))  # type: ignore[misc]
+            yield _caught(each, partial(root.read, each))
     else:
-        yield _caught(path, lambda: root.read(path))
+        yield _caught(path, partial(root.read, path))
 
 
 def walk(root: Root, folder: str, depth: int = 0) -> Iterator[str]:
