@@ -62,7 +62,7 @@ setup: ## Install what building needs: system packages (as root, with apt) and .
 	@scripts/virtualenv.sh $(if $(wildcard .venv/.cos-dev),$(DEVLOCK),$(LOCKS))
 
 setup-test: ## Install what testing needs besides
-	@scripts/system-packages.sh run test
+	@scripts/system-packages.sh run image test
 	@scripts/virtualenv.sh $(DEVLOCK)
 	@scripts/cosign.sh "$${COS_TEST_CACHE:-build/test-cache}" > /dev/null
 	@touch .venv/.cos-dev

@@ -1,5 +1,5 @@
 #!/bin/sh
-# system-packages.sh SET…: makes sure that the programs of each SET (run, test) are installed. As root
+# system-packages.sh SET…: makes sure that the programs of each SET (run, image, test) are installed. As root
 # on a system with apt it installs what is missing; elsewhere it says which commands would, and fails.
 set -eu
 
@@ -14,14 +14,26 @@ run  | ls /usr/share/keyrings/debian-archive-keyring.*         | debian-archive-
 run  | command -v newuidmap                                    | uidmap                 | shadow-utils           | shadow
 run  | ls /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/ca-bundle.pem 2>&1 \| grep -v 'cannot access' | ca-certificates | ca-certificates | ca-certificates-mozilla
 run  | command -v zstd                                         | zstd                   | zstd                   | zstd
+image | command -v xorriso                                     | xorriso                | xorriso                | xorriso
+image | command -v mksquashfs                                  | squashfs-tools         | squashfs-tools         | squashfs
+image | command -v mcopy                                       | mtools                 | mtools                 | mtools
+image | command -v mkfs.fat                                    | dosfstools             | dosfstools             | dosfstools
+image | command -v mke2fs                                      | e2fsprogs              | e2fsprogs              | e2fsprogs
+image | command -v sgdisk                                      | gdisk                  | gdisk                  | gptfdisk
+image | command -v sfdisk                                      | fdisk                  | util-linux             | util-linux
+image | command -v grub-mkimage grub2-mkimage                   | grub-common            | grub2-tools            | grub2
+image | ls -d /usr/lib/grub/i386-pc /usr/share/grub2/i386-pc 2>&1 \| grep -v 'cannot access' | grub-pc-bin | grub2-pc-modules | grub2-i386-pc
+image | ls -d /usr/lib/grub/x86_64-efi /usr/share/grub2/x86_64-efi 2>&1 \| grep -v 'cannot access' | grub-efi-amd64-bin | grub2-efi-x64-modules | grub2-x86_64-efi
+image | command -v qemu-img                                    | qemu-utils             | qemu-img               | qemu-tools
 test | command -v skopeo                                       | skopeo                 | skopeo                 | skopeo
 test | command -v umoci                                        | umoci                  | umoci                  | umoci
 test | command -v docker-registry                              | docker-registry        | docker-distribution    | distribution-registry
 test | command -v dockerd                                      | docker.io              | moby-engine            | docker
 test | command -v rpm && command -v rpmbuild                    | rpm                    | rpm-build              | rpm-build
 test | command -v busybox                                      | busybox-static         | busybox                | busybox-static
-test | command -v sgdisk                                       | gdisk                  | gdisk                  | gptfdisk
 test | command -v notary notary-server                         | notary                 | notary                 | notary
+test | command -v qemu-system-x86_64                           | qemu-system-x86        | qemu-system-x86        | qemu-x86
+test | ls /usr/share/OVMF/OVMF_CODE*.fd                        | ovmf                   | edk2-ovmf              | qemu-ovmf-x86_64
 test | command -v strace                                       | strace                 | strace                 | strace
 TABLE
 }

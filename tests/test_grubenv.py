@@ -1,0 +1,54 @@
+"""Environment blocks: what GRUB reads and writes, ours and its own."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compiler.errors import UsageError
+from compiler.grubenv import SIZE, change_block, format_block, parse_block, read_block
+
+NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,10}", fullmatch=True)
+VALUES = st.text(st.characters(min_codepoint=1, exclude_categories=("Cs",)), max_size=20)
+
+
+@given(st.dictionaries(NAMES, VALUES, max_size=8))
+def test_what_is_written_is_read_again(values: dict[str, str]) -> None:
+    block = format_block(values)
+
+    assert len(block) == SIZE
+    assert parse_block(block) == values
+
+
+def test_the_program_of_grub_reads_what_we_write(tmp_path: Path) -> None:
+    path = tmp_path / "grubenv"
+
+    change_block(path, {"next_entry": "recovery", "title": "a b"})
+
+    said = subprocess.run(["grub-editenv", path, "list"], check=True, capture_output=True).stdout
+    assert said == b"next_entry=recovery\ntitle=a b\n"
+
+
+def test_we_read_and_change_what_the_program_of_grub_writes(tmp_path: Path) -> None:
+    path = tmp_path / "grubenv"
+    subprocess.run(["grub-editenv", path, "create"], check=True)
+    subprocess.run(["grub-editenv", path, "set", "saved_entry=fallback", "x=a b"], check=True)
+
+    assert read_block(path) == {"saved_entry": "fallback", "x": "a b"}
+
+    change_block(path, {"saved_entry": None})
+
+    assert read_block(path) == {"x": "a b"}
+
+
+def test_what_has_no_room_is_refused_and_the_old_block_stays(tmp_path: Path) -> None:
+    path = tmp_path / "grubenv"
+    change_block(path, {"a": "1"})
+
+    with pytest.raises(UsageError, match="the variables of GRUB take 1032 bytes, which is over"):
+        change_block(path, {"b": "x" * 1000})
+
+    assert read_block(path) == {"a": "1"}
+    assert [each.name for each in tmp_path.iterdir()] == ["grubenv"]
