@@ -35,7 +35,7 @@ CREATE_REPO = $(COS) create-repo $(TREE_FLAGS) --packages $(DESTINATION) --outpu
     --name cos --descr 'cos-toolkit for $(FLAVOR)' --type http --tree-compression zstd --meta-compression zstd
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build-tree base-image create-repo test test-unit check format docs bench lock \
+.PHONY: help setup setup-test agent-wheels build-tree base-image create-repo test test-unit check format docs bench lock \
     clean distclean
 
 help: ## Say what can be made, and which variables change it
@@ -67,7 +67,10 @@ setup-test: ## Install what testing needs besides
 	@scripts/cosign.sh "$${COS_TEST_CACHE:-build/test-cache}" > /dev/null
 	@touch .venv/.cos-dev
 
-build-tree: setup base-image ## Compile TREE for FLAVOR into DESTINATION, with a repository of the results
+agent-wheels: setup ## Make the wheels that system/cos-agent installs
+	@$(foreach tree,$(TREE),test ! -d $(tree)/system/cos-agent || scripts/agent-wheels.sh $(tree)/system/cos-agent/wheels;)
+
+build-tree: setup agent-wheels base-image ## Compile TREE for FLAVOR into DESTINATION, with a repository of the results
 	@mkdir -p $(DESTINATION)
 	@$(if $(CHANNEL_VALUES),printf 'release_repository: %s\n' '$(FINAL_REPO)' > $(CHANNEL_VALUES),:)
 	@echo 'build-tree: compiling $(or $(PACKAGES),everything) of $(TREE) for $(FLAVOR) into $(DESTINATION)/'
