@@ -25,4 +25,4 @@ done
 
 # What was installed answers: a library that is missing is found here, not on a machine.
 cos-setup --help > /dev/null
-echo '{stages: {check: [{commands: ["true {{ upper .Values.os.name }}"]}]}}' | yip -s check -
+echo '{stages: {check: [{commands: ["test -n {{ .Values.os.architecture | upper }}"]}]}}' | yip -s check -
