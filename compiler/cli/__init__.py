@@ -22,6 +22,7 @@ COMMANDS = {
     "gc": ("compiler.cli.gc", "Remove from the store what nothing needs any more"),
     "image": ("compiler.cli.image", "Bring base images into the store: bootstrap, import, list"),
     "install": ("compiler.cli.install", "Install packages and what they need"),
+    "iso": ("compiler.cli.iso", "Make an ISO image that starts from CD and USB"),
     "key": ("compiler.cli.key", "Make key pairs to sign with"),
     "lock": ("compiler.cli.lock", "Write down which image each name of a tree stands for"),
     "oscheck": ("compiler.cli.upkeep", "List installed packages that have files missing"),
