@@ -10,7 +10,7 @@ pytestmark = pytest.mark.vm
 
 
 @pytest.mark.parametrize("efi", [False, True], ids=["bios", "uefi"])
-def test_the_live_system_boots_from_a_cd(world: World, switch_on: Boot, efi: bool) -> None:
+def test_the_live_system_boots_from_a_cd(world: World, switch_on: Boot, *, efi: bool) -> None:
     machine = switch_on(Hardware(cdroms=[world.iso], efi=efi))
 
     machine.wait_up()
