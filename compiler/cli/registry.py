@@ -1,5 +1,6 @@
 """`cos registry`: keeps repositories in registries in order."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -7,8 +8,9 @@ import typer
 from compiler.cli.output import dump
 from compiler.cli.registries import open_registry, repository_named, scratch_folder
 from compiler.cli.settings import Settings
+from compiler.errors import CompilerError
 from compiler.publish.front import recent_claims
-from compiler.publish.gc import decide, remove, survey
+from compiler.publish.gc import Line, decide, remove, survey
 
 app = typer.Typer(add_completion=False, help="Repositories in registries.", no_args_is_help=True)
 
@@ -43,10 +45,27 @@ def collect(
     if output != "terminal":
         rows = [{"tag": each.tag, "removed": each.removed, "reason": each.reason} for each in lines]
         typer.echo(dump({"tags": rows}, output))
-        return
+    else:
+        _tell(lines, removed, dry_run=dry_run)
+    if holdings.broken:
+        raise _unreadable(repository, sorted(holdings.broken))
+
+
+def _tell(lines: Sequence[Line], removed: int, *, dry_run: bool) -> None:
+    """Print what went and what could not be read, or what would become of every tag."""
     for line in lines:
         if line.removed or dry_run:
             typer.echo(f"{'remove' if line.removed else 'keep':<6}  {line.tag}  ({line.reason})")
     gone = sum(line.removed for line in lines)
     verb = "would be removed" if dry_run else f"removed, {removed} images in all"
     typer.echo(f"{gone} of {len(lines)} tags {verb}")
+
+
+def _unreadable(repository: str, tags: Sequence[str]) -> CompilerError:
+    """Say that not all is removed that could be, and what to do."""
+    words = "a tag" if len(tags) == 1 else f"{len(tags)} tags"
+    hint = (
+        "all that they may need was kept, see --dry-run; publish the snapshot again under its name "
+        "(create-repo --snapshot-id) or delete the tag, then run this once more"
+    )
+    return CompilerError(f"{repository}: {words} cannot be read: {', '.join(tags)}", hint=hint)

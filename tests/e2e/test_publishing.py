@@ -181,6 +181,28 @@ def test_collection_explains_and_removes(built: Lab, place: Reference) -> None:
     ]  # fmt: skip
 
 
+def test_collection_goes_on_past_a_snapshot_that_cannot_be_read(
+    built: Lab, place: Reference
+) -> None:
+    publish(built, place, "--snapshot-id", "one")
+    source, broken = (
+        f"docker://{place}:base-t-1.metadata.yaml",
+        f"docker://{place}:odd-repository.yaml",
+    )
+    skopeo("copy", "--src-tls-verify=false", "--dest-tls-verify=false", source, broken)
+
+    collected = built.cos("registry", "gc", str(place), "--keep", "0")
+
+    assert collected.returncode == 1
+    assert "remove  one-repository.yaml  (a snapshot older" in collected.stdout
+    assert f"error: {place}: a tag cannot be read: odd-repository.yaml (" in collected.stderr
+    told = built.cos("registry", "gc", str(place), "--keep", "0", "--dry-run")
+    assert told.returncode == 1
+    assert (
+        f"keep    odd-repository.yaml  (cannot be read: {place}:odd-repository.yaml" in told.stdout
+    )
+
+
 @pytest.mark.xdist_group("docker")
 def test_docker_runs_a_published_package(
     built: Lab, place: Reference, docker_server: DockerServer
