@@ -35,6 +35,7 @@ class Publishing:
 
     push: bool = False
     force: bool = False
+    repair: bool = False
     prune: bool = False
     sign: Sequence[str] = ()
     """The private keys that images are signed with: files, or `env://NAME`."""
@@ -57,6 +58,7 @@ def publish(
         repository=options,
         platform=host_platform(),
         force=publishing.force,
+        repair=publishing.repair,
         prune=publishing.prune,
         dry_run=not publishing.push,
     )

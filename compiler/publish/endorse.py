@@ -7,7 +7,7 @@ from typing import Protocol
 
 from compiler.artifact.metadata import ArtifactMetadata
 from compiler.content_trust import TrustServer, sign_tags
-from compiler.oci import Descriptor, Reference, hex_of
+from compiler.oci import Descriptor, Digest, Reference, hex_of
 from compiler.registry import Registry
 from compiler.sbom import PROVENANCE
 from compiler.sbom.provenance import statement_about
@@ -36,6 +36,9 @@ class Trust(Protocol):
 
     def index(self) -> Reference | None:
         """Name the index that was signed last, by its digest; None if none was yet."""
+
+    def signed(self) -> Mapping[str, Digest]:
+        """Return what was signed of all tags."""
 
     def accepts(self, image: Reference) -> bool:
         """Tell whether an image was signed with a key that signs this repository."""

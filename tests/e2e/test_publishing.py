@@ -181,6 +181,25 @@ def test_collection_explains_and_removes(built: Lab, place: Reference) -> None:
     ]  # fmt: skip
 
 
+def test_a_moved_tag_is_found_and_repaired(built: Lab, place: Reference) -> None:
+    publish(built, place)
+    skopeo("copy", "--all", "--src-tls-verify=false", "--dest-tls-verify=false",
+           f"docker://{place}:base-t-1", f"docker://{place}:tool-t-1")  # fmt: skip
+
+    found = built.cos("registry", "check", str(place))
+    assert found.returncode == 1
+    assert found.stdout.startswith("tool-t-1  (its image says ")
+    assert "1 of 2 packages are not as they are listed" in found.stderr
+    repaired = publish(built, place, "--repair")
+
+    assert "1 of them new or changed" in repaired
+    after = built.cos("registry", "check", str(place))
+    assert (after.returncode, after.stdout) == (
+        0,
+        f"{place}: all 2 packages are as they are listed\n",
+    )
+
+
 def test_collection_goes_on_past_a_snapshot_that_cannot_be_read(
     built: Lab, place: Reference
 ) -> None:
