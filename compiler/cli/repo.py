@@ -75,6 +75,14 @@ _Sign = Annotated[
     list[str],
     typer.Option("--sign", help="A private key that signs what is published; repeatable."),
 ]
+_Resign = Annotated[
+    list[str],
+    typer.Option(
+        "--resign",
+        help="For type docker: a public key from before --sign's; listed images that it signed are "
+        "signed anew; repeatable.",
+    ),
+]
 _Root = Annotated[
     Path | None,
     typer.Option("--root", help="The root of the repository's signed metadata, to sign it, too."),
@@ -123,6 +131,7 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
     repair: _Repair = False,
     prune: _Prune = False,
     sign: _Sign = [],  # noqa: B006  (read only, and how typer is told a default)
+    resign: _Resign = [],  # noqa: B006  (read only, and how typer is told a default)
     root: _Root = None,
     content_trust: _ContentTrust = "",
     backend: _Backend = "docker",
@@ -161,6 +170,7 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
         "--force-push": force_push,
         "--repair": repair,
         "--prune": prune,
+        "--resign": bool(resign),
     }
     without = {} if options.type == DOCKER else in_registry
     _pass_over({**without, "--backend": backend != "docker"}, options.type)
@@ -183,6 +193,7 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
                     repair=repair,
                     prune=prune,
                     sign=sign,
+                    resign=resign,
                     root=root,
                     content_trust=content_trust,
                 ),

@@ -37,6 +37,7 @@ from compiler.publish.front import (
 )
 from compiler.publish.packages import Packed, provenance_of, push_packages
 from compiler.publish.push import Pusher, Traffic
+from compiler.publish.resign import vouched
 from compiler.publish.state import State, claims_of, read_state, tagged
 from compiler.publish.union import ids_of, is_part, listed_in, union
 from compiler.registry import Registry
@@ -45,9 +46,11 @@ from compiler.repository.content import Verified, load_cache, metadata_files, sa
 from compiler.repository.disk import Composition, Repository, RepositoryOptions, compose
 from compiler.repository.oci import tags_of
 from compiler.signing.images import pinned
+from compiler.signing.keys import PublicKey
 from compiler.spec.package import PackageId, PackageSpec
 
 _ROUNDS = 20
+_SHOWN = 4
 _PAUSE = 0.2  # seconds, times the number of rounds before
 
 
@@ -88,6 +91,8 @@ class Surroundings:
     report: Reporter = silent
     endorsements: Sequence[Endorsement] = ()
     trust: Trust | None = None
+    older: Sequence[PublicKey] = ()
+    """Keys that signed before: what they signed is signed anew, if a key of now is new."""
     clock: Callable[[], int] = time.time_ns
     pause: Callable[[float], None] = time.sleep
 
@@ -128,6 +133,8 @@ class _Publication:
     """What the tags of packages name that went up."""
     signed: State | None = None
     """The state that was signed when it was last looked at."""
+    before: State | None = None
+    """The state whose images a new key has still to sign."""
     broken: frozenset[PackageId] = frozenset()
     """The packages whose tags did not name what is listed."""
 
@@ -145,6 +152,7 @@ class _Publication:
             made = self._compose(states, pruned, verified, self._folder())
             pushed = tuple(artifact.id for artifact in self._changed(made, states))
             return Published(repository=made, pushed=pushed, traffic=self.traffic)
+        self.before = current
         for round_ in range(1, _ROUNDS):
             made, publications = self._publish(states, pruned, verified)
             others = self._unseen(made, publications)
@@ -158,6 +166,26 @@ class _Publication:
         raise RegistryError(
             f"{self.target}: others kept publishing meanwhile", hint="run the same command again"
         )
+
+    def _sign_anew(self, current: State) -> None:
+        """Have listed images signed with keys that are new here; the index shows which those are.
+
+        It is signed last, so what was stopped on the way is made up for the next time.
+        """
+        around = self.around
+        index = pinned(self.target, current.index.digest)
+        new = [each for each in around.endorsements if each.is_new_to(index)]
+        if not new:
+            return
+        signed = around.trust.signed() if around.trust else {}
+        packages = ids_of([current]) - self.pushed
+        found = vouched(around.registry, self.target, packages, older=around.older, signed=signed)
+        for each in new:
+            each.images(self.target, found.images)
+        if found.images:
+            around.report(Noted(f"{len(found.images)} images are signed anew"))
+        if found.unknown:
+            around.report(Noted(_unsigned(found.unknown), warning=True))
 
     def _find_broken(self, current: State) -> frozenset[PackageId]:
         """Find the packages whose tags do not name what is listed; says what is wrong."""
@@ -219,6 +247,9 @@ class _Publication:
         folder = self._folder()
         made = self._compose(states, pruned, verified, folder)
         self._push_packages(self._changed(made, states), folder)
+        if self.before is not None:
+            self._sign_anew(self.before)
+            self.before = None
         return made, self._push_names(made, states, folder)
 
     def _compose(
@@ -353,3 +384,12 @@ class _Publication:
             platform=self.options.platform,
             epoch=self.options.repository.epoch,
         )
+
+
+def _unsigned(tags: Sequence[str]) -> str:
+    """Say which images nobody vouches for, and what helps."""
+    shown = ", ".join(tags[:_SHOWN]) + (" …" if len(tags) > _SHOWN else "")
+    return (
+        f"{len(tags)} listed images are not signed with a key of --sign, which is new: {shown}; "
+        "--resign OLD.pub signs anew what that key signed, --force-push what is published here"
+    )
