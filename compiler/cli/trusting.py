@@ -193,15 +193,17 @@ def rotate(  # noqa: PLR0913  (one parameter for each option)
         version = roots.check_root(data, current).signed.version
         if restart:
             _check_restart(data, current)
-            files = _restarted(repository, data, signing)
+            files = signer.start(data, _to_restart(repository), signing, bins=_bins(repository))
         else:
             files = signer.rotate(_published(place, root, repository), data, signing)
         place.write(files)
         _write(root, data)
-        if restart:
+        if restart and _is_folder(repository):
             thaw(Path(repository), _published(place, root, repository).targets.targets)
     _tell_past(settings, files)
     typer.echo(f"{repository}: root {version}; {root} is that root now, the one before works, too")
+    if restart and not _is_folder(repository):
+        typer.echo(f"{repository}: nothing is signed yet; {_PUBLISH} publishes what is yours")
 
 
 def _is_complete(file: Path, data: bytes, current: bytes) -> bool:
@@ -232,11 +234,15 @@ _NOTHING = signer.Contents(index={})
 """What a docker repository is begun with; `create-repo --sign --force-push` signs what is there."""
 
 
-def _restarted(repository: str, data: bytes, signing: Signing) -> Files:
-    """Sign everything from nothing under a new root."""
-    if not _is_folder(repository):
-        raise UsageError("--restart signs what a folder holds", hint=f"{repository} is none")
-    return signer.start(data, _contents(repository), signing, bins=_bins(Path(repository)))
+_PUBLISH = "`cos create-repo --type docker --push-images --force-push --prune --sign --root`"
+
+
+def _to_restart(repository: str) -> signer.Contents:
+    """Say what is signed at a new beginning: what a folder holds, and nothing of a registry.
+
+    What lies in a registry may be what the thief put there.
+    """
+    return _contents(repository) if _is_folder(repository) else _NOTHING
 
 
 def _check_restart(data: bytes, current: bytes) -> None:
@@ -248,9 +254,9 @@ def _check_restart(data: bytes, current: bytes) -> None:
             raise TrustError(message, hint="--replace online=PUBLIC-KEY changes them")
 
 
-def _bins(folder: Path) -> int:
-    """Count the bins of a repository that was signed; the usual number if there are none."""
-    names = {role_of(path.name) for path in (folder / FOLDER).glob("*.bin-*.json")}
+def _bins(repository: str) -> int:
+    """Count the bins of a folder that was signed; the usual number if there are none."""
+    names = {role_of(path.name) for path in (Path(repository) / FOLDER).glob("*.bin-*.json")}
     count = len([name for name in names if name.startswith("bin-")])
     return count if count in {2**power for power in range(1, 9)} else signer.BINS
 
