@@ -88,8 +88,8 @@ _UPGRADE = (
     Flag(("--bootloader",), "UPGRADE_BOOTLOADER", "install the boot loader anew, too", "true"),
 )
 _RESET = (
-    Flag(("--reset-persistent",), "PERSISTENCE_RESET", "empty the persistent partition", "true"),
-    Flag(("--reset-oem",), "OEM_RESET", "empty the partition of the owner's settings", "true"),
+    Flag(("--reset-persistent",), "RESET_PERSISTENT", "empty the persistent partition", "true"),
+    Flag(("--reset-oem",), "RESET_OEM", "empty the partition of the owner's settings", "true"),
 )
 
 
@@ -138,7 +138,7 @@ def _status(parser: argparse.ArgumentParser) -> None:
 def _feature(parser: argparse.ArgumentParser) -> None:
     _flags(parser, (_DEBUG,), "feature")
     parser.add_argument("action", choices=("list", "enable", "disable"))
-    parser.add_argument("feature", nargs="?", metavar="FEATURE")
+    parser.add_argument("feature", nargs="*", metavar="FEATURE")
 
 
 def _suc_upgrade(parser: argparse.ArgumentParser) -> None:
@@ -212,7 +212,7 @@ def _positional(options: argparse.Namespace) -> dict[str, str]:
     if getattr(options, "image", None):
         found["SOURCE_NAME"] = options.image
     if hasattr(options, "action"):
-        found |= {"ACTION": options.action, "FEATURE": options.feature or ""}
+        found |= {"ACTION": options.action, "FEATURE": " ".join(options.feature)}
     return found
 
 

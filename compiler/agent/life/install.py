@@ -26,6 +26,7 @@ from compiler.agent.life.source import (
     system_of_iso,
     without_check,
 )
+from compiler.agent.life.steps import probe
 from compiler.layout import ACTIVE_IMAGE, PASSIVE_IMAGE, RECOVERY_IMAGE, RECOVERY_SQUASHFS, Label
 from compiler.store.images import host_platform
 
@@ -318,7 +319,9 @@ def _copies(job: Job, parts: Partitions, active: Path) -> None:
     """Make the recovery system and the passive image, and write the record."""
     host, settings = job.host, job.settings
     host.log.info("Preparing recovery..")
+    uuid = probe(host, active).get("UUID", "")
     image = record.Image(
+        uuid=uuid,
         source=job.system.origin,
         digest=job.system.digest,
         label=settings.text("ACTIVE_LABEL"),
@@ -336,7 +339,7 @@ def _copies(job: Job, parts: Partitions, active: Path) -> None:
             copyfile(job.recovery, beside)
             sync_file(beside)
             slots.rename(beside, place)
-        recovery = replace(recovery, source=str(job.recovery), digest="", label="",
+        recovery = replace(recovery, source=str(job.recovery), digest="", label="", uuid="",
                            filesystem="squashfs")  # fmt: skip
     else:
         place = parts.recovery / RECOVERY_IMAGE
