@@ -9,6 +9,8 @@ COMPRESSION  ?= zstd
 CONCURRENCY  ?=
 BACKEND      ?=
 FINAL_REPO   ?=
+RELEASE_KEY  ?=
+RELEASE_ROOT ?=
 REPO_CACHE   ?=
 BUILD_ARGS   ?=
 PYTEST_ARGS  ?=
@@ -21,7 +23,9 @@ PYTEST  := $(VENV)/pytest -n auto --dist loadgroup
 PYTHON  := compiler tests bench scripts
 
 # A values file for what is set on the command line of make rather than in the flavour.
-CHANNEL_VALUES := $(if $(FINAL_REPO),$(DESTINATION)/channel.values.yaml)
+CHANNEL_VALUES := $(if $(FINAL_REPO)$(RELEASE_KEY)$(RELEASE_ROOT),$(DESTINATION)/channel.values.yaml)
+# A file as one line of text; nothing for no file.
+BASE64 = $(if $(1),base64 -w 0 $(1),:)
 # What the flavour stands on; several values files: the last that names one counts.
 IMAGE = $(shell sed -n 's/^image: *//p' $(VALUES) 2>/dev/null | tail -n 1)
 
@@ -35,7 +39,7 @@ CREATE_REPO = $(COS) create-repo $(TREE_FLAGS) --packages $(DESTINATION) --outpu
     --name cos --descr 'cos-toolkit for $(FLAVOR)' --type http --tree-compression zstd --meta-compression zstd
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build-tree base-image create-repo test test-unit check format docs bench lock \
+.PHONY: help setup setup-test agent-wheels build-tree base-image create-repo test test-unit check format docs bench lock \
     clean distclean
 
 help: ## Say what can be made, and which variables change it
@@ -53,6 +57,8 @@ help: ## Say what can be made, and which variables change it
 	@echo '  CONCURRENCY  how many packages are built at a time; empty: as many as cores [$(CONCURRENCY)]'
 	@echo '  BACKEND      what runs the steps; empty: the embedded engine              [$(BACKEND)]'
 	@echo '  FINAL_REPO   the repository that built machines upgrade from; empty: none [$(FINAL_REPO)]'
+	@echo '  RELEASE_KEY  the public key of cosign that machines trust for images      [$(RELEASE_KEY)]'
+	@echo '  RELEASE_ROOT the root of keys that machines trust for FINAL_REPO          [$(RELEASE_ROOT)]'
 	@echo '  REPO_CACHE   a registry that layers are shared by; empty: none            [$(REPO_CACHE)]'
 	@echo '  BUILD_ARGS   further flags of `cos build`                                 [$(BUILD_ARGS)]'
 	@echo '  PYTEST_ARGS  further flags of pytest                                      [$(PYTEST_ARGS)]'
@@ -67,9 +73,13 @@ setup-test: ## Install what testing needs besides
 	@scripts/cosign.sh "$${COS_TEST_CACHE:-build/test-cache}" > /dev/null
 	@touch .venv/.cos-dev
 
-build-tree: setup base-image ## Compile TREE for FLAVOR into DESTINATION, with a repository of the results
+agent-wheels: setup ## Make the wheels that system/cos-agent installs
+	@$(foreach tree,$(TREE),test ! -d $(tree)/system/cos-agent || scripts/agent-wheels.sh $(tree)/system/cos-agent/wheels;)
+
+build-tree: setup agent-wheels base-image ## Compile TREE for FLAVOR into DESTINATION, with a repository of the results
 	@mkdir -p $(DESTINATION)
-	@$(if $(CHANNEL_VALUES),printf 'release_repository: %s\n' '$(FINAL_REPO)' > $(CHANNEL_VALUES),:)
+	@$(if $(CHANNEL_VALUES),printf 'release_repository: "%s"\nrelease_key: "%s"\nrelease_root: "%s"\n' '$(FINAL_REPO)' \
+	    "$$($(call BASE64,$(RELEASE_KEY)))" "$$($(call BASE64,$(RELEASE_ROOT)))" > $(CHANNEL_VALUES),:)
 	@echo 'build-tree: compiling $(or $(PACKAGES),everything) of $(TREE) for $(FLAVOR) into $(DESTINATION)/'
 	$(COS) build $(BUILD_FLAGS) $(or $(PACKAGES),--all)
 	$(CREATE_REPO)

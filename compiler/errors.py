@@ -38,7 +38,7 @@ class Location:
 class CompilerError(Exception):
     """Something that the user can put right: what is wrong, where, and what to try."""
 
-    exit_code = ExitCode.FAILED
+    exit_code: int = ExitCode.FAILED
 
     def __init__(
         self, message: str, *, location: Location | None = None, hint: str | None = None

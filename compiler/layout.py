@@ -55,7 +55,8 @@ PERSISTENT = Partition(label=Label.PERSISTENT, size=0, filesystem="ext4", mount=
 ACTIVE_IMAGE = "cOS/active.img"
 PASSIVE_IMAGE = "cOS/passive.img"
 TRANSITION_IMAGE = "cOS/transition.img"
-"""Images of the state partition, by path on it. The last is there during an upgrade only."""
+FORMER_IMAGE = "cOS/former.img"
+"""Images of the state partition, by path on it. The last two are there during an upgrade only."""
 
 RECOVERY_IMAGE = "cOS/recovery.img"
 RECOVERY_SQUASHFS = "cOS/recovery.squashfs"

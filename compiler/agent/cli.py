@@ -1,11 +1,18 @@
-"""The command lines `cos-agent`, `cos-setup` and `yip`: the name that is called decides which."""
+"""The command lines `cos-agent`, `cos-setup`, `yip`, `cos-upgrade` and so on: the name decides.
+
+What installs and upgrades systems is in `compiler.agent.life`, which is loaded when it is called:
+`cos-setup` runs many times at each boot.
+"""
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from compiler.agent import setup
 from compiler.agent.cloudconfig.load import Loaded, LoadFaults, load
@@ -53,8 +60,8 @@ def _parse(name: str, given: list[str]) -> argparse.Namespace:
         return _PARSERS[name]().parse_intermixed_args(given)
     parser = argparse.ArgumentParser(
         prog="cos-agent",
-        description="Runs boot stages.",
-        epilog="\n".join(f"{each:<10} {text}" for each, (text, _) in _COMMANDS.items()),
+        description="Runs boot stages, and installs and upgrades systems.",
+        epilog="\n".join(f"{each:<12} {text}" for each, (text, _) in _COMMANDS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("command", metavar="COMMAND", choices=_COMMANDS)
@@ -83,9 +90,37 @@ def _setup_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _life_parser(name: str, command: str) -> argparse.ArgumentParser:
+    """Describe a life-cycle command that is called by a name of its own."""
+    parser = argparse.ArgumentParser(prog=name, description=f"{_LIFE[command]}.")
+    _describe_life(command, parser)
+    return parser
+
+
+def _describe_life(command: str, parser: argparse.ArgumentParser) -> None:
+    """Add the flags of a life-cycle command."""
+    module: Any = importlib.import_module("compiler.agent.life.cli")
+    module.describe(command, parser)
+
+
+_LIFE: Mapping[str, str] = {
+    "install": "Install a system on a disk",
+    "upgrade": "Upgrade the system, or the recovery system",
+    "reset": "Bring everything to the state of the recovery system",
+    "deploy": "Put a system on a disk that has only a recovery system",
+    "rebrand": "Give the boot menu its title",
+    "feature": "List, enable or disable features",
+    "status": "Tell what runs, and what is installed",
+    "suc-upgrade": "Upgrade the machine around this container",
+}
+_LINKS = {"cos-installer": "install", "suc-upgrade": "suc-upgrade",
+          **{f"cos-{each}": each for each in _LIFE}}  # fmt: skip
+"""What life-cycle commands are called by, besides `cos-agent COMMAND`."""
+
 _PARSERS: Mapping[str, Callable[[], argparse.ArgumentParser]] = {
     "yip": _yip_parser,
     "cos-setup": _setup_parser,
+    **{name: partial(_life_parser, name, command) for name, command in _LINKS.items()},
 }
 
 
@@ -97,6 +132,9 @@ def _add_root(parser: argparse.ArgumentParser) -> None:
 
 def _add_stage(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("stage", metavar="STAGE")
+    parser.add_argument(
+        "--strict", action="store_true", help="fail if a step did; a boot goes on whatever fails"
+    )
     _add_root(parser)
     parser.set_defaults(call=_setup)
 
@@ -128,6 +166,7 @@ _COMMANDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] =
     "validate": ("Check files, and run nothing", _add_checked),
     "show": ("Print what files come to, as YAML", _add_shown),
     "schema": ("Print the JSON schema of cloud-config", _add_schema),
+    **{name: (text, partial(_describe_life, name)) for name, text in _LIFE.items()},
 }
 
 
@@ -163,7 +202,7 @@ def _setup(options: argparse.Namespace, log: Log) -> int:
     """Run a stage of everything that the system has."""
     with _machine(options, log) as (machine, inputs):
         setup.run(options.stage, machine, inputs, os.environ)
-    return _code(log)
+    return _code(log) if options.strict else ExitCode.DONE
 
 
 def _validate(options: argparse.Namespace, log: Log) -> int:

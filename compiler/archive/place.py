@@ -124,6 +124,19 @@ class Placer:
             handle = self._enter(safe_parts(path))
             _hide_below(handle)
 
+    def remove(self, path: str, *, itself: bool = True) -> None:
+        """Remove what is at a path, or only what is in it; nothing if it is not there."""
+        with _disk_apart():
+            parts = safe_parts(path)
+            try:
+                parent = self._walk(parts[:-1])
+            except (ArchiveError, FileNotFoundError):
+                return
+            try:
+                _empty(parent, parts[-1:], itself=itself)
+            finally:
+                os.close(parent)
+
     def _make(
         self, parent: int, parts: tuple[str, ...], entry: Entry, content: Source | None
     ) -> None:
@@ -292,6 +305,31 @@ class Placer:
                 os.close(handle)
             handle = below
         return handle
+
+
+def _empty(parent: int, name: tuple[str, ...], *, itself: bool) -> None:
+    """Remove a name of an open folder with all below it, or only the latter; no link is followed.
+
+    Without a name it is what the folder itself holds.
+    """
+    if name and itself:
+        status = _status(parent, name[0])
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            shutil.rmtree(name[0], dir_fd=parent)
+        elif status is not None:
+            os.unlink(name[0], dir_fd=parent)
+        return
+    try:
+        folder = os.open(name[0], _FOLDER_FLAGS, dir_fd=parent) if name else os.dup(parent)
+    except OSError:  # no folder: there is nothing in it
+        return
+    try:
+        with os.scandir(folder) as children:
+            names = [child.name for child in children]
+        for each in names:
+            _empty(folder, (each,), itself=True)
+    finally:
+        os.close(folder)
 
 
 def _hide_below(folder: int | str) -> None:

@@ -59,6 +59,44 @@ def unpack_layer(
                 _place_in_layer(placer, member)
 
 
+def apply_layer(
+    archive: Path, target: Path, *, devices: Devices = Devices.REFUSE, limits: Limits | None = None
+) -> None:
+    """Unpack a container layer over the layers below it; raises as `unpack_tar` does.
+
+    What it deletes is deleted before anything of it is placed: a deletion is of layers below alone
+    (OCI Image Layer specification, Whiteouts).
+    """
+    if any(target.iterdir()):
+        with _placing(archive, target, devices, limits) as (placer, members):
+            for member in members:
+                with naming(short(member.info.name)):
+                    _delete_below(placer, member)
+    with _placing(archive, target, devices, limits) as (placer, members):
+        for member in members:
+            with naming(short(member.info.name)):
+                if not member.info.name.rpartition("/")[2].startswith(_WHITEOUT):
+                    placer.place(entry_of(member), member.content)
+
+
+def _delete_below(placer: Placer, member: Member) -> None:
+    """Delete what the marker of a layer names; what is no marker deletes nothing."""
+    parts = safe_parts(member.info.name)
+    name = parts[-1] if parts else ""
+    if name == _OPAQUE:
+        placer.remove("/".join(parts[:-1]), itself=False)
+    elif name.startswith(_WHITEOUT) and not name.startswith(_RESERVED):
+        placer.remove("/".join((*parts[:-1], _hidden(name))))
+
+
+def _hidden(name: str) -> str:
+    """Return what a marker says was deleted."""
+    hidden = name.removeprefix(_WHITEOUT)
+    if hidden in {"", ".", ".."}:
+        raise ArchiveError("a deletion of nothing")
+    return hidden
+
+
 def copy_folder(source: Path, target: Path, *, devices: Devices = Devices.REFUSE) -> None:
     """Copy a folder's content with all that entries hold, sharing blocks where the disk can."""
     found = (each for each in entries_of(source, _AS_THEY_ARE) if each.kind is not Kind.WHITEOUT)
@@ -120,10 +158,7 @@ def _place_in_layer(placer: Placer, member: Member) -> None:
     elif name == _OPAQUE:
         placer.hide("/".join(parts[:-1]))
     elif not name.startswith(_RESERVED):
-        hidden = name.removeprefix(_WHITEOUT)
-        if hidden in {"", ".", ".."}:
-            raise ArchiveError("a deletion of nothing")
-        placer.place(Entry(path="/".join((*parts[:-1], hidden)), kind=Kind.WHITEOUT))
+        placer.place(Entry(path="/".join((*parts[:-1], _hidden(name))), kind=Kind.WHITEOUT))
 
 
 def entry_of(member: Member) -> Entry:

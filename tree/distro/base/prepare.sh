@@ -1,7 +1,9 @@
 #!/bin/sh
-# Makes the installed distribution ready to be an image: the kernel is found at one place whatever
+# prepare.sh LOCALE: makes the installed distribution ready to be an image: the kernel is found at one place whatever
 # its version, and nothing is left that belongs to one machine, or to the moment of the build.
 set -eu
+
+locale=$1
 
 # The newest kernel, as a link inside the image: boot loaders ask for /boot/vmlinuz.
 kernel=$(find /usr/lib/modules -mindepth 1 -maxdepth 1 -type d -printf '%f\n' | sort -V | tail -n 1)
@@ -15,6 +17,12 @@ rm -f /vmlinuz /vmlinuz.old /initrd.img /initrd.img.old
 if [ ! -e /usr/sbin/grub2-install ] && [ -e /usr/sbin/grub-install ]; then
     ln -s grub-install /usr/sbin/grub2-install
 fi
+
+# The locale, where the distribution has the sources of locales rather than the locales.
+case " $(locale -a | tr '[:upper:]\n' '[:lower:] ' | tr -d -) " in
+    *" $(echo "$locale" | tr '[:upper:]' '[:lower:]' | tr -d -) "*) ;;
+    *) localedef --no-archive -i "${locale%.*}" -f "${locale#*.}" "$locale" ;;
+esac
 
 # The identity of the machine is made at its first boot.
 echo uninitialized > /etc/machine-id

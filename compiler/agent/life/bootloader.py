@@ -1,0 +1,77 @@
+"""The boot loader: GRUB by its own installer, its menu, and the variables that the menu reads."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from compiler.agent.life.host import Host, write_whole
+from compiler.agent.life.partition import Firmware
+from compiler.agent.life.phases import LifeError, Phase, during
+from compiler.errors import CompilerError
+from compiler.grubenv import change_block, read_block
+from compiler.layout import BOOT_SETTINGS, GRUB_MENU, OWNER_CHOICES
+
+INSTALLERS = ("grub2-install", "grub-install")
+_TARGETS = {"x86_64": ("i386-pc", "x86_64-efi"), "aarch64": ("", "arm64-efi")}
+"""GRUB's platforms for BIOS and EFI, by what uname(2) calls the machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where the boot loader goes: the disk, its firmware, and folders where partitions are."""
+
+    disk: str
+    firmware: Firmware
+    state: Path
+    efi: Path | None = None
+
+
+def install(host: Host, places: Places, *, tree: Path, machine: str) -> None:
+    """Install GRUB on a disk, and the menu of a tree; raises `LifeError`."""
+    with during(Phase.BOOTLOADER, "the boot loader cannot be installed"):
+        program = next((each for each in INSTALLERS if host.has(each)), None)
+        if program is None:
+            raise LifeError("grub2-install and grub-install are missing", Phase.TOOLS)
+        host.call(program, *arguments(places, tree=tree, machine=machine))
+        copy_menu(tree, places.state)
+
+
+def arguments(places: Places, *, tree: Path, machine: str) -> list[str]:
+    """Say what GRUB's installer is told; raises `LifeError` for a machine that it cannot serve."""
+    bios, efi = _TARGETS.get(machine, ("", ""))
+    target = efi if places.firmware is Firmware.EFI else bios
+    if not target:
+        raise LifeError(f"there is no boot loader for {machine} here", Phase.BOOTLOADER)
+    words = [f"--target={target}", f"--root-directory={tree}", f"--boot-directory={places.state}"]
+    if places.firmware is Firmware.EFI:
+        words += [f"--efi-directory={places.efi}", "--no-nvram"]
+    return [*words, "--removable", "--force", places.disk]
+
+
+def copy_menu(tree: Path, state: Path) -> None:
+    """Copy the menu of a tree to where the boot loader looks for it; raises `OSError`."""
+    folders = [each for each in (state / "grub2", state / "grub") if each.is_dir()]
+    menu = tree / GRUB_MENU.lstrip("/")
+    for each in folders:
+        write_whole(each / "grub.cfg", menu.read_bytes())
+
+
+def add_choices(oem: Path) -> None:
+    """Make the block in which the owner chooses what boots: the menu can only write to one."""
+    with during(Phase.MENU):
+        change_block(oem / OWNER_CHOICES, {})
+
+
+def change_settings(state: Path, changes: Mapping[str, str | None]) -> None:
+    """Set variables of the boot menu; None takes one out. Raises `LifeError`."""
+    try:
+        change_block(state / BOOT_SETTINGS, changes)
+    except CompilerError as error:
+        raise LifeError(error.message, Phase.MENU, hint=error.hint) from error
+
+
+def rebrand(state: Path, title: str) -> None:
+    """Give the boot menu its title."""
+    with during(Phase.ENTRY):
+        if read_block(state / BOOT_SETTINGS).get("default_menu_entry") != title:
+            change_block(state / BOOT_SETTINGS, {"default_menu_entry": title})

@@ -1,0 +1,355 @@
+"""`cos-installer`: puts a system on a disk, which is not touched before everything was checked."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from shutil import copyfile
+
+from compiler.agent.life import bootloader, customs, disk, owner, power, record, slots
+from compiler.agent.life.detect import labelled
+from compiler.agent.life.hooks import Hooks
+from compiler.agent.life.host import Host, sync_file, write_whole
+from compiler.agent.life.inventory import Inventory, check_system
+from compiler.agent.life.partition import Firmware, Layout, Needs, Plan, make_plan, mib
+from compiler.agent.life.phases import LifeError, Phase, during
+from compiler.agent.life.relabel import relabel
+from compiler.agent.life.settings import Settings
+from compiler.agent.life.source import (
+    Kind,
+    Opening,
+    System,
+    Wanted,
+    open_system,
+    parse_wanted,
+    system_of_iso,
+    without_check,
+)
+from compiler.layout import ACTIVE_IMAGE, PASSIVE_IMAGE, RECOVERY_IMAGE, RECOVERY_SQUASHFS, Label
+from compiler.store.images import host_platform
+
+LIVE_ROOT = "/run/rootfsbase"
+LIVE_MEDIUM = "/run/initramfs/live"
+_RECOVERY_FILE = "recovery.squashfs"
+_AFTER_INSTALL = "usr/share/cos/90_after_install.yaml"
+_TOOLS = ("lsblk", "blkid", "sfdisk", "partx", "wipefs", "mkfs.ext4", "mkfs.ext2", "tune2fs",
+          "rsync", "grub2-install|grub-install")  # fmt: skip
+_QUIET_TTYS = ("", "tty1", "console")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partitions:
+    """The partitions of a disk as they are mounted; `devices` by label."""
+
+    oem: Path
+    state: Path
+    recovery: Path
+    persistent: Path
+    efi: Path | None
+    devices: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What an installation goes by once all was checked."""
+
+    host: Host
+    settings: Settings
+    system: System
+    size: slots.Size
+    recovery: Path | None
+    configs: tuple[bytes, ...]
+    hooks: Hooks
+    firmware: Firmware
+
+
+def install(host: Host, settings: Settings) -> None:
+    """Install; raises `LifeError` with the phase that failed."""
+    host.need_root()
+    device = settings.text("COS_INSTALL_DEVICE")
+    if not device:
+        raise LifeError("name the disk to install on", Phase.DEVICE, hint="lsblk lists the disks")
+    with ExitStack() as stack:
+        stack.enter_context(host.alone())
+        job, plan = _prepare(host, settings, device, stack)
+        job.hooks.before()
+        parts = stack.enter_context(_partitions(job, device, plan))
+        _put(job, parts, device, with_loader=plan is not None)
+        job.hooks.post()
+        host.log.info("Unmounting disk partitions")
+    host.log.info("Installation completed")
+    power.after(host, settings, asked=not settings.text("DEVICE_BY_FLAG"))
+
+
+def firmware_of(host: Host, settings: Settings) -> Firmware:
+    """Say what the machine is started by, or is to be."""
+    efi = host.path("/sys/firmware/efi").is_dir()
+    if settings.flag("COS_INSTALL_FORCE_EFI") and not efi:
+        host.log.warning("this machine was not started by EFI, and may not boot what is installed")
+    return Firmware.EFI if efi or settings.flag("COS_INSTALL_FORCE_EFI") else Firmware.BIOS
+
+
+def _prepare(
+    host: Host, settings: Settings, device: str, stack: ExitStack
+) -> tuple[Job, Plan | None]:
+    """Check everything and fetch what is needed; the disk is only looked at."""
+    firmware = firmware_of(host, settings)
+    host.need(*_TOOLS, *(["mkfs.fat"] if firmware is Firmware.EFI else []))
+    wanted_layout = _layout(settings)
+    configs = owner.collect(host, settings.words("COS_INSTALL_CONFIG_URL"))
+    target = _check(host, settings, device)
+    system, medium = _system(host, settings, stack)
+    inventory = _inventory(system)
+    check_system(inventory, system.origin, host_platform().architecture)
+    size = slots.image_size(
+        inventory,
+        reserve=settings.number("IMAGE_RESERVE"),
+        fixed=settings.number("DEFAULT_IMAGE_SIZE"),
+    )
+    recovery = medium / _RECOVERY_FILE if (medium / _RECOVERY_FILE).is_file() else None
+    plan = None
+    if target is not None:
+        image = mib(size.size)
+        needs = Needs(image=image, recovery=mib(recovery.stat().st_size) if recovery else image)
+        gpt = settings.flag("COS_INSTALL_FORCE_GPT")
+        plan = make_plan(target.size >> 20, needs, firmware=firmware, gpt=gpt, wanted=wanted_layout)
+    return Job(
+        host=host,
+        settings=settings,
+        system=system,
+        size=size,
+        recovery=recovery,
+        configs=configs,
+        hooks=hooks_of(host, settings, "install"),
+        firmware=firmware,
+    ), plan
+
+
+def hooks_of(host: Host, settings: Settings, operation: str) -> Hooks:
+    """Return the hooks of an operation, as the settings want them run."""
+    return Hooks(
+        host=host,
+        operation=operation,
+        strict=settings.flag("STRICT"),
+        silent=settings.flag("SILENCE_HOOKS"),
+        paths=settings.text("CLOUD_INIT_PATHS"),
+    )
+
+
+def _layout(settings: Settings) -> Layout:
+    name = settings.text("COS_PARTITION_LAYOUT")
+    if not name:
+        return Layout()
+    with during(Phase.CONFIG, name):
+        text = Path(name).read_text(errors="replace")
+    return customs.parse_layout(text, name)
+
+
+def _check(host: Host, settings: Settings, device: str) -> disk.Target | None:
+    """Return the disk to be partitioned, None if prepared partitions are to be used."""
+    devices = host.devices()
+    force = settings.flag("COS_INSTALL_FORCE") or settings.flag("FORCE")
+    if not settings.flag("COS_INSTALL_NO_FORMAT"):
+        return disk.check_disk(device, devices, force=force)
+    real = os.path.realpath(device)
+    state = next((each for each in devices if each.name == real), None)
+    if state is None or not Path(real).is_block_device():
+        message = f"You should use an available device. Device {device} does not exist."
+        raise LifeError(message, Phase.DEVICE)
+    missing = [
+        label
+        for label in (Label.OEM, Label.RECOVERY, Label.PERSISTENT)
+        if labelled(devices, settings.text(f"{label.name}_LABEL"), state.disk) is None
+    ]
+    if missing:
+        message = f"no partition has the label {', '.join(missing)}"
+        raise LifeError(message, Phase.ABSENT, hint="--no-format needs all of them prepared")
+    return None
+
+
+def _system(host: Host, settings: Settings, stack: ExitStack) -> tuple[System, Path]:
+    """Open what is to be installed; returns also the folder of the medium."""
+    medium = host.path(LIVE_MEDIUM)
+    warning = without_check(settings)
+    named = settings.text("SYSTEM")
+    iso = settings.text("COS_INSTALL_ISO_URL")
+    cache = Path(settings.text("CACHE_DIR") or host.work / "cache")
+    opening = Opening(host=host, settings=settings, cache=cache)
+    if iso:
+        return _system_of_iso(opening, iso, stack)
+    if named:
+        if warning:
+            host.log.warning(warning)
+        return stack.enter_context(open_system(parse_wanted(named), opening)), medium
+    live = host.path(LIVE_ROOT)
+    if not live.is_dir():
+        hint = "boot the ISO, or name a source with --system"
+        raise LifeError("this is no live system", Phase.NO_SOURCE, hint=hint)
+    return stack.enter_context(open_system(Wanted(Kind.FOLDER, str(live)), opening)), medium
+
+
+def _system_of_iso(opening: Opening, name: str, stack: ExitStack) -> tuple[System, Path]:
+    """Open the system of an ISO, which is fetched first if it is an address."""
+    host = opening.host
+    path = Path(name)
+    if name.startswith(("http://", "https://")):
+        path = opening.cache / "system.iso"
+        with during(Phase.DOWNLOAD, name):
+            owner.download(name, path)
+        stack.callback(path.unlink, missing_ok=True)
+    medium = stack.enter_context(host.mounted(str(path), "iso", "loop,ro"))
+    squashfs = system_of_iso(medium)
+    found = stack.enter_context(open_system(Wanted(Kind.FILE, str(squashfs)), opening))
+    return found, medium
+
+
+def _inventory(system: System) -> Inventory:
+    with during(Phase.UNPACK, system.origin):
+        return system.inventory()
+
+
+@contextmanager
+def _partitions(job: Job, device: str, plan: Plan | None) -> Iterator[Partitions]:
+    """Make the partitions, or find those that were prepared, and mount them."""
+    host = job.host
+    if plan is None:
+        devices = _prepared(job, device)
+    else:
+        host.log.info("Formatting drives..")
+        host.log.info("Partitioning device...")
+        target = disk.Target(os.path.realpath(device), 0)
+        devices = disk.partition(host, target, plan)
+        disk.make_filesystems(host, plan, devices, own_labels(job.settings))
+    host.log.info("Mounting critical endpoints..")
+    host.log.info("Mounting disk partitions")
+    with ExitStack() as stack:
+
+        def mount(label: Label) -> Path:
+            return stack.enter_context(host.mounted(devices[label], label.name.lower()))
+
+        yield Partitions(
+            oem=mount(Label.OEM),
+            state=mount(Label.STATE),
+            recovery=mount(Label.RECOVERY),
+            persistent=mount(Label.PERSISTENT),
+            efi=mount(Label.GRUB) if Label.GRUB in devices else None,
+            devices=devices,
+        )
+
+
+def own_labels(settings: Settings) -> dict[str, str]:
+    """Return the labels that somebody wants in place of ours."""
+    names = (Label.OEM, Label.STATE, Label.RECOVERY, Label.PERSISTENT, Label.GRUB)
+    return {str(label): settings.text(f"{label.name}_LABEL") for label in names}
+
+
+def _prepared(job: Job, device: str) -> dict[str, str]:
+    """Find prepared partitions; the state partition gets its label if nothing has it."""
+    devices = job.host.devices()
+    state = next(each for each in devices if each.name == os.path.realpath(device))
+    found = {str(Label.STATE): state.name}
+    for ours, label in own_labels(job.settings).items():
+        at = labelled(devices, label, state.disk)
+        if at is not None:
+            found.setdefault(ours, at.name)
+    if not state.label:
+        with during(Phase.LABEL, state.name):
+            job.host.call("tune2fs", "-L", job.settings.text("STATE_LABEL"), state.name)
+    return found
+
+
+def _put(job: Job, parts: Partitions, device: str, *, with_loader: bool) -> None:
+    """Fill the partitions."""
+    host, state = job.host, parts.state
+    label = job.settings.text("ACTIVE_LABEL")
+    active = state / ACTIVE_IMAGE
+    with slots.new_image(host, active, label, job.size) as tree:
+        host.log.info("Copying cOS..")
+        with during(Phase.COPY, job.system.origin):
+            job.system.fill(tree)
+        slots.add_mount_points(tree)
+        _configure(job, parts, tree)
+        if with_loader:
+            host.log.info("Installing GRUB..")
+            places = bootloader.Places(
+                disk=os.path.realpath(device), firmware=job.firmware, state=state, efi=parts.efi
+            )
+            bootloader.install(host, places, tree=tree, machine=os.uname().machine)
+        relabel(host, tree)
+        job.hooks.after_chroot(tree, mounts_in_tree(parts))
+        job.hooks.after()
+    _write_menu(job, parts)
+    _copies(job, parts, active)
+
+
+def mounts_in_tree(parts: Partitions) -> list[tuple[Path, str]]:
+    """Say which partitions a hook sees where in the new tree."""
+    found = [(parts.oem, "/oem"), (parts.persistent, "/usr/local")]
+    return [*found, (parts.efi, "/boot/efi")] if parts.efi else found
+
+
+def _configure(job: Job, parts: Partitions, tree: Path) -> None:
+    """Write the owner's configuration, and what is to be told after the installation."""
+    owner.write(parts.oem, job.configs)
+    owner.write_paths(parts.oem, job.settings)
+    text = tree / _AFTER_INSTALL
+    with during(Phase.COPY, "the configuration cannot be written"):
+        folder = parts.persistent / "cloud-config"
+        folder.mkdir(exist_ok=True)
+        if text.is_file():
+            write_whole(folder / text.name, text.read_bytes(), 0o640)
+
+
+def _write_menu(job: Job, parts: Partitions) -> None:
+    """Write the variables of the boot menu."""
+    bootloader.add_choices(parts.oem)
+    bootloader.rebrand(parts.state, job.settings.text("GRUB_ENTRY_NAME"))
+    tty = job.settings.text("COS_INSTALL_TTY").removeprefix("/dev/")
+    changes = {f"{ours.removeprefix('COS_').lower()}_label": label
+               for ours, label in own_labels(job.settings).items() if ours != label}  # fmt: skip
+    if tty not in _QUIET_TTYS:
+        changes["extra_cmdline"] = f"console={tty}"
+    if changes:
+        bootloader.change_settings(parts.state, changes)
+
+
+def _copies(job: Job, parts: Partitions, active: Path) -> None:
+    """Make the recovery system and the passive image, and write the record."""
+    host, settings = job.host, job.settings
+    host.log.info("Preparing recovery..")
+    image = record.Image(
+        source=job.system.origin,
+        digest=job.system.digest,
+        label=settings.text("ACTIVE_LABEL"),
+        filesystem="ext2",
+        action="install",
+        date=record.now(),
+    )
+    recovery = replace(image, label=settings.text("SYSTEM_LABEL"))
+    if job.recovery is not None:
+        host.log.info(f"Copying {job.recovery} into {parts.recovery / RECOVERY_SQUASHFS}")
+        with during(Phase.RECOVERY):
+            place = parts.recovery / RECOVERY_SQUASHFS
+            place.parent.mkdir(parents=True, exist_ok=True)
+            beside = place.with_name("transition.squashfs")
+            copyfile(job.recovery, beside)
+            sync_file(beside)
+            slots.rename(beside, place)
+        recovery = replace(recovery, source=str(job.recovery), digest="", label="",
+                           filesystem="squashfs")  # fmt: skip
+    else:
+        place = parts.recovery / RECOVERY_IMAGE
+        place.parent.mkdir(parents=True, exist_ok=True)
+        slots.copy_image(host, active, place, settings.text("SYSTEM_LABEL"))
+    host.log.info("Preparing passive boot..")
+    label = settings.text("PASSIVE_LABEL")
+    slots.copy_image(host, active, parts.state / PASSIVE_IMAGE, label)
+    images = {
+        "active": record.entry(image),
+        "passive": record.entry(replace(image, label=label)),
+        "recovery": record.entry(recovery),
+    }
+    written = record.with_images({}, images)
+    record.write(parts.state, written)
+    record.write(parts.recovery, written)

@@ -1,0 +1,94 @@
+"""The record of what is installed: `state.yaml` on the state and the recovery partition.
+
+Its shape is elemental's (os.md of that project's documentation: state.yaml), with the images
+`active` and `passive` where that has numbered snapshots.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from compiler.agent.life.host import write_whole
+from compiler.agent.life.phases import Phase, during
+from compiler.layout import STATE_RECORD, Label
+
+_LARGEST = 1 << 20
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """Where the system in an image came from, and when it was put there."""
+
+    source: str
+    digest: str
+    label: str
+    filesystem: str
+    action: str
+    date: str
+
+
+def now() -> str:
+    """Return the time as the record has it."""
+    return datetime.now(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
+
+
+def entry(image: Image) -> Record:
+    """Write an image as the record has it."""
+    found = {
+        "source": image.source,
+        "digest": image.digest,
+        "label": image.label,
+        "fs": image.filesystem,
+        "date": image.date,
+        "fromAction": image.action,
+    }
+    return {name: text for name, text in found.items() if text}
+
+
+def read(folder: Path) -> Record:
+    """Read the record of a partition; one that is not there or damaged says nothing."""
+    try:
+        with (folder / STATE_RECORD).open("rb") as file:
+            value = yaml.safe_load(file.read(_LARGEST))
+    except (OSError, yaml.YAMLError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def write(folder: Path, record: Record) -> None:
+    """Write the record, whole or not at all; raises `LifeError`."""
+    text = yaml.safe_dump(record, sort_keys=True, default_flow_style=False)
+    with during(Phase.RECORD, "the record cannot be written"):
+        write_whole(folder / STATE_RECORD, text.encode())
+
+
+def with_images(record: Record, changes: Mapping[str, Record | None]) -> Record:
+    """Return a record with other images: `active`, `passive`, `recovery`; None takes one out."""
+    new: Record = {
+        "oem": {"label": str(Label.OEM)},
+        "persistent": {"label": str(Label.PERSISTENT)},
+        **record,
+        "date": now(),
+    }
+    for name, image in changes.items():
+        part = "recovery" if name == "recovery" else "state"
+        label = Label.RECOVERY if name == "recovery" else Label.STATE
+        section = new.get(part)
+        kept = dict(section) if isinstance(section, dict) else {}
+        kept.setdefault("label", str(label))
+        kept.pop(name, None)
+        new[part] = {**kept, **({name: image} if image is not None else {})}
+    return new
+
+
+def image_of(record: Record, name: str) -> Record | None:
+    """Return what the record has of an image."""
+    section = record.get("recovery" if name == "recovery" else "state")
+    found = section.get(name) if isinstance(section, dict) else None
+    return found if isinstance(found, dict) else None
