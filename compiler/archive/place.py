@@ -17,6 +17,7 @@ from compiler.archive.tar import CHUNK, Source
 from compiler.errors import ArchiveError
 
 _FILE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PRIVATE, _PLAIN = 0o600, 0o777
 _LONGEST = 4095
 _FICLONE = 0x40049409
@@ -129,13 +130,11 @@ class Placer:
         with _disk_apart():
             parts = safe_parts(path)
             try:
-                parent = self._walk(parts[:-1])
+                parent = self._enter(parts[:-1], make=False)
             except (ArchiveError, FileNotFoundError):
                 return
-            try:
-                _empty(parent, parts[-1:], itself=itself)
-            finally:
-                os.close(parent)
+            _empty(parent, parts[-1:], itself=itself)
+            self._forget(parts, itself=itself)
 
     def _make(
         self, parent: int, parts: tuple[str, ...], entry: Entry, content: Source | None
@@ -306,9 +305,20 @@ class Placer:
             return
         shutil.rmtree(parts[-1], dir_fd=parent)
         self._linked.forget()
+        self._forget_folders(parts, itself=True)
+
+    def _forget(self, parts: tuple[str, ...], *, itself: bool) -> None:
+        """Look at every folder anew after some went; what is no more needs no mode."""
+        self._parent = None
+        self._open.forget()
+        self._linked.forget()
+        self._forget_folders(parts, itself=itself)
+
+    def _forget_folders(self, parts: tuple[str, ...], *, itself: bool) -> None:
         gone = [each for each in self._folders if each[: len(parts)] == parts]
         for each in gone:
-            del self._folders[each]
+            if itself or each != parts:
+                del self._folders[each]
 
     def _enter(self, parts: tuple[str, ...], *, make: bool = True) -> int:
         """Open the folder `parts`, making what is missing; it stays open for the next entry."""
@@ -333,7 +343,7 @@ def _empty(parent: int, name: tuple[str, ...], *, itself: bool) -> None:
             os.unlink(name[0], dir_fd=parent)
         return
     try:
-        folder = os.open(name[0], _FOLDER_FLAGS, dir_fd=parent) if name else os.dup(parent)
+        folder = os.open(name[0], _FOLDER, dir_fd=parent) if name else os.dup(parent)
     except OSError:  # no folder: there is nothing in it
         return
     try:

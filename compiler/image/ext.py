@@ -62,7 +62,12 @@ def make_ext(ext: Ext, target: Path, items: Iterable[Item], scratch: Path, *, ep
 
     Raises `ImageError` for names that cannot be, `OutsideError` if a program fails.
     """
-    env = {**os.environ, "E2FSPROGS_FAKE_TIME": str(epoch), "MKE2FS_CONFIG": os.devnull, "TZ": "UTC"}
+    env = {
+        **os.environ,
+        "E2FSPROGS_FAKE_TIME": str(epoch),
+        "MKE2FS_CONFIG": os.devnull,
+        "TZ": "UTC",
+    }
     extended = f"hash_seed={ext.uuid},lazy_itable_init=1,lazy_journal_init=1,nodiscard"
     extended += f",root_owner=0:0,offset={ext.offset}"
     inodes = ("-N", str(ext.inodes)) if ext.inodes else ()
