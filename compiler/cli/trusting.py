@@ -91,7 +91,8 @@ def init_trust(  # noqa: PLR0913  (one parameter for each option)
             hint = f"`cos repo rotate` changes keys, `cos {what}` signs what is new"
             raise TrustError(f"{repository}: is signed already", hint=hint)
         contents = _contents(repository) if _is_folder(repository) else _NOTHING
-        _carried(root, data)
+        if not _carried(root, data):
+            return
         files = signer.start(data, contents, signing, bins=bins)
         with _written(root, data):
             place.write(files)
@@ -114,13 +115,21 @@ def _contents(repository: str) -> signer.Contents:
     return freeze(Path(repository))
 
 
-def _carried(root: Path, data: bytes) -> None:
-    """Raise `TrustError` for a root that others still have to sign, to whom its file is carried."""
+def _carried(root: Path, data: bytes) -> bool:
+    """Tell whether a root can be used; a new one that others have to sign is written for them.
+
+    Raises `TrustError` for one that was written before, and still waits for signatures.
+    """
     try:
         roots.check_root(data)
-    except TrustError:
+    except TrustError as error:
+        is_new = not root.exists()
         _write(root, data)
-        raise
+        if not is_new:
+            raise
+        typer.echo(f"{root}: {error.message}; `cos repo sign-root {root}` adds one")
+        return False
+    return True
 
 
 @contextmanager
@@ -192,7 +201,7 @@ def rotate(  # noqa: PLR0913  (one parameter for each option)
                 return
         version = roots.check_root(data, current).signed.version
         if restart:
-            _check_restart(data, current)
+            roots.check_restart(data, current)
             files = signer.start(data, _to_restart(repository), signing, bins=_bins(repository))
         else:
             files = signer.rotate(_published(place, root, repository), data, signing)
@@ -243,15 +252,6 @@ def _to_restart(repository: str) -> signer.Contents:
     What lies in a registry may be what the thief put there.
     """
     return _contents(repository) if _is_folder(repository) else _NOTHING
-
-
-def _check_restart(data: bytes, current: bytes) -> None:
-    """Refuse to count from 1 again under keys by which clients have seen higher numbers."""
-    before, after = (roots.parse_root(each).signed.roles for each in (current, data))
-    for role in (TARGETS, SNAPSHOT, TIMESTAMP):
-        if set(before[role].keyids) & set(after[role].keyids):
-            message = f"--restart needs other keys for the {role}: clients would see an old state"
-            raise TrustError(message, hint="--replace online=PUBLIC-KEY changes them")
 
 
 def _bins(repository: str) -> int:
