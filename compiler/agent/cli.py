@@ -1,11 +1,13 @@
 """The command lines `cos-agent`, `cos-setup` and `yip`: the name that is called decides which."""
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from compiler.agent import setup
 from compiler.agent.cloudconfig.load import Loaded, LoadFaults, load
@@ -122,12 +124,19 @@ def _add_schema(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(call=_schema)
 
 
+def _add_assess(parser: argparse.ArgumentParser) -> None:
+    """Add the words of `assess`; its module is loaded when it is called."""
+    module: Any = importlib.import_module("compiler.agent.assess")
+    module.describe(parser)
+
+
 _COMMANDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "run-stage": ("Run a stage of what is given", _add_stage_of_inputs),
     "setup": ("Run a stage of the system, as a boot does", _add_stage),
     "validate": ("Check files, and run nothing", _add_checked),
     "show": ("Print what files come to, as YAML", _add_shown),
     "schema": ("Print the JSON schema of cloud-config", _add_schema),
+    "assess": ("Tell the boot menu whether this system is well", _add_assess),
 }
 
 
