@@ -92,7 +92,9 @@ def block(values: Mapping[str, str | None]) -> bytes:
     return format_block({name: value for name, value in values.items() if value is not None})
 
 
-def make_image(folder: Path, name: str, *, arguments: str | None = None, whole: bool = True) -> Path:
+def make_image(
+    folder: Path, name: str, *, arguments: str | None = None, whole: bool = True
+) -> Path:
     """Make an image with our boot arguments, or others; without a kernel unless it is `whole`."""
     tree = folder / f"{Path(name).stem}.tree"
     shutil.rmtree(tree, ignore_errors=True)
@@ -114,7 +116,20 @@ def make_filesystem(  # noqa: PLR0913  (a file system has so many sides)
 ) -> None:
     """Make a file system of so many MiB that holds a folder."""
     path.unlink(missing_ok=True)
-    command = ["mke2fs", "-q", "-t", kind, "-L", label, "-U", identity, "-d", tree, path, f"{size}M"]
+    command = [
+        "mke2fs",
+        "-q",
+        "-t",
+        kind,
+        "-L",
+        label,
+        "-U",
+        identity,
+        "-d",
+        tree,
+        path,
+        f"{size}M",
+    ]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -125,7 +140,12 @@ class Machine:
         self.folder = folder
         self.platform = platform
         self.disk = folder / "disk.raw"
-        self._sizes = {"loader": 2 if platform == "i386-pc" else 4, "oem": 2, "state": 24, "recovery": 8}
+        self._sizes = {
+            "loader": 2 if platform == "i386-pc" else 4,
+            "oem": 2,
+            "state": 24,
+            "recovery": 8,
+        }
 
     def write(self, files: Files) -> None:
         """Make the disk anew with these files."""
@@ -149,7 +169,9 @@ class Machine:
         """Switch the machine on, wait for some boots, and switch it off."""
         log = self.folder / "console.log"
         log.unlink(missing_ok=True)
-        child = subprocess.Popen(self._command(log), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        child = subprocess.Popen(
+            self._command(log), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
         try:
             text = _await(log, child, until=until, times=boots)
         finally:
@@ -209,6 +231,8 @@ class Machine:
         found = [*modules.glob("*.mod"), *modules.glob("*.lst")]
         return {
             **{f"grub/{self.platform}/{each.name}": each for each in found},
+            # A search that finds nothing tries all file systems that there are, for seconds.
+            f"grub/{self.platform}/fs.lst": b"ext2\nfat\nsquash4\n",
             "grub/grub.cfg": MENU / "grub.cfg",
             **files,
         }
@@ -235,7 +259,9 @@ class Machine:
             return
         where = f"{self.disk}@@{start * SECTOR}"
         size = self._sizes["loader"] * MIB // SECTOR
-        subprocess.run(["mformat", "-i", where, "-T", str(size), "-h", "16", "-s", "32"], check=True)
+        subprocess.run(
+            ["mformat", "-i", where, "-T", str(size), "-h", "16", "-s", "32"], check=True
+        )
         subprocess.run(["mmd", "-i", where, "::/EFI", "::/EFI/BOOT"], check=True)
         subprocess.run(["mcopy", "-i", where, core, "::/EFI/BOOT/BOOTX64.EFI"], check=True)
 
