@@ -7,6 +7,7 @@ machine's disks is looked at.
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -75,6 +76,15 @@ def loop_disk(file: Path, megabytes: int = 0) -> Iterator[str]:
         yield device
     finally:
         do("losetup", "--detach", device)
+
+
+def mount(device: str, place: Path, options: str) -> None:
+    """Mount a device; waits while somebody else's namespace still has it otherwise."""
+    deadline = time.monotonic() + 30
+    argv = ["mount", "-o", options, device, str(place)]
+    while (done := subprocess.run(argv, capture_output=True, check=False, text=True)).returncode:
+        assert time.monotonic() < deadline, done.stderr
+        time.sleep(0.2)
 
 
 def partitions(device: str) -> dict[str, str]:
@@ -154,7 +164,7 @@ class Bench:
         """Look into a partition."""
         place = self.root / "tmp" / label
         place.mkdir(exist_ok=True)
-        do("mount", "-o", "ro", partitions(self.device)[label], place)
+        mount(partitions(self.device)[label], place, "ro")
         try:
             yield place
         finally:
@@ -172,7 +182,7 @@ class Bench:
             for label, (path, options) in places.items():
                 place = self.root / path
                 place.mkdir(parents=True, exist_ok=True)
-                do("mount", "-o", options, found[label], place)
+                mount(found[label], place, options)
                 stack.callback(do, "umount", place)
                 mounted[label] = place
             yield mounted

@@ -1,4 +1,6 @@
-"""Runs a command on a machine of tests, and kills itself: `victim.py AT COMMAND ROOT DEVICE KEY=VALUE…`.
+"""Runs a command on a machine of tests, and kills itself.
+
+    victim.py AT COMMAND ROOT DEVICE KEY=VALUE…
 
 AT is after how many lines of its log it dies; 0 is never. Each program that is run and each step is
 a line. What it has logged goes to standard output.
