@@ -6,7 +6,7 @@ from pathlib import Path
 
 from compiler.agent.life.phases import LifeError, Phase, during
 from compiler.agent.life.source import Archives, Opening, System, Wanted
-from compiler.errors import ImageError, NotFoundError
+from compiler.errors import ImageError, TrustError
 from compiler.oci import (
     INDEXES,
     Descriptor,
@@ -69,10 +69,9 @@ def _trusted(registry: Registry, reference: Reference, opening: Opening) -> Refe
     with during(Phase.DOWNLOAD):
         try:
             return verify_image(registry, reference, keys, signed_as=signed_as).image
-        except NotFoundError:
-            raise
-        except ImageError as error:
-            raise LifeError(str(error), Phase.TRUST, hint=_UNVERIFIED) from error
+        except TrustError as error:
+            hint = f"{error.hint}; {_UNVERIFIED}" if error.hint else _UNVERIFIED
+            raise LifeError(error.message, Phase.TRUST, hint=hint) from error
 
 
 def _manifest(registry: Registry, reference: Reference) -> Manifest:
