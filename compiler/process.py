@@ -49,6 +49,7 @@ _PACKAGES: Mapping[str, tuple[str, str, str]] = {
     "sgdisk": ("gdisk", "gdisk", "gptfdisk"),
     "unsquashfs": ("squashfs-tools", "squashfs-tools", "squashfs"),
     "mke2fs": ("e2fsprogs", "e2fsprogs", "e2fsprogs"),
+    "tune2fs": ("e2fsprogs", "e2fsprogs", "e2fsprogs"),
     "debugfs": ("e2fsprogs", "e2fsprogs", "e2fsprogs"),
     "e2fsck": ("e2fsprogs", "e2fsprogs", "e2fsprogs"),
     "xorriso": ("xorriso", "xorriso", "xorriso"),

@@ -19,6 +19,7 @@ COMMANDS = {
     "config": ("compiler.cli.config", "Print the configuration as it counts"),
     "create-repo": ("compiler.cli.repo", "Write a repository of what was built"),
     "database": ("compiler.cli.database", "Show and change what is entered as installed"),
+    "disk": ("compiler.cli.disk", "Make a disk image with an installed system"),
     "gc": ("compiler.cli.gc", "Remove from the store what nothing needs any more"),
     "image": ("compiler.cli.image", "Bring base images into the store: bootstrap, import, list"),
     "install": ("compiler.cli.install", "Install packages and what they need"),

@@ -1,10 +1,13 @@
 """File systems of the EFI system partition, filled without a mount."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
+from compiler.errors import UsageError
+from compiler.image.tools import run_tool
 from compiler.layout import MIB
-from compiler.process import Command, run
+from compiler.process import Command
 
 _STEP = 4 * MIB
 """Sizes are whole multiples of this, as those that cOS-toolkit makes."""
@@ -20,19 +23,32 @@ def fat_size(folder: Path) -> int:
     return -(-needed // _STEP) * _STEP
 
 
-def make_fat(folder: Path, target: Path, *, label: str, volume_id: int, epoch: int) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fat:
+    """A FAT file system to be made; `size` in bytes, 0 means as large as the content needs."""
+
+    label: str
+    volume_id: int
+    size: int = 0
+
+
+def make_fat(fat: Fat, folder: Path, target: Path, *, epoch: int) -> None:
     """Write a FAT file system with the content of a folder, of the same bytes every time.
 
-    Raises `OutsideError` if a program is missing or fails.
+    Raises `UsageError` if the content does not fit, `OutsideError` if a program fails.
     """
+    needed = fat_size(folder)
+    size = fat.size or needed
+    if size < needed:
+        raise UsageError(f"the EFI partition needs {needed // MIB} MiB, and has {size // MIB}")
     with target.open("xb") as file:
-        file.truncate(fat_size(folder))
+        file.truncate(size)
     env = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch), "TZ": "UTC", "MTOOLS_SKIP_CHECK": "1"}
-    make = ("mkfs.fat", "--invariant", "-i", f"{volume_id:08x}", "-n", label, str(target))
-    run(Command(argv=make, env=env)).check()
+    make = ("mkfs.fat", "--invariant", "-i", f"{fat.volume_id:08x}", "-n", fat.label, str(target))
+    run_tool(Command(argv=make, env=env))
     for path in sorted(folder.rglob("*")):
         os.utime(path, (epoch, epoch))
     content = [str(path) for path in sorted(folder.iterdir())]
     if content:
         copy = ("mcopy", "-s", "-m", "-Q", "-i", str(target), *content, "::")
-        run(Command(argv=copy, env=env)).check()
+        run_tool(Command(argv=copy, env=env))

@@ -4,8 +4,9 @@
 folder, its order from the disk that this lies on, and times of change that nobody can set.
 """
 
+import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -13,13 +14,20 @@ from uuid import UUID
 from compiler.archive import Entry, Kind
 from compiler.archive.tar import CHUNK, Source
 from compiler.errors import ImageError, OutsideError
+from compiler.image.tools import run_tool
 from compiler.image.tree import Tree
 from compiler.process import Command, run
 
 BLOCK = 4096
 _INODE = 256
+_DIRECT = 12
+"""Blocks of a file that its inode names itself."""
+
 _FAST_LINK = 60
 """Bytes of a symbolic link's target that fit into its inode."""
+
+_SILENCE = ("debugfs", "Allocated inode:")
+"""What lines begin with that debugfs prints although all is well."""
 
 _FEATURES = {
     "ext2": "none,ext_attr,filetype,sparse_super,large_file",
@@ -76,7 +84,7 @@ def make_ext(ext: Ext, target: Path, items: Iterable[Item], scratch: Path, *, ep
         "-O", _FEATURES[ext.type], "-U", str(ext.uuid), "-L", ext.label, *inodes, "-E", extended,
         str(target), str(ext.size // BLOCK),
     )  # fmt: skip
-    run(Command(argv=argv, env=env)).check()
+    run_tool(Command(argv=argv, env=env))
     script = scratch / f"{ext.label}.debugfs"
     with script.open("w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         for line in _commands(items, scratch):
@@ -106,7 +114,7 @@ def content_size(entries: Iterable[Entry]) -> tuple[int, int]:
         names[folder] = names.get(folder, 0) + len(os.fsencode(name)) + 12
         inodes += entry.kind is not Kind.HARDLINK
         data = -(-entry.size // BLOCK) if entry.kind is Kind.FILE else 0
-        blocks += data + data // 512 + bool(data > 12)  # indirect blocks
+        blocks += data + data // 512 + (data > _DIRECT)  # indirect blocks
         blocks += entry.kind is Kind.SYMLINK and len(os.fsencode(entry.target)) >= _FAST_LINK
         blocks += bool(entry.xattrs) + (entry.kind is Kind.FOLDER)
     blocks += sum(size // (BLOCK // 2) for size in names.values())
@@ -175,8 +183,8 @@ def _attributes(entry: Entry, path: str) -> Iterator[str]:
 
 def _extended(entry: Entry, path: str, scratch: Path) -> Iterator[str]:
     """Set extended attributes; their values, which may be anything, are read from files."""
-    for number, (name, value) in enumerate(sorted(entry.xattrs.items())):
-        file = scratch / f"xattr-{abs(hash(value))}-{number}"
+    for name, value in sorted(entry.xattrs.items()):
+        file = scratch / f"xattr-{hashlib.sha256(value).hexdigest()}"
         file.write_bytes(value)
         yield f"ea_set -f {_quoted(str(file))} {path} {_quoted(name)}"
 
@@ -187,6 +195,13 @@ def _quoted(text: str) -> str:
         raise ImageError(f"{text!r}: a name with a line end cannot be in an image")
     doubled = text.replace('"', '""')
     return f'"{doubled}"'
+
+
+def relabel(image: Path, label: str, uuid: UUID, *, epoch: int) -> None:
+    """Give a file system another label and identity."""
+    env = {**os.environ, "E2FSPROGS_FAKE_TIME": str(epoch)}
+    argv = ("tune2fs", "-L", label, "-U", str(uuid), str(image))
+    run_tool(Command(argv=argv, env=env))
 
 
 def _run_debugfs(command: Command, target: Path) -> None:
@@ -200,6 +215,3 @@ def _run_debugfs(command: Command, target: Path) -> None:
     run(command, on_line=hear).check()
     if said:
         raise OutsideError(f"{target}: debugfs cannot fill the file system: {said[0]}")
-
-
-_SILENCE = ("debugfs", "Allocated inode:")

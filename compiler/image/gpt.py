@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+from compiler.image.tools import run_tool
 from compiler.layout import MIB
-from compiler.process import Command, run
+from compiler.process import Command
 
 SECTOR = 512
 BIOS_TYPE, EFI_TYPE, LINUX_TYPE = "ef02", "ef00", "8300"
@@ -56,7 +57,7 @@ def write_table(disk: Path, slices: Sequence[Slice], seed: str) -> None:
             f"--change-name={number}:{each.name}",
             f"--partition-guid={number}:{identity(seed, each.name)}",
         ]
-    run(Command(argv=(*argv, str(disk)))).check()
+    run_tool(Command(argv=(*argv, str(disk))))
 
 
 def identity(seed: str, name: str) -> UUID:

@@ -3,12 +3,19 @@
 Which forms a core has, and which module is for what: GRUB manual 2.06, "Images" and "Modules".
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
+from compiler.archive import Entry
+from compiler.archive.tar import Content, write_tar
 from compiler.errors import OutsideError
-from compiler.process import Command, run, which
+from compiler.image.layers import MemoryLayer
+from compiler.image.tools import run_tool
+from compiler.image.tree import Tree
+from compiler.process import Command, which
 
 MODULE_FOLDERS = ("/usr/lib/grub", "/usr/share/grub2", "/usr/share/grub", "/usr/lib/grub2")
 """Where Debian, openSUSE, Fedora and others have GRUB's modules, a folder for each platform."""
@@ -64,21 +71,54 @@ def module_folder(platform: Platform) -> Path:
     )
 
 
-def make_core(platform: Platform, target: Path, *, prefix: str, early: str) -> None:
-    """Write a core that runs the script `early`, then the menu `grub.cfg` of the folder `prefix`.
+def module_files(platform: Platform) -> list[Path]:
+    """List the modules of a platform, and the lists that say which module has a command."""
+    folder = module_folder(platform)
+    return sorted(each for each in folder.iterdir() if each.suffix in {".mod", ".lst"})
 
-    Raises `OutsideError` if a program or a module is missing.
+
+def make_core(platform: Platform, target: Path, *, prefix: str, early: str) -> None:
+    """Write a core that runs the commands `early`, then the menu `grub.cfg` of the folder `prefix`.
+
+    The commands may be no more than simple ones. Raises `OutsideError` if a program or a module is
+    missing.
     """
     script = target.with_name(f"{target.name}.cfg")
     script.write_text(early)
-    argv = (
-        _program(), "--directory", str(module_folder(platform)), "--format", platform.form,
-        "--prefix", prefix, "--config", str(script), "--output", str(target), *platform.modules,
-    )  # fmt: skip
     try:
-        run(Command(argv=argv)).check()
+        _make(platform, target, ("--prefix", prefix, "--config", str(script)), ())
     finally:
         script.unlink()
+
+
+def make_scripted_core(platform: Platform, target: Path, *, script: str, epoch: int) -> None:
+    """Write a core that runs a whole script, which it carries as its menu in a disk of memory.
+
+    Raises as `make_core`.
+    """
+    disk = target.with_name(f"{target.name}.tar")
+    files = MemoryLayer("memdisk", {"boot/grub/grub.cfg": script.encode()}, epoch)
+    with disk.open("wb") as file:
+        Tree.of([files], epoch=epoch).write(partial(_write_archive, file))
+    try:
+        options = ("--memdisk", str(disk), "--prefix", "(memdisk)/boot/grub")
+        _make(platform, target, options, ("memdisk", "tar"))
+    finally:
+        disk.unlink()
+
+
+def _make(
+    platform: Platform, target: Path, options: tuple[str, ...], modules: tuple[str, ...]
+) -> None:
+    argv = (
+        _program(), "--directory", str(module_folder(platform)), "--format", platform.form,
+        "--output", str(target), *options, *platform.modules, *modules,
+    )  # fmt: skip
+    run_tool(Command(argv=argv))
+
+
+def _write_archive(file: BinaryIO, entries: Iterator[Entry], content: Content) -> None:
+    write_tar(entries, content, file)
 
 
 def _program() -> str:

@@ -11,15 +11,17 @@ from pathlib import Path
 from compiler.errors import UsageError
 from compiler.image import menu
 from compiler.image.boot import boot_files
-from compiler.image.efi import make_fat
+from compiler.image.efi import Fat, make_fat
 from compiler.image.grub import CD_BIOS, DISK_BIOS, EFI, make_core, module_folder
 from compiler.image.output import Result, result_of, scratch_beside, write_result
 from compiler.image.parallel import beside
 from compiler.image.place import place_files, place_tree
 from compiler.image.squashfs import DEFAULT_OPTIONS, make_squashfs
+from compiler.image.tools import ISO as ISO_TOOLS
+from compiler.image.tools import need_tools, run_tool
 from compiler.image.tree import Tree
 from compiler.layout import Label
-from compiler.process import Command, run
+from compiler.process import Command
 
 _CATALOG = "boot/boot.catalog"
 _EL_TORITO = "boot/grub2/eltorito.img"
@@ -39,9 +41,16 @@ class Firmware(Enum):
     EFI = "efi"
 
 
+_PLATFORMS = {Firmware.BIOS: CD_BIOS, Firmware.EFI: EFI}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Iso:
-    """An ISO image to be made: of what, and with which properties; `timeout` is in seconds."""
+    """An ISO image to be made: of what, and with which properties.
+
+    `files` are what is on it besides, `configured` says whether there is cloud-config among them;
+    `timeout` is in seconds; `kernel` and `initrd` are names in /boot, if they are not the usual.
+    """
 
     root: Tree
     uefi: Tree | None = None
@@ -51,6 +60,8 @@ class Iso:
     extra_arguments: tuple[str, ...] = ()
     configured: bool = False
     timeout: int = 10
+    kernel: str = ""
+    initrd: str = ""
     firmware: frozenset[Firmware] = frozenset(Firmware)
     squashfs: tuple[str, ...] = DEFAULT_OPTIONS
     epoch: int
@@ -59,7 +70,10 @@ class Iso:
 def make_iso(iso: Iso, target: Path) -> Result:
     """Write an ISO image and its checksum; raises `CompilerError`, and then leaves nothing."""
     check_label(iso.label)
-    boot = boot_files(iso.root)
+    need_tools(ISO_TOOLS)
+    for firmware in iso.firmware:
+        module_folder(_PLATFORMS[firmware])
+    boot = boot_files(iso.root, iso.kernel, iso.initrd)
     with scratch_beside(target) as scratch:
         staged = scratch / "iso"
         (staged / menu.FOLDER[1:]).mkdir(parents=True)
@@ -111,7 +125,8 @@ def _write_efi(iso: Iso, staged: Path, folder: Path) -> None:
         loader.parent.mkdir(parents=True, exist_ok=True)
         make_core(EFI, loader, prefix=menu.FOLDER, early=menu.EARLY)
     number = int.from_bytes(hashlib.sha256(loader.read_bytes()).digest()[:4])
-    make_fat(folder, staged / _UEFI, label=_EFI_LABEL, volume_id=number, epoch=iso.epoch)
+    fat = Fat(label=_EFI_LABEL, volume_id=number)
+    make_fat(fat, folder, staged / _UEFI, epoch=iso.epoch)
 
 
 def _settle(staged: Path, epoch: int) -> None:
@@ -140,4 +155,4 @@ def _run_xorriso(iso: Iso, staged: Path, target: Path) -> None:
         argv += ["-e", "--interval:appended_partition_2:all::", "-no-emul-boot"]
     argv += ["-c", _CATALOG, "-o", str(target), str(staged)]
     env = {**os.environ, "SOURCE_DATE_EPOCH": str(iso.epoch), "TZ": "UTC"}
-    run(Command(argv=tuple(argv), env=env)).check()
+    run_tool(Command(argv=tuple(argv), env=env))

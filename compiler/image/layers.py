@@ -120,6 +120,33 @@ class ImageLayer:
         yield _contents(self.entries(), wanted, self._root.content())
 
 
+class FoldersLayer:
+    """Empty folders; `tmp` may be written to by everybody, as everywhere."""
+
+    def __init__(self, paths: Sequence[str], epoch: int) -> None:
+        self._paths = paths
+        self._epoch = epoch
+
+    @property
+    def name(self) -> str:
+        """Return what errors call it."""
+        return "common folders"
+
+    def entries(self) -> Sequence[Entry]:
+        """List the folders."""
+        modes = {"tmp": 0o1777}
+        return [
+            Entry(path=path, kind=Kind.FOLDER, mode=modes.get(path, 0o755), mtime=self._epoch)
+            for path in self._paths
+        ]
+
+    @contextmanager
+    def read(self, wanted: Container[int]) -> Iterator[Iterator[Indexed]]:
+        """Give nothing: folders have no content."""
+        del wanted
+        yield iter(())
+
+
 class MemoryLayer:
     """Files that are made here, by path; all belong to root."""
 

@@ -26,11 +26,12 @@ class Shown(NamedTuple):
     place: Place
 
 
-def merged(lists: Sequence[Sequence[Entry]]) -> list[Shown]:
+def merged(lists: Sequence[Sequence[Entry]], epoch: int) -> list[Shown]:
     """Lay lists over each other; gives folders by path, and then all else by place.
 
     Folders merge, with the attributes of the last one; all else is replaced. A path that leads
     through a link to a folder goes to that folder. Hard links whose file was replaced stay one.
+    Folders that are in no list are added, with the time `epoch`.
     """
     found: dict[str, Shown] = {}
     settled: list[Sequence[Entry]] = []
@@ -39,6 +40,7 @@ def merged(lists: Sequence[Sequence[Entry]]) -> list[Shown]:
         for index, entry in enumerate(settled[-1]):
             _lay(found, Shown(entry, Place(number, index)))
     _with_links(found, settled)
+    _add_parents(found, epoch)
     folders = [each for each in found.values() if each.entry.kind is _FOLDER]
     others = [each for each in found.values() if each.entry.kind is not _FOLDER]
     folders.sort(key=lambda each: os.fsencode(each.entry.path))
@@ -149,3 +151,15 @@ def _is_lost(link: Shown, found: Mapping[str, Shown]) -> bool:
         return False
     file = found.get(link.entry.target)
     return file is None or file.place.layer != link.place.layer
+
+
+def _add_parents(found: dict[str, Shown], epoch: int) -> None:
+    """Add the folders that nobody listed, but what is in them."""
+    for path in list(found):
+        folder = path.rpartition("/")[0]
+        while folder and folder not in found:
+            made = Entry(path=folder, kind=_FOLDER, mode=0o755, mtime=epoch)
+            found[folder] = Shown(made, Place(-1, -1))
+            folder = folder.rpartition("/")[0]
+        if folder and found[folder].entry.kind is not _FOLDER:
+            raise ArchiveError(f"{path}: is in {folder}, which is no folder")

@@ -7,13 +7,15 @@ from pathlib import Path
 
 from compiler.archive import Clamp, Entry, Kind
 from compiler.errors import CompilerError, ImageError
-from compiler.image.layers import ArchiveLayer, FolderLayer, ImageLayer
+from compiler.image.layers import ArchiveLayer, FolderLayer, FoldersLayer, ImageLayer
 from compiler.image.tree import Indexed, Layer, Tree
 from compiler.spec.source import ImageSource, SourceKind
 from compiler.system.change import Incoming
 from compiler.system.client import Client
 from compiler.system.content import entries_in
 from compiler.system.solve import InstallOptions
+
+_COMMON = ("boot", "dev", "oem", "proc", "run", "sys", "tmp", "usr", "usr/local")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +56,14 @@ class PackageLayer:
         yield ((index, member.content) for index, (_, member) in shown if index in wanted)
 
 
-def open_tree(sources: Sequence[ImageSource], shop: Shop, clamp: Clamp) -> Tree:
-    """Open sources as one tree, later ones over earlier ones; raises what is wrong with them."""
-    layers: list[Layer] = []
+def open_tree(
+    sources: Sequence[ImageSource], shop: Shop, clamp: Clamp, first: Sequence[Layer] = ()
+) -> Tree:
+    """Open sources as one tree, later ones over earlier ones, and all over the layers `first`.
+
+    Raises what is wrong with them, at the place where they were written.
+    """
+    layers = list(first)
     for source in sources:
         try:
             layers += open_layers(source, shop, clamp)
@@ -64,7 +71,12 @@ def open_tree(sources: Sequence[ImageSource], shop: Shop, clamp: Clamp) -> Tree:
             if error.location is None:
                 error.location = source.location
             raise
-    return Tree(layers)
+    return Tree.of(layers, epoch=clamp.epoch)
+
+
+def common_folders(epoch: int) -> Layer:
+    """Return the folders that a running system mounts on, for a root that has not all of them."""
+    return FoldersLayer(_COMMON, epoch)
 
 
 def open_layers(source: ImageSource, shop: Shop, clamp: Clamp) -> Sequence[Layer]:

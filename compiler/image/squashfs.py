@@ -8,6 +8,7 @@ from typing import IO
 from compiler.archive import Entry
 from compiler.archive.tar import Content, write_tar
 from compiler.errors import ImageError, OutsideError
+from compiler.image.tools import told
 from compiler.image.tree import Tree
 from compiler.process import Command, Running, feed
 
@@ -56,9 +57,9 @@ def make_squashfs(
         raise ImageError(f"mksquashfs does not take {' '.join(options)}: {said}")
     try:
         finished.check()
-    except OutsideError:
+    except OutsideError as error:
         target.unlink(missing_ok=True)
-        raise
+        raise told(error) from None
     _set_root_time(target, epoch)
 
 

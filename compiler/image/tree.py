@@ -5,12 +5,12 @@ Nothing is unpacked for it, and so neither owners nor attributes get lost, whoev
 
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Protocol, Self
 
 from compiler.archive import Entry, Kind
 from compiler.archive.tar import Content, Source
 from compiler.errors import ArchiveError
-from compiler.image.merge import merged, resolve
+from compiler.image.merge import Shown, merged, resolve
 
 Data = bytes | Source | None
 """The content of a file: whole, or to be read in pieces; None for what has none."""
@@ -37,12 +37,24 @@ class Layer(Protocol):
 
 
 class Tree:
-    """What layers show together; reads nothing but their lists until its contents are asked for."""
+    """What layers show together; reads nothing but their lists until its contents are asked for.
 
-    def __init__(self, layers: Sequence[Layer]) -> None:
+    Folders that no layer has, but things in them, are added with the time `epoch`.
+    """
+
+    def __init__(self, layers: Sequence[Layer], shown: Sequence[Shown]) -> None:
         self._layers = tuple(layers)
-        self._shown = merged([layer.entries() for layer in layers])
-        self._by_path = {each.entry.path: each.entry for each in self._shown}
+        self._shown = shown
+        self._by_path = {each.entry.path: each.entry for each in shown}
+
+    @classmethod
+    def of(cls, layers: Sequence[Layer], *, epoch: int) -> Self:
+        """Lay layers over each other."""
+        return cls(layers, merged([layer.entries() for layer in layers], epoch))
+
+    def without(self, path: str) -> "Tree":
+        """Return the same tree, but for one file."""
+        return Tree(self._layers, [each for each in self._shown if each.entry.path != path])
 
     @property
     def name(self) -> str:
