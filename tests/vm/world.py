@@ -79,6 +79,7 @@ class World:
             with Machine(self.folder / f"machine-{name}", parts) as machine:
                 machine.wait_up()
                 machine.check("cos-installer /dev/vda", 1200)
+                machine.check("mount -L COS_OEM /mnt && grub2-editenv /mnt/grubenv set timeout=1")
                 machine.run("systemctl poweroff")
                 machine.wait_off()
 
