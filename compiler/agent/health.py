@@ -16,7 +16,7 @@ from compiler.process import Command, run
 FOLDERS = ("usr/libexec/cos/health.d", "etc/cos/health.d", "oem/health.d")
 
 NOT_YET = 75
-TIME_LIMIT = 300.0  # seconds for all checks of a boot
+TIME_LIMIT = 600.0  # seconds for all checks of a boot
 _CHECK_LIMIT = 60.0  # seconds for one check
 _PAUSE = 5.0  # seconds between two rounds
 _TIMES = 3  # how often in a row a check has to fail

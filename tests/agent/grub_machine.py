@@ -202,6 +202,14 @@ class Machine:
         command = ["debugfs", "-R", f"cat /{path}", piece]
         return subprocess.run(command, check=True, capture_output=True).stdout
 
+    def offset(self, partition: str) -> int:
+        """Return where a partition begins, in bytes."""
+        return self._start(partition) * SECTOR
+
+    def size(self, partition: str) -> int:
+        """Return how many bytes a partition has."""
+        return self._sizes[partition] * MIB
+
     def _start(self, name: str) -> int:
         before = list(self._sizes).index(name)
         return START + sum(list(self._sizes.values())[:before]) * MIB // SECTOR

@@ -1,5 +1,6 @@
 """The real GRUB with our menu, beside the rules of `compiler.agent.assessment.menu`."""
 
+import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,10 +16,13 @@ from compiler.agent.assessment import (
     Record,
     choose,
     mark_bad,
+    mark_good,
     menu,
     read_record,
     write_record,
 )
+from compiler.agent.installed import Installed
+from compiler.grubenv import change_block
 from compiler.layout import ACTIVE_IMAGE, PASSIVE_IMAGE, RECOVERY_IMAGE, RECOVERY_SQUASHFS, Slot
 from tests.agent.grub_machine import (
     IDENTITIES,
@@ -355,6 +359,46 @@ def test_a_menu_of_before_boots_our_image(images: dict[str, Path], tmp_path: Pat
     assert line.startswith("BOOT_IMAGE=(loop0)/boot/vmlinuz ")
     assert "root=LABEL=COS_ACTIVE cos-img/filename=/cOS/active.img" in line
     assert "cos.boot_try" not in line
+
+
+def _mark_good(root: Path, *, how: str) -> None:
+    """Mark the active image good in a mounted state partition."""
+    installed = Installed(root)
+    if how == "only the file":
+        values = write_record(mark_good(installed.record(), ACTIVE))
+        change_block(installed.state / "boot_assessment", values)
+    else:
+        installed.change(lambda record: mark_good(record, ACTIVE))
+
+
+@pytest.mark.parametrize(
+    ("options", "how", "counted"),
+    [
+        ("ro", "as we do", False),
+        ("rw", "as we do", False),
+        ("rw", "only the file", True),  # the menu reads no journal: what is written is not seen
+    ],
+)
+def test_marks_are_seen_by_the_menu_although_the_power_goes_right_after(
+    images: dict[str, Path], tmp_path: Path, options: str, how: str, *, counted: bool
+) -> None:
+    machine = Machine(tmp_path)
+    machine.write(Life().files(images))
+    place = tmp_path / "root/run/initramfs/cos-state"
+    place.mkdir(parents=True)
+    part = f"loop,offset={machine.offset('state')},sizelimit={machine.size('state')}"
+
+    subprocess.run(["mount", "-o", part, machine.disk, place], check=True)
+    try:
+        subprocess.run(["mount", "-o", f"remount,{options}", place], check=True)
+        _mark_good(tmp_path / "root", how=how)
+        cut = shutil.copyfile(machine.disk, tmp_path / "cut.raw")
+    finally:
+        subprocess.run(["umount", place], check=True)
+    cut.replace(machine.disk)
+    outcome = machine.run(1)
+
+    assert seen(outcome.lines[0]) == (Slot.ACTIVE, counted, False)
 
 
 def test_the_menu_has_no_error_of_syntax() -> None:
