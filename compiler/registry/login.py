@@ -1,6 +1,6 @@
 """Keeps credentials for registries where Docker keeps them: in its `config.json`, or by a helper.
 
-The file's other contents stay. What helper programs read is told by docker/docker-credential-helpers
+The other contents of the file stay. Helper programs read what docker-credential-helpers tells
 (`store` a JSON object, `erase` the name of a server).
 """
 
