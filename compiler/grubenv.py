@@ -61,7 +61,7 @@ def write_block(path: Path, values: Mapping[str, str]) -> None:
         try:
             _write_beside(path, content)
         except OSError as error:
-            if error.errno not in _FULL or path.stat().st_size < SIZE:
+            if error.errno not in _FULL or not path.is_file() or path.stat().st_size < SIZE:
                 raise
             _write_in_place(path, content)
     except OSError as error:

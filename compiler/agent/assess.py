@@ -70,7 +70,7 @@ def _check(machine: Installed, options: argparse.Namespace, log: Log) -> int:
         _tell_of_failure(machine, log)
     clock = Clock(time.monotonic, time.sleep)
     reason = examine(find_checks(machine.root), ask_check, clock, options.timeout)
-    _write(machine.root / _DONE_MARK, "1")
+    _write(machine.root / _DONE_MARK, "1", log)
     if reason is None:
         return _found_good(machine, booted, log)
     return _found_bad(machine, booted, reason, log)
@@ -78,7 +78,7 @@ def _check(machine: Installed, options: argparse.Namespace, log: Log) -> int:
 
 def _tell_of_failure(machine: Installed, log: Log) -> None:
     """Say, in the passive system, that the active one was passed over, and why."""
-    _write(machine.root / _FAILED_MARK, "1")
+    _write(machine.root / _FAILED_MARK, "1", log)
     active = machine.disk().images.get(ACTIVE_IMAGE)
     record = machine.record()
     if active is not None and note_fallback(record, active.identity) != record:
@@ -224,13 +224,17 @@ def _announce(machine: Installed, log: Log, text: str) -> None:
     """Say it where people look: the journal and the console, every terminal, and at logins."""
     log.warning(text)
     for name in _SHOWN:
-        _write(machine.root / name, f"{text}\n")
+        _write(machine.root / name, f"{text}\n", log)
     try:
         run(Command(argv=("wall", text), timeout=10.0))
     except OutsideError:
         log.debug("there is no wall to write to terminals")
 
 
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+def _write(path: Path, text: str, log: Log) -> None:
+    """Write a mark for others; without it the assessment goes on."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    except OSError as error:
+        log.warning(f"{path}: cannot be written: {error.strerror}")

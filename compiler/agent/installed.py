@@ -63,7 +63,7 @@ class Installed:
 
     def booted(self) -> Booted | None:
         """Say which system runs; None for recovery, live systems and others."""
-        words = (self.root / "proc/cmdline").read_text("utf-8", "replace").split()
+        words = self._text("proc/cmdline").split()
         named = [each.removeprefix(_IMAGE_ARGUMENT) for each in words if _IMAGE_ARGUMENT in each]
         slot = _SLOTS.get(named[-1]) if named else None
         if slot is None:
@@ -77,11 +77,17 @@ class Installed:
 
     def _root_device(self) -> Path:
         """Find the device of /: the file may have been replaced since it was booted."""
-        for line in (self.root / "proc/self/mountinfo").read_text().splitlines():
+        for line in self._text("proc/self/mountinfo").splitlines():
             fields = line.split()
             if fields[4] == "/":
                 return self.root / "dev/block" / fields[2]
         raise OutsideError("the root is not mounted", location=Location("/proc/self/mountinfo"))
+
+    def _text(self, path: str) -> str:
+        try:
+            return (self.root / path).read_text("utf-8", "replace")
+        except FileNotFoundError:
+            return ""
 
     def disk(self) -> Disk:
         """Look which images there are, as the boot menu does: an empty file is none."""
@@ -101,9 +107,14 @@ class Installed:
 
         Raises `OutsideError`.
         """
-        with _alone(self.root / _LOCK), _writable(self.state):
-            record = change(self.record())
-            change_block(self.state / BOOT_ASSESSMENT, write_record(record))
+        try:
+            with _alone(self.root / _LOCK), _writable(self.state):
+                record = change(self.record())
+                change_block(self.state / BOOT_ASSESSMENT, write_record(record))
+        except OSError as error:
+            place = Location(error.filename or str(self.state))
+            message = f"cannot be changed: {error.strerror}"
+            raise OutsideError(message, location=place) from error
         return record
 
 

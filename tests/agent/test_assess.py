@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -278,3 +279,26 @@ def test_an_empty_image_is_none(machine: Scratch) -> None:
     (machine.block.parent / PASSIVE_IMAGE).write_bytes(b"")
 
     assert list(Installed(machine.root).disk().images) == [ACTIVE_IMAGE]
+
+
+def test_a_machine_without_a_state_partition_is_told_in_words(machine: Scratch) -> None:
+    shutil.move(machine.block.parent / ACTIVE_IMAGE, machine.root / "moved.img")
+    device = machine.root / "dev/block/7:0"
+    device.unlink()
+    device.symlink_to(machine.root / "moved.img")
+    shutil.rmtree(machine.block.parent)
+
+    done = machine.assess("good")
+
+    assert done.returncode == 3
+    assert (
+        done.stderr
+        == f"error: {machine.block.parent}: cannot be changed: No such file or directory\n"
+    )
+
+
+def test_a_place_without_proc_runs_no_installed_system(tmp_path: Path) -> None:
+    done = Scratch(tmp_path).assess("status")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "Booted:   none of the installed systems\nNext:     recovery\n"
