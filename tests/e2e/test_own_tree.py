@@ -18,6 +18,7 @@ from tests.e2e.own_tree import CHECKOUT, BuiltTree, cos, values
 
 FLAVOURS = ("debian", "fedora", "opensuse", "ubuntu")
 SMALL = (
+    "system/boot-assessment",
     "system/cloud-config",
     "system/cos-features",
     "system/cos-setup",
@@ -27,6 +28,7 @@ SMALL = (
 )
 ARTIFACTS = {
     "base-distro-0.20261123",
+    "boot-assessment-system-0.1.0",
     "cloud-config-system-0.1.0",
     "cos-container-system-0.1.0",
     "cos-features-system-0.1.0",
@@ -45,7 +47,7 @@ ARTIFACTS = {
 def test_every_flavour_renders_and_resolves_without_a_doubt(flavour: str) -> None:
     done = cos("tree", "validate", "--tree", "tree", "--values", values(flavour))
 
-    said = "12 packages checked: 0 errors, 0 warnings\n"
+    said = "13 packages checked: 0 errors, 0 warnings\n"
     assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
 
 
