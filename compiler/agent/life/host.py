@@ -276,6 +276,20 @@ def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
     sync_folder(path.parent)
 
 
+def free_bytes(folder: Path) -> int:
+    """Return how many bytes a file system has room for."""
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize
+
+
+def need_room(folder: Path, size: int, what: str) -> None:
+    """Raise `LifeError` with numbers if a file system has no room for `size` bytes."""
+    free = free_bytes(folder)
+    if free < size:
+        message = f"{what} needs {size >> 20} MiB, and {folder} has {free >> 20} MiB left"
+        raise LifeError(message, Phase.SIZE, hint="make room there, or use a smaller system")
+
+
 def _unescaped(text: str) -> str:
     r"""Read a path of mountinfo, where blanks and the like are `\ooo` (proc(5))."""
     raw = os.fsencode(text)

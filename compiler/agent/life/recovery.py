@@ -9,12 +9,12 @@ from pathlib import Path
 from compiler.agent.life import record, slots
 from compiler.agent.life.detect import Booted
 from compiler.agent.life.hooks import Hooks
-from compiler.agent.life.host import checkpoint, sync_file
+from compiler.agent.life.host import checkpoint, free_bytes, need_room, sync_file
 from compiler.agent.life.install import hooks_of
 from compiler.agent.life.inventory import Inventory
 from compiler.agent.life.phases import LifeError, Phase, during
 from compiler.agent.life.relabel import relabel
-from compiler.agent.life.site import Site, free_bytes, need_room
+from compiler.agent.life.site import Site
 from compiler.agent.life.source import Kind, System, Tree, Wanted, open_system
 from compiler.agent.life.steps import probe
 from compiler.agent.life.transition import checked, size_of, tell_source, wanted_source

@@ -1,6 +1,5 @@
 """An installed machine as a command finds it: its partitions, mounted, and what runs."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -122,17 +121,3 @@ def open_site(host: Host, settings: Settings, *, persistent: bool = True) -> Ite
             efi=use(Label.GRUB),
         )
         yield site
-
-
-def free_bytes(folder: Path) -> int:
-    """Return how many bytes a file system has room for."""
-    status = os.statvfs(folder)
-    return status.f_bavail * status.f_frsize
-
-
-def need_room(folder: Path, size: int, what: str) -> None:
-    """Raise `LifeError` with numbers if a file system has no room for `size` bytes."""
-    free = free_bytes(folder)
-    if free < size:
-        message = f"{what} needs {size >> 20} MiB, and {folder} has {free >> 20} MiB left"
-        raise LifeError(message, Phase.SIZE, hint="make room there, or use a smaller system")

@@ -7,11 +7,12 @@ from pathlib import Path
 from compiler.agent.assessment import Step
 from compiler.agent.life import record, slots
 from compiler.agent.life.hooks import Hooks
+from compiler.agent.life.host import need_room
 from compiler.agent.life.inventory import Inventory, check_system
 from compiler.agent.life.phases import LifeError, Phase, during
 from compiler.agent.life.relabel import relabel
 from compiler.agent.life.settings import Settings
-from compiler.agent.life.site import Site, need_room
+from compiler.agent.life.site import Site
 from compiler.agent.life.source import Kind, System, Wanted, parse_wanted, without_check
 from compiler.agent.life.steps import probe
 from compiler.layout import TRANSITION_IMAGE
