@@ -52,12 +52,8 @@ CREATE_REPO = $(COS) create-repo $(TREE_FLAGS) --packages $(DESTINATION) --outpu
 IMAGE_FLAGS = --local $(DESTINATION) --output $(DESTINATION) --force $(IMAGE_ARGS)
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help setup setup-test agent-wheels build-tree base-image create-repo test test-unit test-vm check format docs bench lock \
-=======
 .PHONY: help setup setup-test agent-wheels build-tree base-image create-repo publish-repo \
-    setup-image iso local-iso disk run-qemu test test-unit check format docs bench lock \
->>>>>>> h-image
+    setup-image iso local-iso disk run-qemu test test-unit test-vm check format docs bench lock \
     clean distclean
 
 help: ## Say what can be made, and which variables change it
