@@ -152,7 +152,7 @@ def _walk(root: Path) -> Iterator[tuple[Path, Entry]]:
             for child in children:
                 status = child.stat(follow_symlinks=False)
                 name = child.path[len(str(root)) :].lstrip("/")
-                # Only folders tell what is mounted: an overlay gives files the devices of its layers.
+                # Only folders tell what is mounted: overlays give files the devices of layers.
                 is_folder = stat.S_ISDIR(status.st_mode)
                 if (is_folder and status.st_dev != device) or name in LEFT_OUT:
                     continue
