@@ -17,8 +17,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from io import BufferedWriter, RawIOBase
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from compiler.errors import Interrupted, OutsideError
 
@@ -46,7 +47,13 @@ _PACKAGES: Mapping[str, tuple[str, str, str]] = {
     "mkfs.fat": ("dosfstools", "dosfstools", "dosfstools"),
     "mcopy": ("mtools", "mtools", "mtools"),
     "sgdisk": ("gdisk", "gdisk", "gptfdisk"),
+    "unsquashfs": ("squashfs-tools", "squashfs-tools", "squashfs"),
+    "mke2fs": ("e2fsprogs", "e2fsprogs", "e2fsprogs"),
+    "tune2fs": ("e2fsprogs", "e2fsprogs", "e2fsprogs"),
+    "debugfs": ("e2fsprogs", "e2fsprogs", "e2fsprogs"),
+    "e2fsck": ("e2fsprogs", "e2fsprogs", "e2fsprogs"),
     "xorriso": ("xorriso", "xorriso", "xorriso"),
+    "grub-mkimage": ("grub-common", "grub2-tools", "grub2"),
     "grub-mkstandalone": ("grub-common", "grub2-tools", "grub2"),
     "grub-install": ("grub2-common", "grub2-tools", "grub2"),
     "rsync": ("rsync", "rsync", "rsync"),
@@ -185,6 +192,42 @@ def ask(command: Command, question: bytes) -> tuple[Finished, bytes]:
     return Finished(Path(command.argv[0]).name, code, output.tail()), done.stdout
 
 
+def feed(
+    command: Command, write: Callable[[IO[bytes]], None], running: Running | None = None
+) -> Finished:
+    """Run a program that reads what `write` writes, of any length, and wait for its end.
+
+    Raises `OutsideError` when it is missing or cannot start, `Interrupted` when `running` was
+    stopped; whatever `write` raises kills the program.
+    """
+    output = Output(None, None)
+    owner = running or Running()
+    with owner.start(lambda: _spawn(_guarded(command), command, subprocess.PIPE)) as child:
+        if child.stdin is None or child.stdout is None:
+            raise AssertionError
+        said = threading.Thread(target=_hear, args=(child.stdout, output), daemon=True)
+        said.start()
+        try:
+            # a pipe may take only part of what is written: when a signal comes, as of another child
+            with BufferedWriter(cast("RawIOBase", child.stdin)) as pipe:
+                write(pipe)
+        except BrokenPipeError:
+            pass  # its exit code and its last words say why
+        child.wait()
+        said.join(_GRACE)
+    output.end()
+    if owner.stopped:
+        raise Interrupted(f"{command.argv[0]} was stopped")
+    code = child.returncode
+    return Finished(Path(command.argv[0]).name, 128 - code if code < 0 else code, output.tail())
+
+
+def _hear(pipe: IO[bytes], output: "Output") -> None:
+    """Take what a program says, so that it never waits for us."""
+    while data := pipe.read(_CHUNK):
+        output.take(data)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Streams:
     """Which of our own streams a program gets; of the others it has nothing."""
@@ -303,13 +346,15 @@ def _guarded(command: Command) -> list[str]:
     return guard + argv
 
 
-def _spawn(argv: list[str], command: Command) -> "subprocess.Popen[bytes]":
+def _spawn(
+    argv: list[str], command: Command, stdin: int = subprocess.DEVNULL
+) -> "subprocess.Popen[bytes]":
     try:
         return subprocess.Popen(  # noqa: S603  (this is the module that starts programs)
             argv,
             env=command.env,
             cwd=command.directory,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             bufsize=0,

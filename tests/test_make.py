@@ -31,6 +31,10 @@ def test_help_is_the_default_and_lists_every_target_that_people_call() -> None:
     assert {
         "setup",
         "build-tree",
+        "publish-repo",
+        "iso",
+        "disk",
+        "run-qemu",
         "test",
         "test-unit",
         "check",

@@ -57,7 +57,7 @@ def unpack(settings: Settings, name: str, target: Path, how: Unpacking) -> None:
         raise UsageError(f"{target}: is not a folder")
     platform = _platform(how.platform)
     prepare()
-    with scratch_folder() as folder, _image(settings, name, platform, how, folder) as found:
+    with scratch_folder() as folder, obtained(settings, name, platform, how, folder) as found:
         store, image = found
         try:
             with _whole(target) as place:
@@ -151,7 +151,7 @@ def _plain(source: Path, layer: Path) -> Digest:
 
 
 @contextmanager
-def _image(
+def obtained(
     settings: Settings, name: str, platform: Platform, how: Unpacking, folder: Path
 ) -> Iterator[tuple[ImageStore, Image]]:
     """Have an image: out of a file, from the store if it is there, or else from a registry."""

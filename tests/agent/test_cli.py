@@ -247,3 +247,17 @@ def test_the_agent_needs_pyyaml_and_nothing_else(root: Path, tmp_path: Path) -> 
         "error: /f.yaml:3:5: step 'one': /etc/systemd/timesyncd.conf: no such file or directory\n"
     )
     assert (root / "proc/sys/a/b").read_text() == "1"
+
+
+def test_a_boot_goes_on_whatever_fails_and_only_a_strict_stage_says_so_to_its_caller(
+    root: Path,
+) -> None:
+    (root / "oem").mkdir()
+    (root / "oem/1.yaml").write_text(BAD)
+
+    done = call("t", "--root", str(root), name="cos-setup")
+    strict = call("t", "--strict", "--root", str(root), name="cos-setup")
+
+    assert (done.returncode, strict.returncode) == (ExitCode.DONE, ExitCode.FAILED)
+    assert done.stderr == strict.stderr
+    assert "error: /oem/1.yaml:3:12: " in done.stderr

@@ -39,7 +39,7 @@ LIVE_MEDIUM = "/run/initramfs/live"
 _RECOVERY_FILE = "recovery.squashfs"
 _AFTER_INSTALL = "usr/share/cos/90_after_install.yaml"
 _TOOLS = ("lsblk", "blkid", "sfdisk", "partx", "wipefs", "mkfs.ext4", "mkfs.ext2", "tune2fs",
-          "rsync", "grub2-install|grub-install")  # fmt: skip
+          "cp", "grub2-install|grub-install")  # fmt: skip
 _QUIET_TTYS = ("", "tty1", "console")
 
 

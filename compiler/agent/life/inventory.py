@@ -18,7 +18,10 @@ EXCLUDED = ("proc", "sys", "dev", "tmp", "run", "mnt", "host", "lost+found", ".s
 """Folders of a system whose content is never part of it."""
 
 LEFT_OUT = ("etc/resolv.conf",)
-"""Files that a container engine has put there: they are of the machine that built the system."""
+"""Files that a container engine has put there: they are of the machine that built the system.
+
+A link of such a name is the system's own.
+"""
 
 _BLOCK = 4096
 _INODE = 256

@@ -1,7 +1,9 @@
 #!/bin/sh
-# Makes the installed distribution ready to be an image: the kernel is found at one place whatever
+# prepare.sh LOCALE: makes the installed distribution ready to be an image: the kernel is found at one place whatever
 # its version, and nothing is left that belongs to one machine, or to the moment of the build.
 set -eu
+
+locale=$1
 
 # The newest kernel, as a link inside the image: boot loaders ask for /boot/vmlinuz.
 kernel=$(find /usr/lib/modules -mindepth 1 -maxdepth 1 -type d -printf '%f\n' | sort -V | tail -n 1)
@@ -12,9 +14,19 @@ depmod -a "$kernel"
 rm -f /vmlinuz /vmlinuz.old /initrd.img /initrd.img.old
 
 # Ubuntu and Debian know grub-install, the others grub2-install; scripts may use the latter.
-if [ ! -e /usr/sbin/grub2-install ] && [ -e /usr/sbin/grub-install ]; then
-    ln -s grub-install /usr/sbin/grub2-install
-fi
+for program in install editenv mkimage probe; do
+    for folder in /usr/sbin /usr/bin; do
+        if [ ! -e "$folder/grub2-$program" ] && [ -e "$folder/grub-$program" ]; then
+            ln -s "grub-$program" "$folder/grub2-$program"
+        fi
+    done
+done
+
+# The locale, where the distribution has the sources of locales rather than the locales.
+case " $(locale -a | tr '[:upper:]\n' '[:lower:] ' | tr -d -) " in
+    *" $(echo "$locale" | tr '[:upper:]' '[:lower:]' | tr -d -) "*) ;;
+    *) localedef --no-archive -i "${locale%.*}" -f "${locale#*.}" "$locale" ;;
+esac
 
 # The identity of the machine is made at its first boot.
 echo uninitialized > /etc/machine-id

@@ -5,7 +5,6 @@
 type getarg > /dev/null 2>&1 || . /lib/dracut-lib.sh
 
 units=${1:-/run/systemd/generator}
-[ -n "$(getarg cos-img/filename=)" ] || [ -n "$(getarg rd.cos.overlay=)$(getarg rd.cos.mount=)" ] || exit 0
 getargbool 0 rd.cos.disable && exit 0
 
 # device_of NAME: the device that LABEL=…, UUID=… or a path under /dev means; fails for anything else.
@@ -34,7 +33,8 @@ require() {
 access=ro
 getargbool 0 rd.cos.debugrw && access=rw
 
-if root=$(device_of "$(getarg root=)"); then
+# A root that is not in an image, such as a squashed recovery system, is mounted by others.
+if [ -n "$(getarg cos-img/filename=)" ] && root=$(device_of "$(getarg root=)"); then
     cat > "$units/sysroot.mount" << UNIT
 [Unit]
 Description=The root of the image
@@ -58,6 +58,8 @@ cat > "$units/oem.mount" << UNIT
 Description=The configuration of the machine's owner
 DefaultDependencies=no
 Before=cos-setup-rootfs.service
+Wants=systemd-fsck@$(systemd-escape --path "$oem").service
+After=systemd-fsck@$(systemd-escape --path "$oem").service
 
 [Mount]
 What=$oem

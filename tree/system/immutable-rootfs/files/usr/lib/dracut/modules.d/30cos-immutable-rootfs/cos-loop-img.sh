@@ -16,6 +16,8 @@ for label in COS_STATE COS_RECOVERY; do
     [ -e "$device" ] || continue
     : > "/tmp/cosloop-$label"
     mkdir -p "$state"
+    # What a power cut left behind is mended while nobody looks: the mount replays the rest of the journal.
+    [ "$(blkid -o value -s TYPE "$device")" != ext4 ] || e2fsck -p "$device" > /dev/kmsg 2>&1
     mount -t auto -o "$access" "$device" "$state" || continue
     if [ -f "$state/$image" ]; then
         if [ "$access" = ro ]; then

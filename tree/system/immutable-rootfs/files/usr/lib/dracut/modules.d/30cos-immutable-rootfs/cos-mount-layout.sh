@@ -70,18 +70,37 @@ mount_base() {
     esac
 }
 
+# wait_for DEVICE: gives a slow disk a minute; what was there once is told to be there at once.
+wait_for() {
+    local left=${VOLUME_TIMEOUT:-60}
+    while [ ! -b "$1" ] && [ "$left" -gt 0 ]; do
+        udevadm settle --timeout=1 2> /dev/null
+        sleep 1
+        left=$((left - 1))
+    done
+}
+
+# check DEVICE: mends a file system of the ext family; what cannot be mended is told, and mounted if it can be.
+check() {
+    case "$(blkid -o value -s TYPE "$1")" in
+        ext[234]) e2fsck -y "$1" || echo "$1 was checked: e2fsck ended with $?" >&2 ;;
+    esac
+}
+
 # mount_volume PATH: mounts a partition; a missing one is a warning, and stays in the fstab.
 mount_volume() {
     local path=$1 device
     device=$(device_of "${volumes[$1]}")
     fstab+="$device $path auto defaults 0 0"$'\n'
+    wait_for "$device"
     if [ ! -b "$device" ]; then
         echo "warning: $device is not there, so $path is not mounted" >&2
     elif mountpoint -q "$SYSROOT$path"; then
         echo "warning: $path is mounted already" >&2
     else
         mkdir -p "$SYSROOT$path"
-        mount -t auto "$device" "$SYSROOT$path"
+        check "$device"
+        mount -t auto "$device" "$SYSROOT$path" || echo "warning: $device cannot be mounted on $path" >&2
     fi
 }
 

@@ -1,0 +1,178 @@
+"""What `cos iso` and `cos disk` share: what is asked for, and the trees that it is made of."""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from compiler.archive import DEFAULT_EPOCH, Clamp
+from compiler.cli.report import reporter
+from compiler.cli.settings import Settings
+from compiler.errors import UsageError
+from compiler.events import Noted
+from compiler.image.layers import MemoryLayer
+from compiler.image.rootfs import Shop, common_folders, open_tree
+from compiler.image.squashfs import DEFAULT_OPTIONS, NO_COMPRESSION
+from compiler.image.tree import Layer, Tree
+from compiler.spec.image import ImageSpec
+from compiler.spec.manifest import read_manifest
+from compiler.spec.source import ImageSource, SourceKind, parse_source
+
+MANIFEST = "manifest.yaml"
+"""The manifest that is read when nothing is named, as cOS-toolkit has it."""
+
+_CONFIG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.ya?ml")
+
+Argument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[SOURCE|MANIFEST]",
+        help="A manifest, or what the root is: dir:, file:, channel: or oci:. [manifest.yaml]",
+    ),
+]
+Local = Annotated[
+    Path | None,
+    typer.Option("--local", help="A folder of build results; its packages win over all others."),
+]
+Output = Annotated[Path, typer.Option("-o", "--output", help="The folder of the result.")]
+Name = Annotated[str, typer.Option("-n", "--name", help="The name of the result. [cOS]")]
+Date = Annotated[
+    bool | None, typer.Option("--date/--no-date", help="Put the date behind the name.")
+]
+OverlayRoot = Annotated[
+    list[Path], typer.Option("--overlay-rootfs", help="A folder over the root; repeatable.")
+]
+CloudInit = Annotated[
+    list[Path], typer.Option("-c", "--cloud-init", help="A cloud-config file; repeatable.")
+]
+Squash = Annotated[
+    list[str],
+    typer.Option("-x", "--squash-compression", help="Options of mksquashfs. [-comp xz …]"),
+]
+NoSquash = Annotated[
+    bool, typer.Option("--squash-no-compression", help="Squash without compression: fast.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace a result that is there.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """The options that both commands have, as they were given."""
+
+    argument: str | None
+    name: str
+    date: bool | None
+    overlays: Sequence[Path]
+    cloud_init: Sequence[Path]
+    squash: Sequence[str]
+    uncompressed: bool
+
+
+def spec_of(settings: Settings, given: Given) -> ImageSpec:
+    """Read what is asked for, options winning over the manifest; tells its doubts.
+
+    Raises `UsageError` if nothing is asked for, `Faults` for what is wrong in the manifest.
+    """
+    spec = _named(given.argument)
+    report = reporter(settings)
+    for warning in spec.warnings:
+        report(Noted(str(warning), warning=True))
+    overlays = tuple(
+        ImageSource(kind=SourceKind.FOLDER, value=str(each)) for each in given.overlays
+    )
+    squash = tuple(word for text in given.squash for word in text.split())
+    if given.uncompressed:
+        squash = NO_COMPRESSION
+    return replace(
+        spec,
+        name=given.name or spec.name,
+        date=spec.date if given.date is None else given.date,
+        overlay_rootfs=spec.overlay_rootfs + overlays,
+        cloud_init=spec.cloud_init + tuple(map(str, given.cloud_init)),
+        squashfs_options=squash or spec.squashfs_options or DEFAULT_OPTIONS,
+    )
+
+
+def file_name(spec: ImageSpec, epoch: int | None) -> str:
+    """Return the name of the result without its ending; the date is that of `epoch`, or today.
+
+    Raises `UsageError` for a name that leads elsewhere.
+    """
+    name = spec.name or "cOS"
+    if "/" in name or name.startswith("."):
+        raise UsageError(f"{name!r} cannot be the name of an image")
+    if spec.date:
+        when = datetime.now(UTC) if epoch is None else datetime.fromtimestamp(epoch, UTC)
+        name += when.strftime("%Y%m%d")
+    return name
+
+
+def epoch_of(settings: Settings) -> int:
+    """Return the time that everything in an image gets which is made now."""
+    stamp = settings.source_date_epoch
+    return DEFAULT_EPOCH if stamp is None else stamp
+
+
+def clamp_of(settings: Settings) -> Clamp:
+    """Return what is done with times."""
+    epoch = epoch_of(settings)
+    return Clamp(epoch=epoch, after=epoch if settings.source_date_epoch is not None else 2**62)
+
+
+def root_of(spec: ImageSpec, shop: Shop, clamp: Clamp) -> Tree:
+    """Open the root of an image."""
+    sources = (*spec.rootfs, *spec.overlay_rootfs)
+    return open_tree(sources, shop, clamp, [common_folders(clamp.epoch)])
+
+
+def tree_of(
+    sources: Sequence[ImageSource], shop: Shop, clamp: Clamp, first: Sequence[Layer] = ()
+) -> Tree | None:
+    """Open what is beside the root; None if there is nothing."""
+    return open_tree(sources, shop, clamp, first) if sources or first else None
+
+
+def cloud_files(spec: ImageSpec) -> dict[str, bytes]:
+    """Read cloud-config files, by the names that they get; raises `UsageError`."""
+    found: dict[str, bytes] = {}
+    for text in spec.cloud_init:
+        path = Path(text)
+        if not path.is_file():
+            raise UsageError(f"{path}: there is no such file")
+        if not _CONFIG.fullmatch(path.name):
+            hint = "machines read files whose names end in .yaml or .yml"
+            raise UsageError(f"{path}: its name is none of a cloud-config file", hint=hint)
+        if path.name in found:
+            raise UsageError(f"{path}: another cloud-config file has the same name")
+        found[path.name] = path.read_bytes()
+    return found
+
+
+def config_layer(folder: str, files: Mapping[str, bytes], epoch: int) -> list[Layer]:
+    """Make cloud-config files a layer of a tree; nothing if there are none."""
+    placed = {f"{folder}/{name}": data for name, data in files.items()}
+    return [MemoryLayer("cloud-config", placed, epoch)] if placed else []
+
+
+def _named(argument: str | None) -> ImageSpec:
+    """Read the manifest that is named, or make one of a source."""
+    if argument is None:
+        if not Path(MANIFEST).is_file():
+            hint = f"name a source, such as dir:FOLDER, or a manifest; {MANIFEST} is not here"
+            raise UsageError("what is the image to be made of?", hint=hint)
+        argument = MANIFEST
+    spec = ImageSpec(rootfs=())
+    if Path(argument).is_file():
+        spec = read_manifest(Path(argument))
+        if not spec.rootfs:
+            hint = "name them in packages.rootfs"
+            raise UsageError(f"{argument}: says of no packages that make the root", hint=hint)
+        return spec
+    if argument.endswith((".yaml", ".yml")) and not argument.startswith(("dir:", "file:")):
+        raise UsageError(f"{argument}: there is no such manifest")
+    return replace(spec, rootfs=(parse_source(os.fspath(argument), plain=SourceKind.IMAGE),))

@@ -1,0 +1,59 @@
+"""Disk images with an installed system, or with a recovery system that installs the rest itself.
+
+Everything is made as files of this machine and nothing is mounted: file systems are filled where
+they lie in the disk, and GRUB's first sector and core are written by `bios`.
+"""
+
+from pathlib import Path
+
+from compiler import layout
+from compiler.image.bios import write_boot_code
+from compiler.image.boot import boot_files, need
+from compiler.image.disk_plan import Disk, divide
+from compiler.image.formats import Format, convert
+from compiler.image.gpt import identity, write_table
+from compiler.image.grub import DISK_BIOS, EFI, make_scripted_core, module_folder
+from compiler.image.output import Result, result_of, scratch_beside, write_result
+from compiler.image.partitions import SCRIPT, Filler
+from compiler.image.place import place_files
+from compiler.image.systems import make_images
+from compiler.image.tools import DISK as DISK_TOOLS
+from compiler.image.tools import need_tools
+
+
+def write_disk(disk: Disk, target: Path, form: Format) -> Result:
+    """Write a disk image in some form, and its checksum.
+
+    Raises as `make_disk`, and then leaves nothing.
+    """
+    with scratch_beside(target) as scratch, write_result(target) as new:
+        if form is Format.RAW:
+            make_disk(disk, new, scratch)
+        else:
+            raw = scratch / "raw"
+            raw.touch()
+            make_disk(disk, raw, scratch)
+            convert(raw, new, form, identity=identity(disk.seed, form.value), epoch=disk.epoch)
+    return result_of(target)
+
+
+def make_disk(disk: Disk, target: Path, scratch: Path) -> None:
+    """Write a raw disk into an empty file; `scratch` is a folder to work in.
+
+    Raises `CompilerError` for a root that cannot boot, a size that is too small, or what fails.
+    """
+    need_tools(DISK_TOOLS)
+    module_folder(EFI)
+    boot_files(disk.root)
+    need(disk.root, layout.BOOT_ARGUMENTS)
+    menu = scratch / "grub.cfg"
+    place_files(disk.root, {need(disk.root, layout.GRUB_MENU).path: menu})
+    images = make_images(disk, scratch)
+    slices, size = divide(disk, images)
+    with target.open("r+b") as file:
+        file.truncate(size)
+    write_table(target, list(slices.values()), disk.seed)
+    Filler(disk, target, menu.read_bytes(), scratch).fill(images, slices)
+    core = scratch / "core.img"
+    make_scripted_core(DISK_BIOS, core, script=SCRIPT, epoch=disk.epoch)
+    write_boot_code(target, core, slices["bios"])

@@ -1,0 +1,113 @@
+"""Sources of images → layers of a tree: packages, images of registries, folders and files."""
+
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from compiler.archive import Clamp, Entry, Kind
+from compiler.errors import CompilerError, ImageError
+from compiler.image.layers import ArchiveLayer, FolderLayer, FoldersLayer, ImageLayer
+from compiler.image.tree import Indexed, Layer, Tree
+from compiler.spec.source import ImageSource, SourceKind
+from compiler.system.change import Incoming
+from compiler.system.client import Client
+from compiler.system.content import entries_in
+from compiler.system.solve import InstallOptions
+
+_COMMON = ("boot", "dev", "oem", "proc", "run", "sys", "tmp", "usr", "usr/local")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shop:
+    """Where packages and images come from; each is asked for only if a source needs it."""
+
+    packages: Callable[[Sequence[str]], Sequence[Incoming]]
+    image: Callable[[str], ImageLayer]
+
+
+class PackageLayer:
+    """What a package brings, straight out of its archives."""
+
+    def __init__(self, incoming: Incoming, clamp: Clamp) -> None:
+        self._incoming = incoming
+        self._clamp = clamp
+        self._found: Sequence[Entry] | None = None
+
+    @property
+    def name(self) -> str:
+        """Return the package's identity."""
+        return str(self._incoming.id)
+
+    def entries(self) -> Sequence[Entry]:
+        """List what its archives show."""
+        if self._found is None:
+            shown = entries_in(self._incoming, None)
+            self._found = [
+                entry._replace(target=_cleaned(entry), mtime=self._clamp.apply(entry.mtime))
+                for entry, _ in shown
+            ]
+        return self._found
+
+    @contextmanager
+    def read(self, wanted: Container[int]) -> Iterator[Iterator[Indexed]]:
+        """Read the archives once more."""
+        shown = enumerate(entries_in(self._incoming, None))
+        yield ((index, member.content) for index, (_, member) in shown if index in wanted)
+
+
+def open_tree(
+    sources: Sequence[ImageSource], shop: Shop, clamp: Clamp, first: Sequence[Layer] = ()
+) -> Tree:
+    """Open sources as one tree, later ones over earlier ones, and all over the layers `first`.
+
+    Raises what is wrong with them, at the place where they were written.
+    """
+    layers = list(first)
+    for source in sources:
+        try:
+            layers += open_layers(source, shop, clamp)
+        except CompilerError as error:
+            if error.location is None:
+                error.location = source.location
+            raise
+    return Tree.of(layers, epoch=clamp.epoch)
+
+
+def common_folders(epoch: int) -> Layer:
+    """Return the folders that a running system mounts on, for a root that has not all of them."""
+    return FoldersLayer(_COMMON, epoch)
+
+
+def open_layers(source: ImageSource, shop: Shop, clamp: Clamp) -> Sequence[Layer]:
+    """Open one source; raises `CompilerError` if it is not there, or is something else."""
+    path = Path(source.value)
+    match source.kind:
+        case SourceKind.CHANNEL:
+            return [PackageLayer(each, clamp) for each in shop.packages([source.value])]
+        case SourceKind.IMAGE:
+            return [shop.image(source.value)]
+        case SourceKind.FOLDER:
+            if not path.is_dir():
+                raise ImageError(f"{source}: there is no such folder")
+            return [FolderLayer(path, clamp)]
+        case SourceKind.FILE:
+            if not path.is_file():
+                raise ImageError(f"{source}: there is no such file")
+            return [ArchiveLayer(path, clamp)]
+
+
+def packages_of(client: Client, names: Sequence[str]) -> Sequence[Incoming]:
+    """Fetch packages and what they need from a client's repositories, each after its needs.
+
+    Raises `ResolutionError` for what no repository has.
+    """
+    wanted = [client.solver.named(name) for name in names]
+    return client.fetch(client.solver.install(wanted, InstallOptions())).install
+
+
+def _cleaned(entry: Entry) -> str:
+    """Write the target of a hard link as paths of entries are written."""
+    if entry.kind is not Kind.HARDLINK:
+        return entry.target
+    return "/".join(part for part in entry.target.split("/") if part not in {"", "."})

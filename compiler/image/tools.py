@@ -1,0 +1,35 @@
+"""Programs that make images: whether they are there, and running them."""
+
+from collections.abc import Iterable
+
+from compiler.errors import OutsideError
+from compiler.process import Command, run, which
+
+ISO = ("mksquashfs", "xorriso", "mkfs.fat", "mcopy")
+DISK = ("mksquashfs", "mke2fs", "debugfs", "tune2fs", "sgdisk", "mkfs.fat", "mcopy")
+"""What each kind of image is made with, besides GRUB."""
+
+_FULL = "No space left on device"
+
+
+def need_tools(programs: Iterable[str]) -> None:
+    """Raise `OutsideError` for a program that is missing, before anything long begins."""
+    for program in programs:
+        which(program)
+
+
+def run_tool(command: Command) -> None:
+    """Run a program to its end; raises `OutsideError` if it fails, with its last words."""
+    finished = run(command)
+    try:
+        finished.check()
+    except OutsideError as error:
+        raise told(error) from None
+
+
+def told(error: OutsideError) -> OutsideError:
+    """Add what helps to an error of a program that found no room."""
+    if _FULL.lower() not in error.message.lower():
+        return error
+    hint = "make room there, or set TMPDIR to a folder with more"
+    return OutsideError(error.message, location=error.location, hint=hint)

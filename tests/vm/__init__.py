@@ -1,0 +1,1 @@
+"""Machines that boot what we build, in QEMU without hardware acceleration."""

@@ -1,0 +1,264 @@
+"""A virtual machine: its console is kept in a file, and commands run in it over SSH."""
+
+import os
+import re
+import shlex
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+USER, PASSWORD = "root", "cos"
+BOOT = 400
+"""Seconds that a boot may take before it counts as failed; some tens are usual."""
+
+_PATIENCE = 60
+"""Seconds for a login, which a busy machine takes its time for."""
+
+_OVMF = Path("/usr/share/OVMF")
+_NOISE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[()][A-Z0-9]|\r")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """What a machine is made of. Drives are qcow2 or raw by the ending of their names."""
+
+    drives: Sequence[Path] = ()
+    cdroms: Sequence[Path] = ()
+    usb: Path | None = None
+    efi: bool = False
+    memory: int = 1536  # MiB
+    network: bool = True
+    more: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command in a machine ended, and what it printed: both streams, as one text."""
+
+    code: int
+    text: str
+
+
+@dataclass
+class Machine:
+    """A machine with a folder of its own; it runs between `start` and `stop`, or in a `with`."""
+
+    folder: Path
+    hardware: Hardware
+    _process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
+    _seen: int = 0
+    _port: int = 0
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.kill()
+
+    @property
+    def log(self) -> Path:
+        """The file with everything that the machine printed on its console, of all its boots."""
+        return self.folder / "console.log"
+
+    def start(self) -> None:
+        """Switch it on."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._seen = len(self.console())
+        self._port = _free_port()
+        with (self.folder / "qemu.log").open("ab") as log:
+            self._process = subprocess.Popen(self._command(), stdout=log, stderr=log)
+
+    def kill(self) -> None:
+        """Cut its power."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def wait_off(self, seconds: float = 120) -> None:
+        """Wait until it has switched itself off."""
+        assert self._process is not None
+        self._process.wait(seconds)
+        self._process = None
+
+    @property
+    def is_on(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def console(self) -> str:
+        """Everything that was printed on the console, without colours."""
+        try:
+            return _NOISE.sub("", self.log.read_text("utf-8", "replace"))
+        except FileNotFoundError:
+            return ""
+
+    def new_console(self) -> str:
+        """What was printed on the console since it was started."""
+        return self.console()[self._seen :]
+
+    def wait_console(self, pattern: str, seconds: float = BOOT) -> re.Match[str]:
+        """Wait for a text on the console; what it matched is not looked at again."""
+        end = time.monotonic() + seconds
+        while True:
+            text = self.console()
+            if found := re.compile(pattern).search(text, self._seen):
+                self._seen = found.end()
+                return found
+            self._check(f"{pattern!r} on the console", end)
+            time.sleep(0.3)
+
+    def type(self, text: str) -> None:
+        """Type on the console."""
+        with socket.socket(socket.AF_UNIX) as line:
+            line.connect(str(self._line))
+            line.sendall(text.encode())
+            time.sleep(0.2)
+
+    def wait_up(self, seconds: float = BOOT) -> None:
+        """Wait until commands can be run."""
+        end = time.monotonic() + seconds
+        while self._ssh("true", _PATIENCE).code != 0:
+            self._check("an answer by SSH", end)
+            time.sleep(1)
+
+    def run(self, command: str, seconds: float = 300) -> Done:
+        """Run a command line in the machine's shell."""
+        return self._ssh(command, seconds)
+
+    def check(self, command: str, seconds: float = 300) -> str:
+        """Run a command that must succeed; return what it printed, without blanks around it."""
+        done = self.run(command, seconds)
+        assert done.code == 0, f"`{command}` ended with {done.code}:\n{done.text}\n{self.tail()}"
+        return done.text.strip()
+
+    def reboot(self, command: str = "systemctl reboot", seconds: float = BOOT) -> None:
+        """Boot anew, by a command that does so, and wait until commands can be run."""
+        before = self._boot_id()
+        self._ssh(command, 120)
+        self.wait_rebooted(before, seconds)
+
+    def boot_id(self) -> str:
+        """What tells this boot from others."""
+        return self._boot_id()
+
+    def wait_rebooted(self, before: str, seconds: float = BOOT) -> None:
+        """Wait until it runs in a boot other than `before`."""
+        end = time.monotonic() + seconds
+        while self._boot_id() in {"", before}:
+            self._check("another boot", end)
+            time.sleep(1)
+
+    def put(self, local: Path, remote: str) -> None:
+        """Copy a file into the machine."""
+        with local.open("rb") as file:
+            done = subprocess.run(
+                [*self._client(), f"cat > {shlex.quote(remote)}"],
+                env=self._env(),
+                stdin=file,
+                capture_output=True,
+                timeout=900,
+                check=False,
+            )
+        assert done.returncode == 0, done.stderr
+
+    def tail(self, lines: int = 40) -> str:
+        """The end of the console, for somebody who wants to know why."""
+        return "\n".join(self.console().splitlines()[-lines:])
+
+    def _boot_id(self) -> str:
+        done = self._ssh("cat /proc/sys/kernel/random/boot_id", _PATIENCE)
+        return done.text.strip() if done.code == 0 else ""
+
+    def _check(self, wanted: str, end: float) -> None:
+        assert self.is_on, f"the machine went off instead of giving {wanted}:\n{self.tail()}"
+        assert time.monotonic() < end, f"no {wanted}; {self.log} ends with:\n{self.tail()}"
+
+    def _ssh(self, command: str, seconds: float) -> Done:
+        try:
+            done = subprocess.run(
+                [*self._client(), command],
+                env=self._env(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            return Done(255, (error.stdout or b"").decode("utf-8", "replace"))
+        return Done(done.returncode, done.stdout.decode("utf-8", "replace"))
+
+    def _client(self) -> list[str]:
+        options = {
+            "UserKnownHostsFile": "/dev/null",
+            "StrictHostKeyChecking": "no",
+            "LogLevel": "ERROR",
+            "ConnectTimeout": "10",
+            "ServerAliveInterval": "5",
+            "PubkeyAuthentication": "no",
+        }
+        flags = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+        return ["ssh", "-F", "none", *flags, "-p", str(self._port), f"{USER}@127.0.0.1"]
+
+    def _env(self) -> dict[str, str]:
+        answer = self.folder / "password"
+        if not answer.exists():
+            answer.write_text(f"#!/bin/sh\necho {PASSWORD}\n")
+            answer.chmod(0o700)
+        return {**os.environ, "SSH_ASKPASS": str(answer), "SSH_ASKPASS_REQUIRE": "force"}
+
+    @property
+    def _line(self) -> Path:
+        return self.folder / "line"
+
+    def _command(self) -> list[str]:
+        parts = self.hardware
+        words = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-machine", "q35"]
+        words += ["-accel", "tcg,thread=multi", "-smp", "2", "-m", str(parts.memory)]
+        words += ["-display", "none", "-device", "virtio-rng-pci"]
+        words += ["-chardev", f"socket,id=line,path={self._line},server=on,wait=off,"]
+        words[-1] += f"logfile={self.log},logappend=on"
+        words += ["-serial", "chardev:line"]
+        if parts.network:
+            forward = f"hostfwd=tcp:127.0.0.1:{self._port}-:22"
+            words += ["-nic", f"user,model=virtio-net-pci,{forward}"]
+        return [*words, *self._firmware(), *self._disks(), *parts.more]
+
+    def _disks(self) -> list[str]:
+        words = []
+        for number, drive in enumerate(self.hardware.drives):
+            kind = "raw" if drive.suffix in {".raw", ".iso"} else "qcow2"
+            words += ["-drive", f"if=none,id=d{number},file={drive},format={kind},cache=unsafe"]
+            words[-1] += ",discard=unmap"
+            words += ["-device", f"virtio-blk-pci,drive=d{number},bootindex={number + 1}"]
+        for number, iso in enumerate(self.hardware.cdroms):
+            words += ["-drive", f"if=none,id=c{number},file={iso},format=raw,media=cdrom"]
+            index = len(self.hardware.drives) + number + 1
+            words += ["-device", f"ide-cd,drive=c{number},bootindex={index}"]
+        if self.hardware.usb is not None:
+            words += ["-device", "qemu-xhci", "-drive"]
+            words += [f"if=none,id=stick,file={self.hardware.usb},format=raw,readonly=on"]
+            words += ["-device", "usb-storage,drive=stick,bootindex=0"]
+        return words
+
+    def _firmware(self) -> list[str]:
+        if not self.hardware.efi:
+            return []
+        own = self.folder / "efi-vars.fd"
+        if not own.exists():
+            own.write_bytes((_OVMF / "OVMF_VARS_4M.fd").read_bytes())
+        code = _OVMF / "OVMF_CODE_4M.fd"
+        first = f"if=pflash,unit=0,format=raw,readonly=on,file={code}"
+        return ["-drive", first, "-drive", f"if=pflash,unit=1,format=raw,file={own}"]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
