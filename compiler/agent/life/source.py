@@ -31,7 +31,7 @@ from compiler.signing.keys import PublicKey, read_public_key
 
 _SQUASHFS, _EXT = b"hsqs", b"\x53\xef"
 _EXT_AT = 1024 + 56
-_SIGNATURE = ".sig"
+SIGNATURE = ".sig"
 _ISO_SYSTEMS = ("rootfs.squashfs", "boot/x86_64/loader/rootfs.squashfs",
                 "boot/arm64/loader/rootfs.squashfs", "boot/rootfs.squashfs")  # fmt: skip
 
@@ -208,7 +208,7 @@ def _file(wanted: Wanted, opening: Opening) -> Iterator[System]:
         if not path.is_file():
             raise LifeError(f"{wanted.name}: is no file", Phase.SOURCE)
         digest = _digest(path)
-        _check_signature(path, opening)
+        check_signature(path, opening)
         mountable = is_mountable(path)
     if not mountable:
         yield Archives(paths=(path,), origin=str(wanted), digest=digest)
@@ -229,12 +229,12 @@ def _digest(path: Path) -> str:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
-def _check_signature(path: Path, opening: Opening) -> None:
+def check_signature(path: Path, opening: Opening) -> None:
     """Compare a file with the signature beside it: as `cosign sign-blob` makes it."""
     keys = opening.keys() if opening.verify else ()
     if not keys:
         return
-    beside = path.with_name(f"{path.name}{_SIGNATURE}")
+    beside = path.with_name(f"{path.name}{SIGNATURE}")
     hint = f"{beside.name} beside it has to be a signature of it; --no-verify takes it without"
     if not beside.exists():
         raise LifeError(f"{path}: is not signed", Phase.TRUST, hint=hint)

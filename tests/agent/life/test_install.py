@@ -9,6 +9,7 @@ import pytest
 
 from compiler.agent.life.phases import LifeError, Phase
 from compiler.grubenv import read_block
+from compiler.signing.files import sign_bytes
 from tests.agent.life.lab import (
     Bench,
     bootable,
@@ -18,6 +19,7 @@ from tests.agent.life.lab import (
     make_system,
     partitions,
 )
+from tests.signing.lab import key
 
 pytestmark = pytest.mark.container
 
@@ -303,3 +305,63 @@ def test_a_table_that_is_damaged_is_not_taken_for_an_empty_disk(machine: Bench, 
     error = refusal(machine, old)
 
     assert error.exit_code == 57
+
+
+def make_medium(system: Path, folder: Path) -> Path:
+    """Make a medium in a file: an ISO, but for its file system, which not every kernel has."""
+    files = folder / "medium"
+    files.mkdir()
+    do("mksquashfs", system, files / "rootfs.squashfs", "-noappend", "-no-progress")
+    do("mksquashfs", system, files / "recovery.squashfs", "-noappend", "-no-progress")
+    do("mkfs.ext4", "-q", "-d", files, folder / "system.iso", "20M")
+    return folder / "system.iso"
+
+
+def test_a_medium_in_a_file_is_installed_with_its_recovery_system(
+    blank: Bench, new: Path, tmp_path: Path
+) -> None:
+    iso = make_medium(new, tmp_path)
+
+    blank.install(Path("/"), SYSTEM="", COS_INSTALL_ISO_URL=str(iso))
+
+    assert blank.systems() == {"active": "kernel 2", "passive": "kernel 2"}
+    with blank.partition("COS_RECOVERY") as recovery:
+        assert [each.name for each in (recovery / "cOS").iterdir()] == ["recovery.squashfs"]
+    assert blank.record()["state"]["active"]["source"] == f"iso:{iso}"
+    assert leftovers(blank) == []
+
+
+def test_a_medium_needs_a_signature_where_a_key_is_trusted(
+    blank: Bench, new: Path, tmp_path: Path
+) -> None:
+    iso = make_medium(new, tmp_path)
+    (blank.root / "etc/cos/cosign.pub").write_bytes(key("ours").public.pem)
+
+    error = refusal(blank, Path("/"), SYSTEM="", COS_INSTALL_ISO_URL=str(iso))
+    assert (error.exit_code, error.message) == (14, f"{iso}: is not signed")
+
+    iso.with_name("system.iso.sig").write_text(sign_bytes(iso.read_bytes(), key("ours")))
+    blank.install(Path("/"), SYSTEM="", COS_INSTALL_ISO_URL=str(iso))
+
+    assert blank.systems() == {"active": "kernel 2", "passive": "kernel 2"}
+
+
+def test_a_title_a_console_and_labels_are_told_to_the_boot_menu(blank: Bench, old: Path) -> None:
+    blank.install(
+        old, GRUB_ENTRY_NAME="Mine", COS_INSTALL_TTY="/dev/ttyS1", PERSISTENT_LABEL="MINE",
+        PASSIVE_LABEL="OTHER",
+    )  # fmt: skip
+
+    assert "MINE" in partitions(blank.device)
+    with blank.partition("COS_STATE") as state:
+        assert read_block(state / "grub_oem_env") == {
+            "default_menu_entry": "Mine", "extra_cmdline": "console=ttyS1",
+            "persistent_label": "MINE", "passive_label": "OTHER",
+        }  # fmt: skip
+        assert label_of(state / "cOS/passive.img") == "OTHER"
+
+
+def test_a_live_system_that_is_none_is_told(blank: Bench) -> None:
+    error = refusal(blank, Path("/"), SYSTEM="")
+
+    assert (error.exit_code, error.message) == (68, "this is no live system")

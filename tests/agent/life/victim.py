@@ -9,18 +9,24 @@ a line. What it has logged goes to standard output.
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from compiler.agent.life.deploy import deploy
 from compiler.agent.life.host import Host
 from compiler.agent.life.install import install
 from compiler.agent.life.reset import reset
-from compiler.agent.life.settings import gather
+from compiler.agent.life.settings import Settings, gather
 from compiler.agent.life.upgrade import upgrade
 from compiler.agent.log import Level, Log
 from tests.agent.life.lab import SMALL
 
 COMMANDS = {"upgrade": upgrade, "reset": reset, "deploy": deploy, "install": install}
+
+
+def settings(given: Sequence[str]) -> Settings:
+    """Read settings of a command line."""
+    return gather({}, {}, {**SMALL, **dict(each.split("=", 1) for each in given)})
 
 
 def main() -> None:
@@ -38,8 +44,7 @@ def main() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     host = Host(log=Log(say, Level.DEBUG), root=Path(root), disk=device, pause=lambda _: None)
-    settings = gather({}, {}, {**SMALL, **dict(each.split("=", 1) for each in given)})
-    COMMANDS[command](host, settings)
+    COMMANDS[command](host, settings(given))
 
 
 if __name__ == "__main__":
