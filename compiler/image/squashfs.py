@@ -44,7 +44,17 @@ def make_squashfs(
     Raises `ImageError` for what mksquashfs does not take, `OutsideError` for what else fails.
     """
     times = ("-mkfs-time", str(epoch), "-root-time", str(epoch))
-    argv = ("mksquashfs", "-", str(target), *_QUIET, *_ROOT, *times, *options, *_PATCHABLE)
+    argv = (
+        *_as_root(),
+        "mksquashfs",
+        "-",
+        str(target),
+        *_QUIET,
+        *_ROOT,
+        *times,
+        *options,
+        *_PATCHABLE,
+    )
 
     def write(pipe: IO[bytes]) -> None:
         def archive(entries: Iterator[Entry], content: Content) -> None:
@@ -62,6 +72,14 @@ def make_squashfs(
         target.unlink(missing_ok=True)
         raise told(error) from None
     _set_root_time(target, epoch)
+
+
+def _as_root() -> tuple[str, ...]:
+    """Return what goes before mksquashfs for those who are not root: the root would be theirs.
+
+    When it reads an archive it gives the root to who runs it, whatever -root-uid says (4.5.1).
+    """
+    return () if os.geteuid() == 0 else ("unshare", "--map-root-user", "--")
 
 
 def _without_epoch() -> Mapping[str, str]:
