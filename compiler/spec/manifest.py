@@ -88,9 +88,8 @@ class _ManifestReader(Reader):
 
     def overlay(self, value: object, path: KeyPath) -> Mapping[str, object]:
         """Take the folders that go on top; what older tools had, true or false, means nothing."""
-        return (
-            {} if value in {True, False, "true", "false"} else self._closed(value, path, _OVERLAY)
-        )
+        is_old = isinstance(value, bool) or value in ("true", "false")
+        return {} if is_old else self._closed(value, path, _OVERLAY)
 
     def texts_or_one(self, value: object, path: KeyPath) -> tuple[str, ...]:
         """Take a list of texts, or one text."""
