@@ -53,7 +53,7 @@ IMAGE_FLAGS = --local $(DESTINATION) --output $(DESTINATION) --force $(IMAGE_ARG
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test agent-wheels build-tree base-image create-repo publish-repo \
-    setup-image iso local-iso disk run-qemu test test-unit check format docs bench lock \
+    setup-image iso local-iso disk run-qemu test test-unit test-vm check format docs bench lock \
     clean distclean
 
 help: ## Say what can be made, and which variables change it
@@ -152,6 +152,10 @@ test: setup-test ## Run all tests but those that boot machines; needs root or us
 
 test-unit: setup-test ## Run the tests that need no network, root or container
 	$(PYTEST) -m 'not container and not registry and not vm' $(PYTEST_ARGS)
+
+test-vm: setup-test ## Run the tests that boot machines, in QEMU without KVM; needs root
+	@echo 'test-vm: machines that boot, install, upgrade and fall back'
+	$(PYTEST) -m vm $(PYTEST_ARGS)
 
 check: setup-test ## Check format, lint, types, imports, and that the docs are up to date
 	$(VENV)/ruff format --check $(PYTHON)

@@ -4,6 +4,7 @@ Format: GRUB manual, "The GRUB environment block" (as `grub-editenv` of GRUB 2.0
 signature line, lines `name=value` with a `\` before each `\` and line end of the value, then `#`.
 """
 
+import errno
 import os
 import re
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from compiler.errors import Location, OutsideError, UsageError
 
 SIZE = 1024  # bytes; the menu cannot make a block longer
 
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 _SIGNATURE = "# GRUB Environment Block\n"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LINE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=((?:[^\\\n]|\\.)*)\n", re.DOTALL)
@@ -51,9 +53,24 @@ def read_block(path: Path) -> dict[str, str]:
 def write_block(path: Path, values: Mapping[str, str]) -> None:
     """Write a block beside its place and rename it, on disk when this returns.
 
+    Where a full file system has no room for a second one it is written in place, as the menu does.
     Raises `OutsideError` if the file cannot be written, `UsageError` as `format_block`.
     """
     content = format_block(values)
+    try:
+        try:
+            _write_beside(path, content)
+        except OSError as error:
+            if error.errno not in _FULL or not path.is_file() or path.stat().st_size < SIZE:
+                raise
+            _write_in_place(path, content)
+    except OSError as error:
+        raise OutsideError(
+            f"cannot write: {error.strerror}", location=Location(str(path))
+        ) from error
+
+
+def _write_beside(path: Path, content: bytes) -> None:
     beside = path.with_name(f".{path.name}.new")
     try:
         with beside.open("wb") as file:
@@ -61,15 +78,21 @@ def write_block(path: Path, values: Mapping[str, str]) -> None:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise OutsideError(
-            f"cannot write: {error.strerror}", location=Location(str(path))
-        ) from error
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _write_in_place(path: Path, content: bytes) -> None:
+    with path.open("r+b") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def change_block(path: Path, changes: Mapping[str, str | None]) -> None:

@@ -62,7 +62,8 @@ class Lock:
                 message = f"the image {name!r} is not locked"
                 yield SpecError(message, location=Location(str(path)), hint=hint)
             elif locked.content != image.content:
-                message = f"the image {name!r} is another than the locked one: {image.content}"
+                what = f"it is {image.content} now, and {locked.content} is locked"
+                message = f"the image {name!r} is another than the locked one: {what}"
                 yield SpecError(message, location=Location(str(path)), hint=hint)
 
 

@@ -24,6 +24,8 @@ image | command -v sfdisk                                      | fdisk          
 image | command -v grub-mkimage grub2-mkimage                   | grub-common            | grub2-tools            | grub2
 image | ls -d /usr/lib/grub/i386-pc /usr/share/grub2/i386-pc 2>&1 \| grep -v 'cannot access' | grub-pc-bin | grub2-pc-modules | grub2-i386-pc
 image | ls -d /usr/lib/grub/x86_64-efi /usr/share/grub2/x86_64-efi 2>&1 \| grep -v 'cannot access' | grub-efi-amd64-bin | grub2-efi-x64-modules | grub2-x86_64-efi
+image | command -v grub-install grub2-install                   | grub2-common           | grub2-tools            | grub2
+image | command -v rsync                                       | rsync                  | rsync                  | rsync
 image | command -v qemu-img                                    | qemu-utils             | qemu-img               | qemu-tools
 test | command -v skopeo                                       | skopeo                 | skopeo                 | skopeo
 test | command -v umoci                                        | umoci                  | umoci                  | umoci

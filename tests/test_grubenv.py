@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compiler.errors import UsageError
+from compiler.errors import OutsideError, UsageError
 from compiler.grubenv import SIZE, change_block, format_block, parse_block, read_block
 
 NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,10}", fullmatch=True)
@@ -52,3 +52,31 @@ def test_what_has_no_room_is_refused_and_the_old_block_stays(tmp_path: Path) -> 
 
     assert read_block(path) == {"a": "1"}
     assert [each.name for each in tmp_path.iterdir()] == ["grubenv"]
+
+
+@pytest.mark.container
+def test_a_block_is_changed_in_place_where_nothing_else_has_room(tmp_path: Path) -> None:
+    path = tmp_path / "block"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "none", tmp_path], check=True)
+    try:
+        path.write_bytes(format_block({"a": "1"}))
+        inode = path.stat().st_ino
+
+        change_block(path, {"a": "2"})
+
+        assert (read_block(path), path.stat().st_ino) == ({"a": "2"}, inode)
+        assert list(tmp_path.iterdir()) == [path]
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
+@pytest.mark.container
+def test_a_block_that_is_not_there_needs_room(tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "none", tmp_path], check=True)
+    try:
+        (tmp_path / "other").write_bytes(bytes(4096))
+
+        with pytest.raises(OutsideError, match="cannot write: No space left on device"):
+            change_block(tmp_path / "block", {"a": "2"})
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)

@@ -58,8 +58,8 @@ def test_an_image_that_changed_or_is_not_locked_is_named() -> None:
     faults = lock.differences({"debian:trixie": image("3"), "new": image()}, Path("cos.lock"))
 
     assert [str(fault) for fault in faults] == [
-        f"cos.lock: the image 'debian:trixie' is another than the locked one: {image('3').content}"
-        " (`cos lock` takes it in)",
+        f"cos.lock: the image 'debian:trixie' is another than the locked one: it is"
+        f" {image('3').content} now, and {image().content} is locked (`cos lock` takes it in)",
         "cos.lock: the image 'new' is not locked (`cos lock` takes it in)",
     ]
 

@@ -160,6 +160,12 @@ def _add_schema(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(call=_schema)
 
 
+def _add_assess(parser: argparse.ArgumentParser) -> None:
+    """Add the words of `assess`; its module is loaded when it is called."""
+    module: Any = importlib.import_module("compiler.agent.assess")
+    module.describe(parser)
+
+
 _COMMANDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "run-stage": ("Run a stage of what is given", _add_stage_of_inputs),
     "setup": ("Run a stage of the system, as a boot does", _add_stage),
@@ -167,6 +173,7 @@ _COMMANDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] =
     "show": ("Print what files come to, as YAML", _add_shown),
     "schema": ("Print the JSON schema of cloud-config", _add_schema),
     **{name: (text, partial(_describe_life, name)) for name, text in _LIFE.items()},
+    "assess": ("Tell the boot menu whether this system is well", _add_assess),
 }
 
 

@@ -12,11 +12,13 @@ from io import FileIO
 from pathlib import Path
 
 from compiler.archive import Entry, Kind
+from compiler.archive.folders import Folders
 from compiler.archive.tar import CHUNK, Source
 from compiler.errors import ArchiveError
 
-_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PRIVATE, _PLAIN = 0o600, 0o777
 _LONGEST = 4095
 _FICLONE = 0x40049409
 _OVERLAY = ("trusted.overlay.", "user.overlay.")
@@ -82,14 +84,16 @@ class Placer:
         self._devices = devices
         self._placed: set[tuple[str, ...]] | None = set() if exclusive else None
         self._as_root = os.geteuid() == 0
-        self._root = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._parent: tuple[tuple[str, ...], int] = ((), self._root)
+        self._open = Folders(target)
+        self._linked = Folders(target)
+        self._parent: tuple[tuple[str, ...], int] | None = None
         self._folders: dict[tuple[str, ...], Entry] = {}
+        self._births: dict[int, tuple[int, int, int]] = {}
 
     def close(self) -> None:
         """Let go of the folder."""
-        self._leave()
-        os.close(self._root)
+        self._open.close()
+        self._linked.close()
 
     def place(self, entry: Entry, content: Source | None = None) -> None:
         """Make one entry; a file's bytes come from `content`.
@@ -110,13 +114,10 @@ class Placer:
         """Give folders their modes and times, which making things in them would have changed."""
         with _disk_apart():
             for parts, entry in sorted(self._folders.items(), reverse=True):
-                handle = self._walk(parts)
-                try:
-                    self._describe(handle, entry)
-                    if entry.opaque:
-                        _hide_below(handle)
-                finally:
-                    os.close(handle)
+                handle = self._enter(parts, make=False)
+                self._describe(handle, entry)
+                if entry.opaque:
+                    _hide_below(handle)
 
     def hide(self, path: str) -> None:
         """Mark a folder as one that hides what layers below have in it."""
@@ -129,13 +130,11 @@ class Placer:
         with _disk_apart():
             parts = safe_parts(path)
             try:
-                parent = self._walk(parts[:-1])
+                parent = self._enter(parts[:-1], make=False)
             except (ArchiveError, FileNotFoundError):
                 return
-            try:
-                _empty(parent, parts[-1:], itself=itself)
-            finally:
-                os.close(parent)
+            _empty(parent, parts[-1:], itself=itself)
+            self._forget(parts, itself=itself)
 
     def _make(
         self, parent: int, parts: tuple[str, ...], entry: Entry, content: Source | None
@@ -193,17 +192,47 @@ class Placer:
         self, parent: int, parts: tuple[str, ...], entry: Entry, content: Source | None
     ) -> None:
         """Make a regular file; only if its name is taken, it is looked what has it."""
+        mode = self._birth_mode(entry)
         try:
-            handle = os.open(parts[-1], _FILE_FLAGS, 0o600, dir_fd=parent)
+            handle = os.open(parts[-1], _FILE_FLAGS, mode, dir_fd=parent)
         except FileExistsError:
             self._clear(parent, parts)
-            handle = os.open(parts[-1], _FILE_FLAGS, 0o600, dir_fd=parent)
+            handle = os.open(parts[-1], _FILE_FLAGS, mode, dir_fd=parent)
         try:
             if content is not None and entry.size:
-                _fill(handle, content)
-            self._describe(handle, entry)
+                _fill(handle, content, entry.size)
+            if self._is_born_right(handle, mode, entry):
+                self._finish(handle, entry)
+            else:
+                self._describe(handle, entry)
         finally:
             os.close(handle)
+
+    def _birth_mode(self, entry: Entry) -> int:
+        """Return the mode to make a file with: its own where its owner is right from the start."""
+        born = self._births.get(_PRIVATE)
+        if born is None or entry.mode & ~_PLAIN:
+            return _PRIVATE
+        return entry.mode if self._is_owned(born, entry) else _PRIVATE
+
+    def _is_born_right(self, handle: int, mode: int, entry: Entry) -> bool:
+        """Tell whether a file has its owner and mode already; each folder is asked once a mode.
+
+        Umask, set-group-id folders, default ACLs and mount options decide what files are born with.
+        """
+        born = self._births.get(mode)
+        if born is None:
+            status = os.fstat(handle)
+            born = self._births[mode] = (
+                stat.S_IMODE(status.st_mode),
+                status.st_uid,
+                status.st_gid,
+            )
+        return born[0] == entry.mode and self._is_owned(born, entry)
+
+    def _is_owned(self, born: tuple[int, int, int], entry: Entry) -> bool:
+        """Whether what is born like that has the owner of an entry; without root none is set."""
+        return not self._as_root or (born[1] == entry.uid and born[2] == entry.gid)
 
     def _make_link(self, parent: int, name: str, entry: Entry) -> None:
         """Make a hard link to a file that is already below the root."""
@@ -211,19 +240,13 @@ class Placer:
         if not target:
             raise ArchiveError("a hard link to nothing")
         try:
-            folder = self._walk(target[:-1])
-        except FileNotFoundError as error:
-            raise ArchiveError(
-                f"a hard link to {entry.target[:100]!r}, which is not there"
-            ) from error
-        try:
+            with _no_way_around():
+                folder = self._linked.open("/".join(target[:-1]))
             os.link(target[-1], name, src_dir_fd=folder, dst_dir_fd=parent, follow_symlinks=False)
         except FileNotFoundError as error:
             raise ArchiveError(
                 f"a hard link to {entry.target[:100]!r}, which is not there"
             ) from error
-        finally:
-            os.close(folder)
 
     def _make_special(self, parent: int, name: str, entry: Entry) -> None:
         """Make what cannot be opened: a symbolic link, a device, a pipe, or a deletion."""
@@ -248,8 +271,14 @@ class Placer:
         if self._as_root:
             os.fchown(handle, entry.uid, entry.gid)
         os.fchmod(handle, entry.mode)
-        self._set_xattrs(handle, entry.xattrs)
-        os.utime(handle, ns=(entry.mtime * 10**9, entry.mtime * 10**9))
+        self._finish(handle, entry)
+
+    def _finish(self, handle: int, entry: Entry) -> None:
+        """Set what no file is born with."""
+        if entry.xattrs:
+            self._set_xattrs(handle, entry.xattrs)
+        mtime = entry.mtime * 10**9
+        os.utime(handle, ns=(mtime, mtime))
 
     def _set_xattrs(self, file: int | str, xattrs: Mapping[str, bytes]) -> None:
         """Set extended attributes; overlayfs's own would let an archive reach other folders."""
@@ -275,36 +304,30 @@ class Placer:
             os.unlink(parts[-1], dir_fd=parent)
             return
         shutil.rmtree(parts[-1], dir_fd=parent)
+        self._linked.forget()
+        self._forget_folders(parts, itself=True)
+
+    def _forget(self, parts: tuple[str, ...], *, itself: bool) -> None:
+        """Look at every folder anew after some went; what is no more needs no mode."""
+        self._parent = None
+        self._open.forget()
+        self._linked.forget()
+        self._forget_folders(parts, itself=itself)
+
+    def _forget_folders(self, parts: tuple[str, ...], *, itself: bool) -> None:
         gone = [each for each in self._folders if each[: len(parts)] == parts]
         for each in gone:
-            del self._folders[each]
+            if itself or each != parts:
+                del self._folders[each]
 
-    def _enter(self, parts: tuple[str, ...]) -> int:
-        """Open the folder `parts`, making what is missing; the last one stays open for the next."""
-        if self._parent[0] != parts:
-            self._leave()
-            self._parent = (parts, self._walk(parts, make=True))
+    def _enter(self, parts: tuple[str, ...], *, make: bool = True) -> int:
+        """Open the folder `parts`, making what is missing; it stays open for the next entry."""
+        if self._parent is None or self._parent[0] != parts:
+            self._births.clear()
+            self._parent = None
+            with _no_way_around():
+                self._parent = (parts, self._open.open("/".join(parts), make=make))
         return self._parent[1]
-
-    def _leave(self) -> None:
-        """Close the folder that was open."""
-        if self._parent[1] != self._root:
-            os.close(self._parent[1])
-        self._parent = ((), self._root)
-
-    def _walk(self, parts: tuple[str, ...], *, make: bool = False) -> int:
-        """Open a folder step by step, so that no link is followed; returns a new handle."""
-        handle = os.dup(self._root)
-        for depth, part in enumerate(parts, 1):
-            try:
-                below = _open_folder(handle, part, make=make)
-            except NotADirectoryError as error:
-                shown = "/".join(parts[:depth])[:100]
-                raise ArchiveError(f"{shown!r} on the way to it is not a folder") from error
-            finally:
-                os.close(handle)
-            handle = below
-        return handle
 
 
 def _empty(parent: int, name: tuple[str, ...], *, itself: bool) -> None:
@@ -320,7 +343,7 @@ def _empty(parent: int, name: tuple[str, ...], *, itself: bool) -> None:
             os.unlink(name[0], dir_fd=parent)
         return
     try:
-        folder = os.open(name[0], _FOLDER_FLAGS, dir_fd=parent) if name else os.dup(parent)
+        folder = os.open(name[0], _FOLDER, dir_fd=parent) if name else os.dup(parent)
     except OSError:  # no folder: there is nothing in it
         return
     try:
@@ -340,17 +363,6 @@ def _hide_below(folder: int | str) -> None:
         os.setxattr(folder, f"{_OVERLAY[1]}opaque", b"y")
 
 
-def _open_folder(parent: int, name: str, *, make: bool) -> int:
-    """Open one folder in another; `make` says whether to make it if it is missing."""
-    try:
-        return os.open(name, _FOLDER_FLAGS, dir_fd=parent)
-    except FileNotFoundError:
-        if not make:
-            raise
-    os.mkdir(name, 0o755, dir_fd=parent)
-    return os.open(name, _FOLDER_FLAGS, dir_fd=parent)
-
-
 def _status(parent: int, name: str) -> os.stat_result | None:
     """Return what has this name in an open folder."""
     try:
@@ -359,8 +371,11 @@ def _status(parent: int, name: str) -> os.stat_result | None:
         return None
 
 
-def _fill(handle: int, content: Source) -> None:
-    """Write a file's content, shared with its source where the file system can do that."""
+def _fill(handle: int, content: Source, size: int) -> None:
+    """Write a file's content, shared with its source where the file system can do that.
+
+    What a source has beyond `size` bytes came there after it was looked at.
+    """
     if isinstance(content, FileIO):
         try:
             fcntl.ioctl(handle, _FICLONE, content.fileno())
@@ -368,10 +383,22 @@ def _fill(handle: int, content: Source) -> None:
             pass
         else:
             return
-    while data := content.read(CHUNK):
-        view = memoryview(data)
-        while view:
-            view = view[os.write(handle, view) :]
+    while size > 0 and (data := content.read(min(size, CHUNK))):
+        size -= len(data)
+        written = os.write(handle, data)
+        while written < len(data):
+            written += os.write(handle, memoryview(data)[written:])
+
+
+@contextmanager
+def _no_way_around() -> Iterator[None]:
+    """Say of something on the way to an entry that it is no folder."""
+    try:
+        yield
+    except NotADirectoryError as error:
+        raise ArchiveError(
+            f"{str(error.filename)[:100]!r} on the way to it is not a folder"
+        ) from error
 
 
 @contextmanager

@@ -205,9 +205,11 @@ def reinstall(  # noqa: PLR0913  (one parameter for each of luet's options)
         carry_out(client, decision, How(force=force), yes=yes, download_only=download_only)
 
 
-def repair(client: Client, how: How, *, yes: bool, download_only: bool = False) -> None:
-    """Install anew what has files missing."""
-    broken = _offered(client, client.damaged())
+def repair(
+    client: Client, how: How, *, yes: bool, download_only: bool = False, contents: bool = False
+) -> None:
+    """Install anew what has files missing, or changed ones with `contents`."""
+    broken = _offered(client, [each.package for each in client.damaged(contents=contents)])
     if broken:
         decision = client.solver.reinstall(broken)
         carry_out(client, decision, how, yes=yes, download_only=download_only)

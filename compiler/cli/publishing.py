@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from compiler.cli.key import signing_key
+from compiler.cli.key import public_keys, signing_key
 from compiler.cli.live import watched
 from compiler.cli.registries import open_registry, repository_named, scratch_folder
 from compiler.cli.report import reporter
@@ -35,11 +35,14 @@ class Publishing:
 
     push: bool = False
     force: bool = False
+    repair: bool = False
     prune: bool = False
     sign: Sequence[str] = ()
     """The private keys that images are signed with: files, or `env://NAME`."""
     root: Path | None = None
     """The root of the repository's signed metadata, which `sign` then signs, too."""
+    resign: Sequence[str] = ()
+    """Public keys whose signatures count for signing anew with `sign`."""
     content_trust: str = ""
     """The Notary server at which tags are signed."""
 
@@ -57,6 +60,7 @@ def publish(
         repository=options,
         platform=host_platform(),
         force=publishing.force,
+        repair=publishing.repair,
         prune=publishing.prune,
         dry_run=not publishing.push,
     )
@@ -69,6 +73,7 @@ def publish(
             report=report,
             endorsements=tuple(_endorsements(publishing, registry)),
             trust=_trust(publishing, registry, target, folder),
+            older=public_keys(publishing.resign),
         )
         with watched(report):
             made = publish_repository(source, target, how, around)

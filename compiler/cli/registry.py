@@ -1,5 +1,8 @@
 """`cos registry`: keeps repositories in registries in order."""
 
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -7,8 +10,16 @@ import typer
 from compiler.cli.output import dump
 from compiler.cli.registries import open_registry, repository_named, scratch_folder
 from compiler.cli.settings import Settings
+from compiler.errors import CompilerError, RegistryError
+from compiler.oci import Reference
+from compiler.publish.check import Checked, find_faults
+from compiler.publish.endorse import Trust
 from compiler.publish.front import recent_claims
-from compiler.publish.gc import decide, remove, survey
+from compiler.publish.gc import Line, decide, remove, survey
+from compiler.publish.state import read_state, tagged
+from compiler.registry import Registry
+from compiler.repository.index import REPOSITORY
+from compiler.repository.trust.kept import read_root
 
 app = typer.Typer(add_completion=False, help="Repositories in registries.", no_args_is_help=True)
 
@@ -43,10 +54,82 @@ def collect(
     if output != "terminal":
         rows = [{"tag": each.tag, "removed": each.removed, "reason": each.reason} for each in lines]
         typer.echo(dump({"tags": rows}, output))
-        return
+    else:
+        _tell(lines, removed, dry_run=dry_run)
+    if holdings.broken:
+        raise _unreadable(repository, sorted(holdings.broken))
+
+
+@app.command("check")
+def check(
+    context: typer.Context,
+    repository: Annotated[str, typer.Argument(help="The repository, without a tag.")],
+    *,
+    root: Annotated[
+        Path | None,
+        typer.Option("--root", help="The root of its signed metadata: then that is compared, too."),
+    ] = None,
+    output: Annotated[str, typer.Option("-o", "--output", help="terminal, json or yaml")] = (
+        "terminal"
+    ),
+) -> None:
+    """Find tags of listed packages that were moved, and images that are damaged or gone."""
+    target = repository_named(repository, "REPOSITORY")
+    with open_registry(context.obj) as client, scratch_folder() as folder:
+        trust = None if root is None else _trusted(client, target, root, folder)
+        place = (trust.index() if trust else None) or tagged(target, REPOSITORY)
+        state = read_state(client, place, _empty(folder))
+        if state is None:
+            raise RegistryError(f"{target}: has no {REPOSITORY}: it is no repository of packages")
+        index = state.repository.index
+        signed = None if trust is None else trust.signed()
+        checked = Checked(registry=client, target=target, folder=folder, signed=signed)
+        faults = find_faults(index, checked)
+    if output != "terminal":
+        rows = [{"package": str(each.package), "tag": each.tag, "reason": each.reason}
+                for each in faults]  # fmt: skip
+        typer.echo(dump({"faults": rows}, output))
+    else:
+        for fault in faults:
+            typer.echo(f"{fault.tag}  ({fault.reason})")
+    broken = len({each.package for each in faults})
+    words = f"{broken} of {len(index.artifacts)} packages are not as they are listed"
+    if faults:
+        hint = "publish them again: create-repo --type docker --push-images --repair"
+        raise CompilerError(f"{repository}: {words}", hint=hint)
+    if output == "terminal":
+        typer.echo(f"{repository}: all {len(index.artifacts)} packages are as they are listed")
+
+
+def _empty(folder: Path) -> Path:
+    """Make a folder for what is fetched of the index."""
+    made = folder / "index"
+    made.mkdir()
+    return made
+
+
+def _trusted(client: Registry, target: Reference, root: Path, folder: Path) -> Trust:
+    """Open the signed metadata of a repository, only to read it."""
+    trusted = importlib.import_module("compiler.publish.trusted")  # start-up time: TUF's library
+    opened: Trust = trusted.open_target(client, target, read_root(root), (), folder=folder)
+    return opened
+
+
+def _tell(lines: Sequence[Line], removed: int, *, dry_run: bool) -> None:
+    """Print what went and what could not be read, or what would become of every tag."""
     for line in lines:
         if line.removed or dry_run:
             typer.echo(f"{'remove' if line.removed else 'keep':<6}  {line.tag}  ({line.reason})")
     gone = sum(line.removed for line in lines)
     verb = "would be removed" if dry_run else f"removed, {removed} images in all"
     typer.echo(f"{gone} of {len(lines)} tags {verb}")
+
+
+def _unreadable(repository: str, tags: Sequence[str]) -> CompilerError:
+    """Say that not all is removed that could be, and what to do."""
+    words = "a tag" if len(tags) == 1 else f"{len(tags)} tags"
+    hint = (
+        "all that they may need was kept, see --dry-run; publish the snapshot again under its name "
+        "(create-repo --snapshot-id) or delete the tag, then run this once more"
+    )
+    return CompilerError(f"{repository}: {words} cannot be read: {', '.join(tags)}", hint=hint)

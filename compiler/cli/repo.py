@@ -65,9 +65,23 @@ _Push = Annotated[bool, typer.Option("--push-images", help="For type docker: bri
 _ForcePush = Annotated[
     bool, typer.Option("--force-push", help="For type docker: packages that did not change too.")
 ]
+_Repair = Annotated[
+    bool,
+    typer.Option(
+        "--repair", help="For type docker: packages whose tags were moved or are damaged, too."
+    ),
+]
 _Sign = Annotated[
     list[str],
     typer.Option("--sign", help="A private key that signs what is published; repeatable."),
+]
+_Resign = Annotated[
+    list[str],
+    typer.Option(
+        "--resign",
+        help="For type docker: a public key from before --sign's; listed images that it signed are "
+        "signed anew; repeatable.",
+    ),
 ]
 _Root = Annotated[
     Path | None,
@@ -114,8 +128,10 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
     dockerfiles: _Dockerfiles = False,
     push_images: _Push = False,
     force_push: _ForcePush = False,
+    repair: _Repair = False,
     prune: _Prune = False,
     sign: _Sign = [],  # noqa: B006  (read only, and how typer is told a default)
+    resign: _Resign = [],  # noqa: B006  (read only, and how typer is told a default)
     root: _Root = None,
     content_trust: _ContentTrust = "",
     backend: _Backend = "docker",
@@ -149,7 +165,13 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
         **_times(settings),
     )
     options.check()
-    in_registry = {"--push-images": push_images, "--force-push": force_push, "--prune": prune}
+    in_registry = {
+        "--push-images": push_images,
+        "--force-push": force_push,
+        "--repair": repair,
+        "--prune": prune,
+        "--resign": bool(resign),
+    }
     without = {} if options.type == DOCKER else in_registry
     _pass_over({**without, "--backend": backend != "docker"}, options.type)
     if (root is not None or options.type != DOCKER) and bool(sign) != (root is not None):
@@ -168,8 +190,10 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
                 publishing.Publishing(
                     push=push_images,
                     force=force_push,
+                    repair=repair,
                     prune=prune,
                     sign=sign,
+                    resign=resign,
                     root=root,
                     content_trust=content_trust,
                 ),

@@ -48,7 +48,10 @@ _Next = Annotated[
     typer.Option("--next", help="The file of the next root: made, or used if it is there."),
 ]
 _Restart = Annotated[
-    bool, typer.Option("--restart", help="Sign what the folder holds, and count from 1 again.")
+    bool,
+    typer.Option(
+        "--restart", help="Sign what the folder holds, in a registry nothing yet, and count anew."
+    ),
 ]
 _Before = Annotated[
     Path | None, typer.Option("--before", help="The root that it follows, whose keys sign, too.")

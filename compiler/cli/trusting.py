@@ -91,7 +91,8 @@ def init_trust(  # noqa: PLR0913  (one parameter for each option)
             hint = f"`cos repo rotate` changes keys, `cos {what}` signs what is new"
             raise TrustError(f"{repository}: is signed already", hint=hint)
         contents = _contents(repository) if _is_folder(repository) else _NOTHING
-        _carried(root, data)
+        if not _carried(root, data):
+            return
         files = signer.start(data, contents, signing, bins=bins)
         with _written(root, data):
             place.write(files)
@@ -114,13 +115,21 @@ def _contents(repository: str) -> signer.Contents:
     return freeze(Path(repository))
 
 
-def _carried(root: Path, data: bytes) -> None:
-    """Raise `TrustError` for a root that others still have to sign, to whom its file is carried."""
+def _carried(root: Path, data: bytes) -> bool:
+    """Tell whether a root can be used; a new one that others have to sign is written for them.
+
+    Raises `TrustError` for one that was written before, and still waits for signatures.
+    """
     try:
         roots.check_root(data)
-    except TrustError:
+    except TrustError as error:
+        is_new = not root.exists()
         _write(root, data)
-        raise
+        if not is_new:
+            raise
+        typer.echo(f"{root}: {error.message}; `cos repo sign-root {root}` adds one")
+        return False
+    return True
 
 
 @contextmanager
@@ -192,16 +201,18 @@ def rotate(  # noqa: PLR0913  (one parameter for each option)
                 return
         version = roots.check_root(data, current).signed.version
         if restart:
-            _check_restart(data, current)
-            files = _restarted(repository, data, signing)
+            roots.check_restart(data, current)
+            files = signer.start(data, _to_restart(repository), signing, bins=_bins(repository))
         else:
             files = signer.rotate(_published(place, root, repository), data, signing)
         place.write(files)
         _write(root, data)
-        if restart:
+        if restart and _is_folder(repository):
             thaw(Path(repository), _published(place, root, repository).targets.targets)
     _tell_past(settings, files)
     typer.echo(f"{repository}: root {version}; {root} is that root now, the one before works, too")
+    if restart and not _is_folder(repository):
+        typer.echo(f"{repository}: nothing is signed yet; {_PUBLISH} publishes what is yours")
 
 
 def _is_complete(file: Path, data: bytes, current: bytes) -> bool:
@@ -232,25 +243,20 @@ _NOTHING = signer.Contents(index={})
 """What a docker repository is begun with; `create-repo --sign --force-push` signs what is there."""
 
 
-def _restarted(repository: str, data: bytes, signing: Signing) -> Files:
-    """Sign everything from nothing under a new root."""
-    if not _is_folder(repository):
-        raise UsageError("--restart signs what a folder holds", hint=f"{repository} is none")
-    return signer.start(data, _contents(repository), signing, bins=_bins(Path(repository)))
+_PUBLISH = "`cos create-repo --type docker --push-images --force-push --prune --sign --root`"
 
 
-def _check_restart(data: bytes, current: bytes) -> None:
-    """Refuse to count from 1 again under keys by which clients have seen higher numbers."""
-    before, after = (roots.parse_root(each).signed.roles for each in (current, data))
-    for role in (TARGETS, SNAPSHOT, TIMESTAMP):
-        if set(before[role].keyids) & set(after[role].keyids):
-            message = f"--restart needs other keys for the {role}: clients would see an old state"
-            raise TrustError(message, hint="--replace online=PUBLIC-KEY changes them")
+def _to_restart(repository: str) -> signer.Contents:
+    """Say what is signed at a new beginning: what a folder holds, and nothing of a registry.
+
+    What lies in a registry may be what the thief put there.
+    """
+    return _contents(repository) if _is_folder(repository) else _NOTHING
 
 
-def _bins(folder: Path) -> int:
-    """Count the bins of a repository that was signed; the usual number if there are none."""
-    names = {role_of(path.name) for path in (folder / FOLDER).glob("*.bin-*.json")}
+def _bins(repository: str) -> int:
+    """Count the bins of a folder that was signed; the usual number if there are none."""
+    names = {role_of(path.name) for path in (Path(repository) / FOLDER).glob("*.bin-*.json")}
     count = len([name for name in names if name.startswith("bin-")])
     return count if count in {2**power for power in range(1, 9)} else signer.BINS
 

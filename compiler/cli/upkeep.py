@@ -7,7 +7,7 @@ import typer
 from compiler.cli.client import DownloadOnly, Force, Yes, open_client, tell
 from compiler.cli.install import repair
 from compiler.cli.settings import Settings
-from compiler.system.audit import as_installed, claims, missing_files
+from compiler.system.audit import Missing, as_installed, claims
 from compiler.system.client import How
 
 app = typer.Typer(help="Care for a system.", no_args_is_help=True)
@@ -39,27 +39,42 @@ def oscheck(  # noqa: PLR0913  (one parameter for each of luet's options)
     reinstall: Annotated[
         bool, typer.Option("--reinstall", help="Install those packages anew.")
     ] = False,
+    contents: Annotated[
+        bool, typer.Option("--contents", help="Also find files whose content was changed.")
+    ] = False,
     onlydeps: Annotated[bool, typer.Option("--onlydeps", help="Of no effect.")] = False,
     force: Force = False,
     yes: Yes = False,
     download_only: DownloadOnly = False,
 ) -> None:
-    """List packages that have files missing; with -q all of them on one line."""
+    """List packages that have files missing; with -q all of them on one line.
+
+    Protected files may be changed, and are not compared.
+    """
     del onlydeps
     settings: Settings = context.obj or Settings()
     with open_client(context) as client:
-        found = list(missing_files(client.system, client.installed))
+        found = client.damaged(contents=contents)
         if settings.quiet and found:
             typer.echo(" ".join(str(each.package) for each in found))
         for each in () if settings.quiet else found:
-            typer.echo(f"{each.package}: {len(each.paths)} missing")
-            for path in each.paths:
-                typer.echo(f"  /{path}")
+            _print(each)
         if not found:
-            tell(client, "nothing is missing")
+            tell(client, "nothing is missing or changed" if contents else "nothing is missing")
         elif reinstall:
             with client.changing():
-                repair(client, How(force=force), yes=yes, download_only=download_only)
+                repair(client, How(force=force), yes=yes, download_only=download_only,
+                       contents=contents)  # fmt: skip
+
+
+def _print(found: Missing) -> None:
+    """Print what is wrong with a package, and where."""
+    counts = [(len(found.paths), "missing"), (len(found.changed), "changed")]
+    typer.echo(f"{found.package}: {', '.join(f'{n} {what}' for n, what in counts if n)}")
+    for path in found.paths:
+        typer.echo(f"  /{path}")
+    for path in found.changed:
+        typer.echo(f"  /{path} (changed)")
 
 
 @app.command("cleanup")

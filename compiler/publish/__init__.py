@@ -24,8 +24,9 @@ from uuid import uuid4
 
 from compiler.artifact.metadata import SUFFIX, ArtifactMetadata, index_entry
 from compiler.errors import RegistryError, TrustError
-from compiler.events import Reporter, silent
+from compiler.events import Noted, Reporter, silent
 from compiler.oci import Descriptor, Platform, Reference
+from compiler.publish.check import Checked, find_faults
 from compiler.publish.endorse import Endorsement, Trust
 from compiler.publish.front import (
     claim_at,
@@ -36,17 +37,20 @@ from compiler.publish.front import (
 )
 from compiler.publish.packages import Packed, provenance_of, push_packages
 from compiler.publish.push import Pusher, Traffic
+from compiler.publish.resign import vouched
 from compiler.publish.state import State, claims_of, read_state, tagged
+from compiler.publish.union import ids_of, is_part, listed_in, union
 from compiler.registry import Registry
 from compiler.repository import index as texts
 from compiler.repository.content import Verified, load_cache, metadata_files, save_cache
 from compiler.repository.disk import Composition, Repository, RepositoryOptions, compose
-from compiler.repository.index import RepositoryIndex
 from compiler.repository.oci import tags_of
 from compiler.signing.images import pinned
+from compiler.signing.keys import PublicKey
 from compiler.spec.package import PackageId, PackageSpec
 
 _ROUNDS = 20
+_SHOWN = 4
 _PAUSE = 0.2  # seconds, times the number of rounds before
 
 
@@ -54,14 +58,16 @@ _PAUSE = 0.2  # seconds, times the number of rounds before
 class PublishOptions:
     """What a publication is told.
 
-    `force` brings up packages again that the index lists unchanged; `prune` drops packages that
-    are in the index but no longer among those published. Images of files are marked with
+    `force` brings up packages again that the index lists unchanged, `repair` those whose tags do
+    not name what it lists (see `check`); `prune` drops packages that are in the index but no longer
+    among those published. Images of files are marked with
     `platform`, images of packages with their own where their metadata says one.
     """
 
     repository: RepositoryOptions
     platform: Platform
     force: bool = False
+    repair: bool = False
     prune: bool = False
     dry_run: bool = False
     """Whether only to find out what would be brought up."""
@@ -85,6 +91,8 @@ class Surroundings:
     report: Reporter = silent
     endorsements: Sequence[Endorsement] = ()
     trust: Trust | None = None
+    older: Sequence[PublicKey] = ()
+    """Keys that signed before: what they signed is signed anew, if a key of now is new."""
     clock: Callable[[], int] = time.time_ns
     pause: Callable[[float], None] = time.sleep
 
@@ -125,6 +133,10 @@ class _Publication:
     """What the tags of packages name that went up."""
     signed: State | None = None
     """The state that was signed when it was last looked at."""
+    before: State | None = None
+    """The state whose images a new key has still to sign."""
+    broken: frozenset[PackageId] = frozenset()
+    """The packages whose tags did not name what is listed."""
 
     def run(self) -> Published:
         """Publish, and again for as long as other publishers have added something meanwhile."""
@@ -132,12 +144,15 @@ class _Publication:
             self.around.trust.check()
         verified = load_cache(self.source.artifacts)
         current = self._current()
-        pruned = _ids([current]) if self.options.prune else frozenset()
+        pruned = ids_of([current]) if self.options.prune else frozenset()
         states = [] if current is None else [current]
+        if self.options.repair and current is not None:
+            self.broken = self._find_broken(current)
         if self.options.dry_run:
             made = self._compose(states, pruned, verified, self._folder())
             pushed = tuple(artifact.id for artifact in self._changed(made, states))
             return Published(repository=made, pushed=pushed, traffic=self.traffic)
+        self.before = current
         for round_ in range(1, _ROUNDS):
             made, publications = self._publish(states, pruned, verified)
             others = self._unseen(made, publications)
@@ -151,6 +166,45 @@ class _Publication:
         raise RegistryError(
             f"{self.target}: others kept publishing meanwhile", hint="run the same command again"
         )
+
+    def _sign_anew(self, current: State) -> None:
+        """Have listed images signed with keys that are new here; the index shows which those are.
+
+        It is signed last, so what was stopped on the way is made up for the next time.
+        """
+        around = self.around
+        index = pinned(self.target, current.index.digest)
+        new = [each for each in around.endorsements if each.is_new_to(index)]
+        if not new:
+            return
+        signed = around.trust.signed() if around.trust else {}
+        packages = ids_of([current]) - self.pushed
+        found = vouched(around.registry, self.target, packages, older=around.older, signed=signed)
+        for each in new:
+            each.images(self.target, found.images)
+        if found.images:
+            around.report(Noted(f"{len(found.images)} images are signed anew"))
+        if found.unknown:
+            around.report(Noted(_unsigned(found.unknown), warning=True))
+
+    def _find_broken(self, current: State) -> frozenset[PackageId]:
+        """Find the packages whose tags do not name what is listed; says what is wrong."""
+        around = self.around
+        faults = find_faults(
+            current.repository.index,
+            Checked(
+                registry=around.registry,
+                target=self.target,
+                folder=around.folder,
+                signed=around.trust.signed() if around.trust else None,
+            ),
+        )
+        files = metadata_files(self.source.artifacts)
+        for fault in faults:
+            is_here = f"{fault.package.fingerprint}{SUFFIX}" in files
+            then = "" if is_here else "; it is not among those that are published here"
+            around.report(Noted(f"{fault.tag}: {fault.reason}{then}", warning=True))
+        return frozenset(fault.package for fault in faults)
 
     def _current(self) -> State | None:
         """Read what the repository holds: what was signed last, or what its index says."""
@@ -193,6 +247,9 @@ class _Publication:
         folder = self._folder()
         made = self._compose(states, pruned, verified, folder)
         self._push_packages(self._changed(made, states), folder)
+        if self.before is not None:
+            self._sign_anew(self.before)
+            self.before = None
         return made, self._push_names(made, states, folder)
 
     def _compose(
@@ -222,13 +279,17 @@ class _Publication:
     def _changed(self, made: Repository, states: Sequence[State]) -> list[ArtifactMetadata]:
         """Find the packages that are new or changed."""
         files = metadata_files(self.source.artifacts)
-        listed = [_listed(each.repository.index) for each in states]
+        listed = [listed_in(each.repository.index) for each in states]
         again = self.options.force and not self.pushed
         return [
             artifact
             for artifact in made.index.artifacts
             if artifact.file_name in files
-            and (again or self._is_changed(artifact, [each.get(artifact.id) for each in listed]))
+            and (
+                again
+                or (artifact.id in self.broken and artifact.id not in self.pushed)
+                or self._is_changed(artifact, [each.get(artifact.id) for each in listed])
+            )
         ]
 
     def _push_packages(self, packages: Sequence[ArtifactMetadata], folder: Path) -> None:
@@ -291,8 +352,8 @@ class _Publication:
         trust = self.around.trust
         if trust is None:
             return
-        before = _listed(self.signed.repository.index) if self.signed else {}
-        after = _listed(made.index)
+        before = listed_in(self.signed.repository.index) if self.signed else {}
+        after = listed_in(made.index)
         artifacts: dict[str, Descriptor | None] = dict(self.images)
         for id_, artifact in after.items():
             known = id_ in before and index_entry(before[id_]) == index_entry(artifact)
@@ -308,11 +369,11 @@ class _Publication:
         tags = self.around.registry.tags(self.target, after=since)
         claims = [name for name in claims_of(tags, since) if name not in publications]
         states = (self._state(tagged(self.target, claim)) for claim in claims)
-        listed = _listed(made.index)
+        listed = listed_in(made.index)
         return [
             each
             for each in states
-            if each is not None and not _is_part(each, listed) and self._accepts(each)
+            if each is not None and not is_part(each, listed) and self._accepts(each)
         ]
 
     def _pusher(self) -> Pusher:
@@ -325,53 +386,10 @@ class _Publication:
         )
 
 
-def _listed(index: RepositoryIndex) -> dict[PackageId, ArtifactMetadata]:
-    """Return the artifacts of an index by identity."""
-    return {artifact.id: artifact for artifact in index.artifacts}
-
-
-def _ids(states: Iterable[State | None]) -> frozenset[PackageId]:
-    """Name all packages of some states."""
-    return frozenset(
-        artifact.id
-        for state in states
-        if state is not None
-        for artifact in state.repository.index.artifacts
+def _unsigned(tags: Sequence[str]) -> str:
+    """Say which images nobody vouches for, and what helps."""
+    shown = ", ".join(tags[:_SHOWN]) + (" …" if len(tags) > _SHOWN else "")
+    return (
+        f"{len(tags)} listed images are not signed with a key of --sign, which is new: {shown}; "
+        "--resign OLD.pub signs anew what that key signed, --force-push what is published here"
     )
-
-
-def _is_part(state: State, listed: dict[PackageId, ArtifactMetadata]) -> bool:
-    """Tell whether all packages of a state are in an index, just as they are."""
-    return all(
-        artifact.id in listed and index_entry(listed[artifact.id]) == index_entry(artifact)
-        for artifact in state.repository.index.artifacts
-    )
-
-
-def union(
-    repositories: Sequence[Repository], *, without: frozenset[PackageId] = frozenset()
-) -> Repository | None:
-    """Put states of a repository together, but for some packages; None if there are none.
-
-    Of a package that several hold, the one that was built last is taken.
-    """
-    if not repositories:
-        return None
-    chosen: dict[PackageId, ArtifactMetadata] = {}
-    tree: dict[str, str] = {}
-    for each in sorted(repositories, key=lambda each: each.info.revision):
-        for id_, artifact in _listed(each.index).items():
-            if id_ not in without and (id_ not in chosen or _age(chosen[id_]) <= _age(artifact)):
-                chosen[id_] = artifact
-                folder = texts.tree_folder(id_)
-                for name in ("definition.yaml", "finalize.yaml"):
-                    tree.pop(f"{folder}/{name}", None)
-                    if f"{folder}/{name}" in each.tree:
-                        tree[f"{folder}/{name}"] = each.tree[f"{folder}/{name}"]
-    info = repositories[-1].info
-    return Repository(info=info, index=texts.make_index(chosen.values()), tree=tree)
-
-
-def _age(artifact: ArtifactMetadata) -> tuple[str, str]:
-    """Order builds of one package by time, and those of one time in some fixed way."""
-    return artifact.timestamp, artifact.sha256

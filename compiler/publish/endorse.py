@@ -7,12 +7,13 @@ from typing import Protocol
 
 from compiler.artifact.metadata import ArtifactMetadata
 from compiler.content_trust import TrustServer, sign_tags
-from compiler.oci import Descriptor, Reference, hex_of
+from compiler.errors import NotFoundError, TrustError
+from compiler.oci import Descriptor, Digest, Reference, hex_of
 from compiler.registry import Registry
 from compiler.sbom import PROVENANCE
 from compiler.sbom.provenance import statement_about
 from compiler.signing.attestations import attest_image
-from compiler.signing.images import pinned, sign_image
+from compiler.signing.images import pinned, sign_image, verify_image
 from compiler.signing.keys import PrivateKey
 
 _AT_ONCE = 8
@@ -27,6 +28,9 @@ class Endorsement(Protocol):
     def provenance(self, target: Reference, documents: Mapping[Descriptor, Path]) -> None:
         """Say how images were made, given the provenance of the artifact of each."""
 
+    def is_new_to(self, index: Reference) -> bool:
+        """Whether it has not spoken of an index, which is the last that it speaks of."""
+
 
 class Trust(Protocol):
     """The signed metadata of a repository that is published: `compiler.publish.trusted`."""
@@ -36,6 +40,9 @@ class Trust(Protocol):
 
     def index(self) -> Reference | None:
         """Name the index that was signed last, by its digest; None if none was yet."""
+
+    def signed(self) -> Mapping[str, Digest]:
+        """Return what was signed of all tags."""
 
     def accepts(self, image: Reference) -> bool:
         """Tell whether an image was signed with a key that signs this repository."""
@@ -79,6 +86,14 @@ class CosignEndorsement:
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="attest") as pool:
             list(pool.map(attest, documents))
 
+    def is_new_to(self, index: Reference) -> bool:
+        """Look for a signature of the key."""
+        try:
+            verify_image(self._registry, index, (self._key.public,))
+        except (TrustError, NotFoundError):
+            return True
+        return False
+
 
 class ContentTrust:
     """Signs tags with Docker Content Trust, through a Notary server."""
@@ -93,3 +108,7 @@ class ContentTrust:
 
     def provenance(self, target: Reference, documents: Mapping[Descriptor, Path]) -> None:
         """Say nothing: a Notary server knows tags only."""
+
+    def is_new_to(self, index: Reference) -> bool:  # noqa: ARG002  (the protocol's)
+        """Say no: its server keeps the keys, and who has a new one."""
+        return False

@@ -5,6 +5,9 @@ and other referrers live as long as what they are about. A package that no index
 one that is being published right now, so it stays; so does whatever is not of our making. Of
 signed metadata only what is older than the last versions that its timestamp and snapshot name goes:
 whoever may push can make up tags of any number, so those alone say nothing.
+
+What a snapshot or an index of images that cannot be read needs is not known. It is named, and until
+it is mended or gone everything stays that it may need.
 """
 
 import re
@@ -15,7 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
 
-from compiler.errors import CompilerError, RegistryError
+from compiler.errors import CompilerError, Interrupted, RegistryError
 from compiler.oci import INDEXES, Digest, Reference, parse_digest, platforms_of
 from compiler.publish.state import CLAIM, State, read_state, tagged
 from compiler.registry import Registry
@@ -33,6 +36,7 @@ _AT_ONCE = 16
 _ATTACHED = re.compile(r"sha256-([0-9a-f]{64})(?:\.(?:sig|att|sbom))?")
 _CONTENT_NAMED = re.compile(r"[0-9a-f]{12}-.+")
 _SNAPSHOT = f"-{texts.REPOSITORY}"
+_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,7 @@ class Holdings:
 
     `parts` gives for the digest of an index the images in it. `signed` tells the newest versions
     of signed metadata by role; None if the repository does not say, and then all of it stays.
+    `broken` says of tags that cannot be read why not.
     """
 
     tags: Mapping[str, Digest]
@@ -58,6 +63,7 @@ class Holdings:
     snapshots: Mapping[str, State]
     parts: Mapping[Digest, tuple[Digest, ...]] = field(default_factory=dict)
     signed: Mapping[str, int] | None = None
+    broken: Mapping[str, str] = field(default_factory=dict)
 
 
 def decide(holdings: Holdings, *, keep: int, since: str) -> tuple[Line, ...]:
@@ -74,12 +80,31 @@ def decide(holdings: Holdings, *, keep: int, since: str) -> tuple[Line, ...]:
     once = {name for state in gone for name in _listed(state)}
     live = {texts.REPOSITORY, *newest[:keep], *listed}
     known = _Sorted(
-        live=live, once=once, dropped=newest[keep:], since=since, old=_old_metadata(holdings)
+        live=live,
+        once=once,
+        dropped=[name for name in newest[keep:] if not _is_needed(name, holdings, live)],
+        snapshots=_snapshots(holdings.tags),
+        since=since,
+        old=_old_metadata(holdings),
+        broken=holdings.broken,
     )
     lines = {name: _line(name, digest, known) for name, digest in holdings.tags.items()}
     used = {line.digest for line in lines.values() if not line.removed}
     used |= {part for digest in used for part in holdings.parts.get(digest, ())}
-    return tuple(_with_attached(lines[name], used) for name in sorted(lines))
+    unsure = ", ".join(sorted(holdings.broken)[:_SHOWN])
+    return tuple(_with_attached(lines[name], used, unsure) for name in sorted(lines))
+
+
+def _is_needed(name: str, holdings: Holdings, live: Set[str]) -> bool:
+    """Whether a snapshot that could go alone tells what can go once all can be read."""
+    return bool(holdings.broken) and not set(_listed(holdings.snapshots[name])) <= live
+
+
+def _snapshots(tags: Iterable[str]) -> list[str]:
+    """Pick the snapshots out of tags: names that end like the index, and have no content's name."""
+    return [
+        name for name in tags if name.endswith(_SNAPSHOT) and not _CONTENT_NAMED.fullmatch(name)
+    ]
 
 
 def _old_metadata(holdings: Holdings) -> Set[str] | None:
@@ -108,31 +133,54 @@ def _listed(state: State) -> Iterator[str]:
 class _Sorted:
     """Tags by what is known of them: `once` were listed by snapshots that go.
 
-    `old` is signed metadata that can go; None if it is not known what is the newest.
+    `old` is signed metadata that can go; None if it is not known what is the newest. `broken` says
+    of tags that cannot be read why not.
     """
 
     live: Set[str]
     once: Set[str]
     dropped: Sequence[str]
+    snapshots: Sequence[str]
     since: str
     old: Set[str] | None
+    broken: Mapping[str, str]
+
+    def owner(self, name: str) -> str:
+        """Return the snapshot whose name a tag begins with, the longest one; "" for none."""
+        found = [each for each in self.snapshots if name.startswith(_prefix(each))]
+        return max(found, key=len, default="")
+
+
+def _prefix(snapshot: str) -> str:
+    """Return what the names of a snapshot's files begin with."""
+    return snapshot.removesuffix(texts.REPOSITORY)
 
 
 def _line(name: str, digest: Digest, sorted_out: _Sorted) -> Line:
     """Decide about one tag, as if it were no signature."""
     if name in sorted_out.live:
         return Line(name, digest, removed=False, reason="the index or a snapshot kept names it")
+    if name in sorted_out.broken:
+        why = f"cannot be read: {sorted_out.broken[name]}"
+        return Line(name, digest, removed=False, reason=why)
     why = _reason_to_go(name, sorted_out)
     if why:
         return Line(name, digest, removed=True, reason=why)
-    may = "is not known to be unused"
+    return Line(name, digest, removed=False, reason=_reason_to_stay(name, sorted_out))
+
+
+def _reason_to_stay(name: str, known: _Sorted) -> str:
+    """Say why a tag that nothing kept names stays."""
     if name.startswith(CLAIM):
-        may = "may be that of a publication under way"
-    elif name.startswith(tag("")):
-        may = "signed metadata"
-        if sorted_out.old is None:
-            may = "signed metadata, whose newest versions cannot be read"
-    return Line(name, digest, removed=False, reason=may)
+        return "may be that of a publication under way"
+    if name.startswith(tag("")):
+        unknown = ", whose newest versions cannot be read"
+        return f"signed metadata{unknown if known.old is None else ''}"
+    if name in known.once:
+        return f"may be listed by {min(known.broken)}, which cannot be read"
+    if known.broken and (name in known.snapshots or known.owner(name)):
+        return f"tells what can go once {min(known.broken)} can be read"
+    return "is not known to be unused"
 
 
 def _reason_to_go(name: str, known: _Sorted) -> str:
@@ -147,20 +195,24 @@ def _reason_to_go(name: str, known: _Sorted) -> str:
     if name.startswith(CLAIM):
         return "the claim of a publication that ended long ago" if name < known.since else ""
     if name in known.once:
-        return "only snapshots that go list it"
-    for snapshot in known.dropped:
-        if name.startswith(snapshot.removesuffix(texts.REPOSITORY)):
-            return f"belongs to {snapshot}, which goes"
-    return ""
+        return "" if known.broken else "only snapshots that go list it"
+    owner = known.owner(name)
+    return f"belongs to {owner}, which goes" if owner in known.dropped else ""
 
 
-def _with_attached(line: Line, used: set[Digest]) -> Line:
-    """Decide about what is about another image: it stays for as long as that one does."""
+def _with_attached(line: Line, used: set[Digest], unsure: str) -> Line:
+    """Decide about what is about another image: it stays for as long as that one does.
+
+    `unsure` names what cannot be read, and may hold that image.
+    """
     match = _ATTACHED.fullmatch(line.tag)
     if match is not None:
         subject = parse_digest(f"sha256:{match[1]}")
         if subject in used:
             return replace(line, removed=False, reason=f"about {subject}, which is kept")
+        if unsure:
+            why = f"about {subject}, which may be in {unsure}, which cannot be read"
+            return replace(line, removed=False, reason=why)
         return replace(line, removed=True, reason=f"about {subject}, which is not kept")
     if line.removed and line.digest in used:
         return replace(line, removed=False, reason="names the same as a tag that is kept")
@@ -209,22 +261,48 @@ def survey(registry: Registry, target: Reference, folder: Path) -> Holdings:
         place.mkdir()
         return read_state(registry, tagged(target, tag), place)
 
+    def parts(digest: Digest) -> tuple[Digest, ...]:
+        return _parts(registry, target, digest)
+
     current = state(texts.REPOSITORY)
     if current is None:
         raise RegistryError(f"{target}: has no {texts.REPOSITORY}: it is no repository of packages")
     tags = registry.tags(target)
     found = _each(tags, lambda tag: registry.head(tagged(target, tag)))
-    indexes = [each.digest for each in found.values() if each and each.media_type in INDEXES]
-    snapshots = [
-        tag for tag in tags if tag.endswith(_SNAPSHOT) and not _CONTENT_NAMED.fullmatch(tag)
-    ]
+    digests = {tag: each.digest for tag, each in found.items() if each is not None}
+    indexes = {each.digest for each in found.values() if each and each.media_type in INDEXES}
+    snapshots, broken = _readable(_each(_snapshots(digests), _or_error(state)))
+    images, unread = _readable(_each(sorted(indexes), _or_error(parts)))
     return Holdings(
-        tags={tag: each.digest for tag, each in found.items() if each is not None},
+        tags=digests,
         current=current,
-        snapshots={tag: held for tag, held in _each(snapshots, state).items() if held is not None},
-        parts=_each(dict.fromkeys(indexes), lambda digest: _parts(registry, target, digest)),
+        snapshots={tag: held for tag, held in snapshots.items() if held is not None},
+        parts=images,
         signed=_signed(registry, target, folder),
+        broken={tag: unread[each] for tag, each in digests.items() if each in unread} | broken,
     )
+
+
+def _or_error(ask: Callable[[Item], Result]) -> Callable[[Item], Result | CompilerError]:
+    """Let what cannot be read be returned: the others are asked for all the same."""
+
+    def asked(item: Item) -> Result | CompilerError:
+        try:
+            return ask(item)
+        except Interrupted:
+            raise
+        except CompilerError as error:
+            return error
+
+    return asked
+
+
+def _readable(
+    found: Mapping[Item, Result | CompilerError],
+) -> tuple[dict[Item, Result], dict[Item, str]]:
+    """Tell what could be read from what could not, and why not."""
+    read = {key: each for key, each in found.items() if not isinstance(each, CompilerError)}
+    return read, {key: str(each) for key, each in found.items() if isinstance(each, CompilerError)}
 
 
 def _signed(registry: Registry, target: Reference, folder: Path) -> Mapping[str, int] | None:

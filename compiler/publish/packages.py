@@ -91,7 +91,7 @@ def _contents(packed: Packed, pusher: Pusher, platform: Platform, folder: Path) 
     package = packed.metadata.id
     layer = layer_of_archive(packed.archive, folder=folder)
     own = packed.metadata.platform or platform
-    image = image_of(layer, own, labels=_labels(package))
+    image = image_of(layer, own, labels=labels_of(package))
     pusher.contents(image)
     layer.path.unlink()
     name = packed.file.name
@@ -107,7 +107,7 @@ def _name(ready: _Ready, pusher: Pusher) -> PushedPackage:
     return PushedPackage(ready.package, image, metadata)
 
 
-def _labels(package: PackageId) -> dict[str, str]:
+def labels_of(package: PackageId) -> dict[str, str]:
     """Say in an image what it holds (OCI Image Specification, Annotations)."""
     return {
         "org.opencontainers.image.title": package.title,

@@ -60,7 +60,7 @@ def read_state(registry: Registry, reference: Reference, folder: Path) -> State 
         return None
     try:
         return _read(registry, reference, folder, image.data, image.descriptor)
-    except (ArchiveError, ImageError, NotFoundError) as error:
+    except (ArchiveError, ImageError, NotFoundError, UnicodeDecodeError) as error:
         raise RegistryError(f"{reference}: is no whole repository: {error}") from error
 
 

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from compiler.artifact.metadata import SUFFIX, ArtifactMetadata, index_entry, parse_metadata
 from compiler.errors import NotFoundError, RegistryError, TrustError
-from compiler.oci import Descriptor, Reference
+from compiler.oci import Descriptor, Digest, Reference
 from compiler.publish.state import tagged
 from compiler.registry import Registry
 from compiler.repository.index import REPOSITORY
@@ -80,6 +80,10 @@ class TrustedTarget:
         if signed is None:
             return None
         return pinned(self.target, Target(signed.length, signed.hashes["sha256"]).digest)
+
+    def signed(self) -> Mapping[str, Digest]:
+        """Return what was signed of all tags."""
+        return {name: target.digest for name, target in self._published().all_targets()}
 
     def accepts(self, image: Reference) -> bool:
         """Tell whether an image was signed with a key that signs this repository."""

@@ -20,10 +20,14 @@ from compiler.oci import Reference
 from compiler.process import Command, ask
 from compiler.registry.settings import is_hub
 
-_HUB_KEY = "https://index.docker.io/v1/"
+HUB_KEY = "https://index.docker.io/v1/"
+"""How Docker Hub is called in files with credentials."""
+
 _LARGEST_FILE = 4 << 20
 _HELPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_HELPER_TIMEOUT = 60.0
+HELPER_TIMEOUT = 60.0
+"""Seconds that a helper program gets."""
+
 _TOKEN_USER = "<token>"  # noqa: S105  (how helpers mark that the secret is an identity token)
 _NONE_THERE = ("credentials not found", "no credentials")
 
@@ -98,8 +102,8 @@ class CredentialFiles:
 
     def _in_file(self, file: _AuthFile, repository: Reference) -> Credentials | None:
         """Look in one file: helpers and entries for each prefix, then the common helper."""
-        helpers = {_plain_key(key): helper for key, helper in file.helpers.items()}
-        entries = {_plain_key(key): entry for key, entry in file.auths.items()}
+        helpers = {plain_key(key): helper for key, helper in file.helpers.items()}
+        entries = {plain_key(key): entry for key, entry in file.auths.items()}
         for key in _keys(repository):
             helper = helpers.get(key)
             if helper:
@@ -110,26 +114,31 @@ class CredentialFiles:
             found = None if entry is None else _decode(entry, key)
             if found is not None:
                 return found
-        host = _HUB_KEY if is_hub(repository.registry) else repository.registry
+        host = HUB_KEY if is_hub(repository.registry) else repository.registry
         return self._ask(file.store, host) if file.store else None
 
     def _ask(self, helper: str, host: str) -> Credentials | None:
         """Ask a helper program, once for each host."""
-        server = _HUB_KEY if is_hub(host) else host
+        server = HUB_KEY if is_hub(host) else host
         if (helper, server) not in self._said:
             self._said[helper, server] = ask_helper(helper, server, self._environ)
         return self._said[helper, server]
+
+
+def is_helper(name: str) -> bool:
+    """Whether something can be the name of a helper program, and nothing else besides."""
+    return _HELPER.fullmatch(name) is not None
 
 
 def ask_helper(
     helper: str, server: str, environ: Mapping[str, str] | None = None
 ) -> Credentials | None:
     """Ask `docker-credential-HELPER` for the credentials of a server, None if it has none."""
-    if not _HELPER.fullmatch(helper):
+    if not is_helper(helper):
         raise DeniedError(f"{server}: {helper!r} is no name of a credential helper")
     program = f"docker-credential-{helper}"
     path = shutil.which(program, path=None if environ is None else environ.get("PATH"))
-    command = Command(argv=(path or program, "get"), env=environ, timeout=_HELPER_TIMEOUT)
+    command = Command(argv=(path or program, "get"), env=environ, timeout=HELPER_TIMEOUT)
     try:
         finished, said = ask(command, server.encode())
     except OutsideError as error:
@@ -168,13 +177,13 @@ def _read(path: Path) -> _AuthFile:
 def _keys(repository: Reference) -> Iterator[str]:
     """Name the prefixes of a repository, longest first, down to its host."""
     parts = repository.repository.split("/")
-    host = _plain_key(repository.registry)
+    host = plain_key(repository.registry)
     for count in range(len(parts), 0, -1):
         yield "/".join((host, *parts[:count]))
     yield host
 
 
-def _plain_key(key: str) -> str:
+def plain_key(key: str) -> str:
     """Return what a key means: people write `HOST`, `https://HOST` or `https://HOST/v1/`."""
     name = re.sub(r"^https?://", "", key).rstrip("/")
     name = re.sub(r"/v[12]$", "", name)

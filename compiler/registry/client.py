@@ -19,7 +19,7 @@ from compiler.registry.named import by_digest, head, load, remove, store
 from compiler.registry.progress import told
 from compiler.registry.referrers import Referrers
 from compiler.registry.settings import RegistrySettings
-from compiler.registry.site import Answer, Site, Tools
+from compiler.registry.site import Answer, Call, Site, Tools
 from compiler.registry.transport import Clock, Transport
 from compiler.registry.upload import Upload, has_blob, mount
 
@@ -65,6 +65,15 @@ class RegistryClient:
     def close(self) -> None:
         """Close all connections."""
         self._tools.transport.close()
+
+    def check_login(self, host: str) -> None:
+        """Raise `DeniedError` unless a registry takes the credentials that there are for it.
+
+        One that wants none takes all (OCI Distribution Specification, end-1).
+        """
+        anywhere = Reference(host, "")
+        site = self._site(anywhere)
+        site.ask(Call(repository=anywhere, what="log in", path=f"{site.base()}/v2/", actions=""))
 
     def head(self, reference: Reference) -> Descriptor | None:
         """Return the descriptor of a manifest, without its content; None if it is not there."""

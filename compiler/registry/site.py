@@ -58,7 +58,7 @@ class Call:
     @property
     def scope(self) -> str:
         """Name what is done, for token servers."""
-        own = repository_scope(self.repository, self.actions)
+        own = repository_scope(self.repository, self.actions) if self.actions else ""
         return merge_scopes(own, repository_scope(self.origin, "pull") if self.origin else "")
 
 

@@ -36,6 +36,10 @@ class Cache:
             return None
         return None
 
+    def holds(self, sha256: str) -> bool:
+        """Whether a content was kept; it may have been damaged since, which `find` would notice."""
+        return self._path(sha256).is_file()
+
     @contextmanager
     def adding(self, sha256: str) -> Iterator[Path]:
         """Lend the path of an unfinished file, which is kept for the next try if this one fails.

@@ -121,6 +121,7 @@ class RemoteCache:
         self._found: dict[str, _Found | None] = {}
         self._report = report
         self._silent: set[Reference] = set()
+        self._distrusted: set[Reference] = set()
         self._refused: set[str] = set()
         self._guard = threading.Lock()
         self.target = places.target
@@ -299,11 +300,21 @@ class RemoteCache:
             try:
                 manifest = self._registry.manifest(place)
                 return self._read(place, manifest.data, media_type)
-            except (NotFoundError, ImageError, TrustError):
+            except (NotFoundError, ImageError):
                 continue
+            except TrustError as error:
+                self._tell_distrust(place, error)
             except RegistryError as error:
                 self._leave_out(repository, error)
         return None
+
+    def _tell_distrust(self, place: Reference, error: TrustError) -> None:
+        """Say once of a record that it is not taken, and why."""
+        with self._guard:
+            first = place not in self._distrusted
+            self._distrusted.add(place)
+        if first:
+            self._report(Noted(f"{place}: is not taken: {error}", warning=True))
 
     def _leave_out(self, repository: Reference, error: RegistryError) -> None:
         """Do without a repository that does not answer: what it may have is built here."""

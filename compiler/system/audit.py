@@ -9,28 +9,51 @@ from compiler.spec.package import PackageId
 from compiler.system.choice import Title
 from compiler.system.database import Database, Installed
 from compiler.system.lookup import Lookup, Settled
+from compiler.system.protect import Protection
 from compiler.system.root import System
 from compiler.version import Version
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A package, and those of its files that are not there."""
+    """A package, and those of its files that are not there, or are not as it brought them."""
 
     package: PackageId
     paths: tuple[str, ...]
+    changed: tuple[str, ...] = ()
 
 
-def missing_files(system: System, installed: Iterable[Installed]) -> Iterator[Missing]:
-    """Find the packages that have files missing; folders do not count."""
+def missing_files(
+    system: System, installed: Iterable[Installed], *, besides: Protection | None = None
+) -> Iterator[Missing]:
+    """Find the packages that have files missing; folders do not count.
+
+    With `besides` contents are compared, too, but for those that it or the package protects. Of
+    what was only entered as installed no content is known.
+    """
     lookup = Lookup(system.root)
     try:
         for package in installed:
             gone = tuple(_gone(system.database, package.id, lookup))
-            if gone:
-                yield Missing(package.id, gone)
+            changed: tuple[str, ...] = ()
+            if besides is not None:
+                own = besides.extended(package.definition.annotations)
+                changed = tuple(_changed(system.database, package.id, lookup, own))
+            if gone or changed:
+                yield Missing(package.id, gone, changed)
     finally:
         lookup.close()
+
+
+def _changed(
+    database: Database, package: PackageId, lookup: Lookup, besides: Protection
+) -> Iterator[str]:
+    """Find files with another content, or in whose place is something else."""
+    for owned in database.paths(package):
+        if owned.kind is not Kind.FILE or not owned.digest or besides.covers(owned.place):
+            continue
+        if lookup.status(owned.place) and lookup.digest(owned.place) != owned.digest:
+            yield owned.path
 
 
 def _gone(database: Database, package: PackageId, lookup: Lookup) -> Iterator[str]:

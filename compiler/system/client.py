@@ -24,7 +24,7 @@ from compiler.repository.sync import SyncTools, Trust, sync
 from compiler.repository.synced import Shelf, Synced
 from compiler.repository.trust.kept import kept_root, read_root, seal_of
 from compiler.spec.package import PackageId
-from compiler.system.audit import missing_files
+from compiler.system.audit import Missing, missing_files
 from compiler.system.change import Change, Incoming, Options
 from compiler.system.choice import Offers, Present, definitions_of
 from compiler.system.config import Config
@@ -212,10 +212,11 @@ class Client:
         for name in ("installed", "solver"):
             self.__dict__.pop(name, None)
 
-    def damaged(self) -> list[PackageId]:
-        """List the installed packages that have files missing."""
+    def damaged(self, *, contents: bool = False) -> list[Missing]:
+        """List the installed packages that have files missing, or changed ones with `contents`."""
         self._forget()
-        return [each.package for each in missing_files(self.system, self.installed)]
+        besides = self._protection() if contents else None
+        return list(missing_files(self.system, self.installed, besides=besides))
 
     @contextmanager
     def changing(self) -> Iterator[None]:

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Protocol
 
 from compiler.archive import Entry
+from compiler.archive.folders import Folders
 from compiler.archive.place import Devices, Placer
 from compiler.archive.tar import Source
 from compiler.store.files import remove_tree
-from compiler.system.folders import Folders, split
+from compiler.system.folders import split
 from compiler.system.kernel import rename_to_free_name, sync_file_system
 
 STAGING = ".cos-staging"

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from io import BufferedReader
 from pathlib import Path
 
+from compiler.archive.folders import Folders
 from compiler.errors import ArchiveError
-from compiler.system.folders import Folders, split
+from compiler.system.folders import split
 
 _MOST_LINKS = 40
 _ESCAPED = re.compile(rb"\\([0-7]{3})")

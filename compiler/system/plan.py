@@ -209,8 +209,8 @@ class Planner:
         if self._lookup.digest(place) == staged.digest:
             return
         folder, name = split(place)
-        copy, newest = copy_name(name, self._lookup.names(folder))
-        if newest and self._lookup.digest(_join(folder, newest)) == staged.digest:
+        copy, others = copy_name(name, self._lookup.names(folder))
+        if any(self._lookup.digest(_join(folder, each)) == staged.digest for each in others):
             return
         self._plan.moves.append(Move(source, _join(folder, copy)))
         self._plan.notes.append(f"/{place}: was kept, the new one is /{_join(folder, copy)}")

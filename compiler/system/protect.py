@@ -5,7 +5,7 @@ annotation `config_protect` (luet's format: plain prefixes).
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,19 +70,19 @@ def parse_protection(text: str, source: str) -> tuple[str, ...]:
     return tuple(_prefix(each) for each in file.dirs if each)
 
 
-def copy_name(name: str, present: Iterable[str]) -> tuple[str, str | None]:
+def copy_name(name: str, present: Iterable[str]) -> tuple[str, tuple[str, ...]]:
     """Choose the name of a new copy of the protected file `name`, given what its folder holds.
 
-    Returns `._cfgNNNN_name` with the next number, and the newest copy that is there, if any: with
-    the same content, it need not be written again.
+    Returns `._cfgNNNN_name` with the next number, and the copies that are there, the newest first:
+    if one has the same content, it need not be written again.
     """
     taken: dict[int, str] = {}
     for each in present:
         match = _COPY.fullmatch(each)
         if match and match[2] == name:
             taken[int(match[1])] = each
-    newest = max(taken, default=0)
-    return f"._cfg{newest + 1:04d}_{name}", taken.get(newest)
+    copies = tuple(taken[number] for number in sorted(taken, reverse=True))
+    return f"._cfg{max(taken, default=0) + 1:04d}_{name}", copies
 
 
 def _prefix(text: str) -> str:
@@ -98,8 +98,3 @@ def _text(path: Path) -> str:
     if len(data) > _LARGEST:
         raise CompilerError("is too large", location=Location(str(path)))
     return data.decode("utf-8", "replace")
-
-
-def prefixes_of(folders: Sequence[str]) -> Protection:
-    """Make a protection of plain prefixes."""
-    return Protection(tuple(_prefix(each) for each in folders if each))

@@ -68,6 +68,7 @@ class System:
     def _take(self) -> Lock:
         try:
             make_folders(self.root, self._place)
+            self._refuse_unwritable()
             lock = Lock(self.folder / _LOCK)
         except OSError as error:
             reason = error.strerror or str(error)
@@ -77,6 +78,12 @@ class System:
             hint = "try again when it has ended"
             raise OutsideError(f"{self.root}: another cos is changing this system", hint=hint)
         return lock
+
+    def _refuse_unwritable(self) -> None:
+        """Say at once what would fail in the middle: the lock can be had where others may read."""
+        if not os.access(self.folder, os.W_OK, effective_ids=True):
+            hint = "change it as root, or another root directory with --system-target"
+            raise OutsideError(f"{self.root}: this system cannot be written here", hint=hint)
 
     def is_ours(self, place: str) -> bool:
         """Whether a place belongs to us, so that no package may bring it.

@@ -4,6 +4,7 @@ import io
 import lzma
 import os
 import stat
+import struct
 import subprocess
 import tarfile
 from collections.abc import Callable
@@ -362,3 +363,67 @@ def test_devices_owners_and_capabilities_come_out_as_root(tmp_path: Path, target
     assert stat.S_ISCHR((target / "null").stat().st_mode)
     found = {each.path: each for each in entries_of(target, AS_THEY_ARE)}
     assert found == {each.path: each for each in entries}
+
+
+def owned(name: str, mode: int, uid: int, gid: int) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.mode, info.uid, info.gid, info.size = mode, uid, gid, 4
+    return info.tobuf(tarfile.PAX_FORMAT) + b"text" + bytes(508)
+
+
+MIXED = [
+    (f"{folder}/{number}", mode, uid, gid)
+    for folder in ("one", "two")
+    for number, (mode, uid, gid) in enumerate(
+        [
+            (0o644, 0, 0),
+            (0o600, 0, 0),
+            (0o644, 0, 0),
+            (0o755, 0, 0),
+            (0o755, 0, 0),
+            (0o666, 0, 0),
+            (0o4755, 0, 0),
+            (0o755, 7, 0),
+            (0o755, 0, 0),
+            (0o644, 0, 7),
+            (0o2711, 7, 7),
+            (0o000, 0, 0),
+            (0o644, 0, 0),
+        ]
+    )
+]
+
+
+def allow_plain(folder: Path) -> None:
+    """Do nothing: an ordinary folder."""
+
+
+def give_group(folder: Path) -> None:
+    """Let what is made in a folder get its group."""
+    os.chown(folder, 0, 9)
+    folder.chmod(0o2755)
+
+
+def give_acl(folder: Path) -> None:
+    """Set a default ACL (acl(5), version 2 of its xattr): owner rwx, group r-x, others nothing."""
+    entries = struct.pack("<IHHIHHIHHI", 2, 1, 7, 2**32 - 1, 4, 5, 2**32 - 1, 32, 0, 2**32 - 1)
+    os.setxattr(folder, "system.posix_acl_default", entries)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o000])
+@pytest.mark.parametrize("prepare", [allow_plain, give_group, give_acl])
+def test_modes_and_owners_are_those_of_the_archive_whatever_files_are_born_with(
+    umask: int, prepare: Callable[[Path], None], tmp_path: Path, target: Path
+) -> None:
+    prepare(target)
+    file = archive(tmp_path, *(owned(*each) for each in MIXED))
+
+    before = os.umask(umask)
+    try:
+        unpack_tar(file, target)
+    finally:
+        os.umask(before)
+
+    found = [(name, (target / name).stat()) for name, *_ in MIXED]
+    seen = [(n, stat.S_IMODE(each.st_mode), each.st_uid, each.st_gid) for n, each in found]
+    assert seen == MIXED

@@ -433,6 +433,31 @@ def test_missing_files_are_found_and_brought_back(machine: Machine) -> None:
     assert machine.do("oscheck").stderr == "nothing is missing\n"
 
 
+def test_changed_files_are_found_and_brought_back_where_that_is_asked(machine: Machine) -> None:
+    machine.do("install", "-y", "t/app", "t/other")
+    (machine.root / "usr/lib").write_text("damaged")
+    (machine.root / "usr/other").unlink()
+
+    assert machine.do("oscheck").stdout == "t/other-1: 1 missing\n  /usr/other\n"
+    found = machine.do("oscheck", "--contents", "--reinstall", "-y")
+
+    assert found.stdout.startswith(
+        "t/lib-1: 1 changed\n  /usr/lib (changed)\nt/other-1: 1 missing\n  /usr/other\n"
+    )
+    assert (machine.read("usr/lib"), machine.read("usr/other")) == ("1", "1")
+    assert machine.do("oscheck", "--contents").stderr == "nothing is missing or changed\n"
+
+
+def test_protected_files_may_be_changed(machine: Machine) -> None:
+    machine.do("install", "-y", "t/other")
+    (machine.root / "usr/other").write_text("mine")
+    folder = machine.place / "protect.d"
+    folder.mkdir()
+    (folder / "usr.yml").write_text("name: usr\ndirs: [/usr/]\n")
+
+    assert machine.do("oscheck", "--contents").stderr == "nothing is missing or changed\n"
+
+
 def test_what_is_there_already_is_reclaimed(machine: Machine) -> None:
     (machine.root / "usr").mkdir()
     (machine.root / "usr/other").write_text("1")

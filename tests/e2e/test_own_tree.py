@@ -1,12 +1,12 @@
 """Our own tree: every flavour loads and resolves, and the Debian one builds into a whole system."""
 
-import lzma
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from compiler.archive import Clamp, Kind
 from compiler.archive.scan import entries_of
@@ -18,7 +18,9 @@ from tests.e2e.own_tree import CHECKOUT, BuiltTree, cos, values
 
 FLAVOURS = ("debian", "fedora", "opensuse", "ubuntu")
 SMALL = (
+    "system/boot-assessment",
     "system/cloud-config",
+    "system/cos-agent",
     "system/cos-features",
     "system/cos-setup",
     "system/grub-config",
@@ -27,7 +29,9 @@ SMALL = (
 )
 ARTIFACTS = {
     "base-distro-0.20261123",
+    "boot-assessment-system-0.1.0",
     "cloud-config-system-0.1.0",
+    "cos-agent-system-0.1.0",
     "cos-container-system-0.1.0",
     "cos-features-system-0.1.0",
     "cos-img-recovery-0.1.0",
@@ -45,7 +49,7 @@ ARTIFACTS = {
 def test_every_flavour_renders_and_resolves_without_a_doubt(flavour: str) -> None:
     done = cos("tree", "validate", "--tree", "tree", "--values", values(flavour))
 
-    said = "12 packages checked: 0 errors, 0 warnings\n"
+    said = "14 packages checked: 0 errors, 0 warnings\n"
     assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
 
 
@@ -103,7 +107,7 @@ def test_every_package_of_the_tree_becomes_an_artifact_in_a_repository(own_tree:
 @pytest.mark.container
 @pytest.mark.xdist_group("own-tree")
 def test_a_second_build_of_the_tree_does_nothing(own_tree: BuiltTree) -> None:
-    assert "nothing to do: 12 packages are built and unchanged" in own_tree.second
+    assert "nothing to do: 14 packages are built and unchanged" in own_tree.second
 
 
 @pytest.mark.container
@@ -157,6 +161,8 @@ def test_the_configuration_is_readable_by_root_alone(root: Root) -> None:
         "04_accounting.yaml",
         "05_network.yaml",
         "06_recovery.yaml",
+        "07_live.yaml",
+        "08_boot_assessment.yaml",
     ]
     assert {(each.mode, each.uid, each.gid) for each in files} == {(0o600, 0, 0)}
 
@@ -182,7 +188,8 @@ def test_nothing_in_the_system_belongs_to_one_machine_or_to_the_build(root: Root
 @pytest.mark.container
 @pytest.mark.xdist_group("own-tree")
 def test_the_initrd_has_the_immutable_root_the_first_stages_and_the_live_system(root: Root) -> None:
-    members = cpio_members(lzma.decompress(root.initrd))
+    with zstandard.ZstdDecompressor().stream_reader(root.initrd) as content:
+        members = cpio_members(content.read())
     units = "usr/lib/systemd/system"
 
     assert {
@@ -194,8 +201,9 @@ def test_the_initrd_has_the_immutable_root_the_first_stages_and_the_live_system(
         f"{units}/initrd-fs.target.requires/cos-immutable-rootfs.service",
         f"{units}/cos-setup-rootfs.service",
         f"{units}/cos-setup-initramfs.service",
-        "etc/systemd/system/initrd-fs.target.requires/cos-setup-rootfs.service",
-        "etc/systemd/system/initrd.target.requires/cos-setup-initramfs.service",
+        "usr/sbin/cos-stage-rootfs",
+        "etc/systemd/system/initrd-fs.target.wants/cos-setup-rootfs.service",
+        "etc/systemd/system/initrd.target.wants/cos-setup-initramfs.service",
     } <= members.keys()
     hosts = b"127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
     assert members["etc/hosts"] == hosts

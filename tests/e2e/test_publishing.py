@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -179,6 +180,104 @@ def test_collection_explains_and_removes(built: Lab, place: Reference) -> None:
     assert sorted(tag for tag in tags if tag.startswith(("tool", "base"))) == [
         "base-t-1", "base-t-1.metadata.yaml", "tool-t-2", "tool-t-2.metadata.yaml",
     ]  # fmt: skip
+
+
+def test_a_moved_tag_is_found_and_repaired(built: Lab, place: Reference) -> None:
+    publish(built, place)
+    skopeo("copy", "--all", "--src-tls-verify=false", "--dest-tls-verify=false",
+           f"docker://{place}:base-t-1", f"docker://{place}:tool-t-1")  # fmt: skip
+
+    found = built.cos("registry", "check", str(place))
+    assert found.returncode == 1
+    assert found.stdout.startswith("tool-t-1  (its image says ")
+    assert "1 of 2 packages are not as they are listed" in found.stderr
+    repaired = publish(built, place, "--repair")
+
+    assert "1 of them new or changed" in repaired
+    after = built.cos("registry", "check", str(place))
+    assert (after.returncode, after.stdout) == (
+        0,
+        f"{place}: all 2 packages are as they are listed\n",
+    )
+
+
+def test_after_stolen_keys_a_signed_repository_begins_again_under_new_ones(
+    built: Lab, place: Reference, tmp_path: Path
+) -> None:
+    built.env["COSIGN_PASSWORD"] = ""
+    for name in ("root", "online", "new"):
+        assert built.cos("key", "generate", "--output", str(tmp_path / name)).returncode == 0
+    root, key = str(tmp_path / "root.json"), str(tmp_path / "online.key")
+    new, new_public = str(tmp_path / "new.key"), str(tmp_path / "new.pub")
+    begun = built.cos("repo", "init-trust", str(place), "--root-key", str(tmp_path / "root.key"),
+                      "--key", key, "--root", root)  # fmt: skip
+    assert begun.returncode == 0, begun.stderr
+    machine = tmp_path / "machine"
+    machine.mkdir()
+    on_machine = ("--system-target", str(machine))
+    publish(built, place, "--sign", key, "--root", root)
+    shutil.copy(root, tmp_path / "first.json")
+    added = built.cos(*on_machine, "repo", "add", "main", "--type", "docker", "--url", str(place),
+                      "--root", str(tmp_path / "first.json"), "-y")  # fmt: skip
+    assert added.returncode == 0, added.stderr
+    assert built.cos(*on_machine, "install", "-y", "t/tool").returncode == 0
+
+    restarted = built.cos("repo", "rotate", str(place), "--root-key", str(tmp_path / "root.key"),
+                          "--key", new, "--replace", f"online={new_public}", "--restart",
+                          "--root", root)  # fmt: skip
+    assert restarted.returncode == 0, restarted.stderr
+    assert "nothing is signed yet" in restarted.stdout
+    refused = built.cos(*on_machine, "install", "-y", "t/base")
+    assert refused.returncode != 0
+    publish(built, place, "--sign", new, "--root", root, "--prune", "--force-push")
+
+    done = built.cos(*on_machine, "install", "-y", "t/base")
+    assert done.returncode == 0, done.stderr
+    checked = built.cos("registry", "check", str(place), "--root", root)
+    assert checked.returncode == 0, checked.stderr
+    thief = built.cos("create-repo", "--tree", "tree", "--packages", str(built.out), "--type",
+                      "docker", "--output", str(place), "--push-images", "--sign", key,
+                      "--root", root)  # fmt: skip
+    assert thief.returncode == 1
+
+
+def test_a_new_key_signs_what_the_old_one_signed(
+    built: Lab, place: Reference, tmp_path: Path
+) -> None:
+    built.env["COSIGN_PASSWORD"] = ""
+    for name in ("old", "new"):
+        assert built.cos("key", "generate", "--output", str(tmp_path / name)).returncode == 0
+    publish(built, place, "--sign", str(tmp_path / "old.key"))
+    signed = ("verify", f"{place}:tool-t-1", "--key", str(tmp_path / "new.pub"))
+    assert built.cos(*signed).returncode == 1
+
+    publish(
+        built, place, "--sign", str(tmp_path / "new.key"), "--resign", str(tmp_path / "old.pub")
+    )
+
+    assert built.cos(*signed).returncode == 0
+
+
+def test_collection_goes_on_past_a_snapshot_that_cannot_be_read(
+    built: Lab, place: Reference
+) -> None:
+    publish(built, place, "--snapshot-id", "one")
+    source, broken = (
+        f"docker://{place}:base-t-1.metadata.yaml",
+        f"docker://{place}:odd-repository.yaml",
+    )
+    skopeo("copy", "--src-tls-verify=false", "--dest-tls-verify=false", source, broken)
+
+    collected = built.cos("registry", "gc", str(place), "--keep", "0")
+
+    assert collected.returncode == 1
+    assert "remove  one-repository.yaml  (a snapshot older" in collected.stdout
+    assert f"error: {place}: a tag cannot be read: odd-repository.yaml (" in collected.stderr
+    told = built.cos("registry", "gc", str(place), "--keep", "0", "--dry-run")
+    assert told.returncode == 1
+    assert (
+        f"keep    odd-repository.yaml  (cannot be read: {place}:odd-repository.yaml" in told.stdout
+    )
 
 
 @pytest.mark.xdist_group("docker")

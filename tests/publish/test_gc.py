@@ -8,6 +8,7 @@ import pytest
 from compiler.errors import RegistryError
 from compiler.oci import (
     CONFIG,
+    INDEX,
     MANIFEST,
     Descriptor,
     Reference,
@@ -202,3 +203,76 @@ def test_hex_names_of_attachments_are_those_of_digests(registry: MemoryRegistry)
     tag = attach(registry, digest(registry, "a-t-1"))
 
     assert hex_of(digest_of(registry.manifest(tagged(TARGET, "a-t-1")).data)) in tag
+
+
+OLD, NEW = "20261122232209-repository.yaml", "20261122232309-repository.yaml"
+
+
+def damage(registry: MemoryRegistry, tag: str) -> None:
+    """Put an image that holds something else under the name of a snapshot."""
+    found = registry.manifest(tagged(TARGET, "tree.tar.gz"))
+    registry.put_manifest(tagged(TARGET, tag), found.data, found.descriptor.media_type)
+
+
+def test_a_snapshot_that_cannot_be_read_is_named_and_all_that_it_may_need_stays(
+    registry: MemoryRegistry, shop: Shop, tmp_path: Path
+) -> None:
+    shop.publish(registry, shop.options(now=NOW + 120), names=["a-2"])
+    damage(registry, NEW)
+    before = packages(registry)
+    signature = attach(registry, digest_of(b"an image that nobody knows"))
+
+    lines = collected(registry, tmp_path / "gc", keep=0)
+
+    assert len(before) == 4
+    assert packages(registry) == before
+    assert lines[NEW].reason.startswith("cannot be read: registry.test/team/repo:")
+    assert lines["a-t-1"].reason == f"may be listed by {NEW}, which cannot be read"
+    assert lines[OLD].reason == f"tells what can go once {NEW} can be read"
+    assert lines["20261122232409-repository.yaml"].removed
+    assert not lines[signature].removed
+    kept = [tag for tag in registry.tags(TARGET) if tag.startswith(NEW.partition("-")[0])]
+    assert f"{NEW.partition('-')[0]}-tree.tar.gz" in kept
+
+
+def test_once_it_is_gone_the_rest_goes_too(registry: MemoryRegistry, tmp_path: Path) -> None:
+    registry.put_manifest(tagged(TARGET, "odd-repository.yaml"), canonical_json({}), MANIFEST)
+    collected(registry, tmp_path / "one", keep=1)
+    assert len(packages(registry)) == 4
+
+    registry.delete(replace(TARGET, digest=digest_of(canonical_json({}))))
+    collected(registry, tmp_path / "two", keep=1)
+
+    assert packages(registry) == ["a-t-2", "a-t-2.metadata.yaml"]
+
+
+def test_an_index_that_cannot_be_read_keeps_what_may_be_in_it(
+    registry: MemoryRegistry, tmp_path: Path
+) -> None:
+    index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": []}
+    registry.put_manifest(tagged(TARGET, "own"), canonical_json(index), INDEX)
+    signature = attach(registry, digest_of(b"an image that may be in it"))
+    folder = tmp_path / "look"
+    folder.mkdir()
+    holdings = replace(survey(registry, TARGET, folder), broken={"own": "it is damaged"})
+
+    lines = {line.tag: line for line in decide(holdings, keep=1, since=FAR)}
+
+    assert not lines["a-t-1"].removed
+    assert lines["own"].reason == "cannot be read: it is damaged"
+    assert lines[signature].reason.endswith("which may be in own, which cannot be read")
+
+
+def test_files_of_a_snapshot_whose_name_begins_like_another_stay(
+    shop: Shop, tmp_path: Path
+) -> None:
+    registry = MemoryRegistry()
+    for number, name in enumerate(("one", "one-more")):
+        named = replace(shop.options().repository, now=NOW + number, snapshot_id=name)
+        shop.publish(registry, replace(shop.options(), repository=named))
+
+    collected(registry, tmp_path / "gc", keep=1)
+
+    tags = registry.tags(TARGET)
+    assert "one-more-tree.tar.gz" in tags
+    assert "one-tree.tar.gz" not in tags

@@ -147,6 +147,24 @@ def test_a_layer_that_is_here_already_is_not_fetched(stores: tuple[LocalStore, L
     assert dict(registry.requests) == {}
 
 
+def test_a_record_that_is_not_trusted_is_named_once(
+    stores: tuple[LocalStore, LocalStore],
+) -> None:
+    registry, (one, two) = MemoryRegistry(), stores
+    pushing(registry, one).push_node(node(one))
+    told: list[Event] = []
+    cache = RemoteCache(
+        registry, two, Places(sources=(PLACE,)), sealing=Sealing(check=check), report=told.append
+    )
+
+    cache.nodes([KEY])
+    cache.forget()
+    cache.nodes([KEY])
+
+    place = replace(PLACE, tag=KEY)
+    assert told == [Noted(f"{place}: is not taken: not signed", warning=True)]
+
+
 @pytest.mark.parametrize("sealing", [None, Sealing(seal=lambda _data: "sealed by somebody else")])
 def test_with_a_key_only_what_it_signed_is_found(
     stores: tuple[LocalStore, LocalStore], sealing: Sealing | None

@@ -15,7 +15,7 @@ import pytest
 from compiler.archive.place import Devices
 from compiler.errors import CompilerError, OutsideError
 from compiler.system.change import Change, Incoming, Options
-from compiler.system.protect import prefixes_of
+from compiler.system.protect import Protection
 from compiler.system.transaction import System, apply, recover
 from tests.system.crash import (
     Choice,
@@ -30,7 +30,7 @@ from tests.system.crash import (
 )
 from tests.system.lab import DATABASE, Lab, id_of, snapshot
 
-OPTIONS = Options(protection=prefixes_of(["/etc"]))
+OPTIONS = Options(protection=Protection(("/etc",)))
 State = tuple[dict[str, tuple[object, ...]], list[tuple[str, str]]]
 
 

@@ -9,12 +9,11 @@ from compiler.system.protect import (
     Protection,
     copy_name,
     parse_protection,
-    prefixes_of,
     read_protection,
 )
 from tests.system.lab import Lab, snapshot
 
-ETC = prefixes_of(["/etc"])
+ETC = Protection(("/etc",))
 
 
 def texts(lab: Lab) -> dict[str, object]:
@@ -54,6 +53,15 @@ def test_the_same_content_is_written_nowhere(lab: Lab) -> None:
 
     assert texts(lab) == {"etc/f": b"same", "etc/g": b"mine", "etc/._cfg0004_g": b"new"}
     assert (lab.root / "etc/f").stat().st_ino == before
+
+
+def test_a_copy_is_not_repeated_also_if_it_is_not_the_newest(lab: Lab) -> None:
+    lab.write({"etc/f": "mine", "etc/._cfg0001_f": "first", "etc/._cfg0002_f": "second"})
+    before = texts(lab)
+
+    lab.apply(lab.package("a", {"etc/f": "first"}), protection=ETC)
+
+    assert texts(lab) == before
 
 
 def test_a_package_may_protect_files_of_its_own(lab: Lab) -> None:
@@ -165,6 +173,6 @@ def test_an_empty_file_protects_nothing() -> None:
 def test_numbers_have_no_end() -> None:
     present = ["._cfg9999_f", "._cfg0003_f", "._cfg0050_other", "f", "._cfg12_f"]
 
-    assert copy_name("f", present) == ("._cfg10000_f", "._cfg9999_f")
-    assert copy_name("f", ["._cfg10000_f"]) == ("._cfg10001_f", "._cfg10000_f")
-    assert copy_name("g", present) == ("._cfg0001_g", None)
+    assert copy_name("f", present) == ("._cfg10000_f", ("._cfg9999_f", "._cfg0003_f"))
+    assert copy_name("f", ["._cfg10000_f"]) == ("._cfg10001_f", ("._cfg10000_f",))
+    assert copy_name("g", present) == ("._cfg0001_g", ())

@@ -6,6 +6,7 @@ import stat
 import tarfile
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -426,6 +427,26 @@ def test_only_one_process_changes_a_system(lab: Lab) -> None:
         with pytest.raises(OutsideError, match="another cos is changing this system"):
             apply(Change(install=(package,)), two)
         assert two.database.installed() == ()
+
+
+def test_who_may_not_write_a_system_is_told_at_once() -> None:
+    with TemporaryDirectory(dir="/tmp") as place:
+        Path(place).chmod(0o755)
+        root = Path(place, "root")
+        root.mkdir()
+        with System(root) as system, system.lock():
+            pass
+
+        os.seteuid(65534)
+        try:
+            with (
+                System(root) as system,
+                pytest.raises(OutsideError, match="this system cannot be written here"),
+                system.lock(),
+            ):
+                pass
+        finally:
+            os.seteuid(0)
 
 
 def test_looking_at_an_empty_system_makes_nothing(tmp_path: Path) -> None:

@@ -15,6 +15,9 @@ USER, PASSWORD = "root", "cos"
 BOOT = 400
 """Seconds that a boot may take before it counts as failed; some tens are usual."""
 
+_PATIENCE = 60
+"""Seconds for a login, which a busy machine takes its time for."""
+
 _OVMF = Path("/usr/share/OVMF")
 _NOISE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[()][A-Z0-9]|\r")
 
@@ -119,7 +122,7 @@ class Machine:
     def wait_up(self, seconds: float = BOOT) -> None:
         """Wait until commands can be run."""
         end = time.monotonic() + seconds
-        while self._ssh("true", 15).code != 0:
+        while self._ssh("true", _PATIENCE).code != 0:
             self._check("an answer by SSH", end)
             time.sleep(1)
 
@@ -168,7 +171,7 @@ class Machine:
         return "\n".join(self.console().splitlines()[-lines:])
 
     def _boot_id(self) -> str:
-        done = self._ssh("cat /proc/sys/kernel/random/boot_id", 15)
+        done = self._ssh("cat /proc/sys/kernel/random/boot_id", _PATIENCE)
         return done.text.strip() if done.code == 0 else ""
 
     def _check(self, wanted: str, end: float) -> None:
@@ -195,7 +198,7 @@ class Machine:
             "UserKnownHostsFile": "/dev/null",
             "StrictHostKeyChecking": "no",
             "LogLevel": "ERROR",
-            "ConnectTimeout": "5",
+            "ConnectTimeout": "10",
             "ServerAliveInterval": "5",
             "PubkeyAuthentication": "no",
         }

@@ -6,16 +6,19 @@
 import argparse
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from compiler.agent.life.host import Host
+from compiler.agent.life.phases import Phase, during
 from compiler.agent.life.settings import FILES, Settings, gather
 from compiler.agent.log import Level, Log
-from compiler.errors import ExitCode
+from compiler.errors import ExitCode, Interrupted
 
 Describe = Callable[[argparse.ArgumentParser], None]
 Run = Callable[[Host, Settings], object]
@@ -88,8 +91,8 @@ _UPGRADE = (
     Flag(("--bootloader",), "UPGRADE_BOOTLOADER", "install the boot loader anew, too", "true"),
 )
 _RESET = (
-    Flag(("--reset-persistent",), "PERSISTENCE_RESET", "empty the persistent partition", "true"),
-    Flag(("--reset-oem",), "OEM_RESET", "empty the partition of the owner's settings", "true"),
+    Flag(("--reset-persistent",), "RESET_PERSISTENT", "empty the persistent partition", "true"),
+    Flag(("--reset-oem",), "RESET_OEM", "empty the partition of the owner's settings", "true"),
 )
 
 
@@ -138,7 +141,7 @@ def _status(parser: argparse.ArgumentParser) -> None:
 def _feature(parser: argparse.ArgumentParser) -> None:
     _flags(parser, (_DEBUG,), "feature")
     parser.add_argument("action", choices=("list", "enable", "disable"))
-    parser.add_argument("feature", nargs="?", metavar="FEATURE")
+    parser.add_argument("feature", nargs="*", metavar="FEATURE")
 
 
 def _suc_upgrade(parser: argparse.ArgumentParser) -> None:
@@ -173,10 +176,34 @@ def _caller(flags: tuple[Flag, ...], module: str) -> Callable[[argparse.Namespac
             voice.debug(doubt)
         work: Any = importlib.import_module(f"compiler.agent.life.{module}")
         run: Run = getattr(work, module)
-        done = run(Host(log=voice), settings)
+        with stopping(), during(Phase.OTHER):
+            done = run(Host(log=voice), settings)
         return done if isinstance(done, int) else ExitCode.DONE
 
     return call
+
+
+@contextmanager
+def stopping() -> Iterator[None]:
+    """Let a lost connection or a stop unwind the command, so that nothing stays mounted.
+
+    What runs is ended like by Ctrl-C, which hooks do not take for a failure of theirs.
+    """
+    heard = signal.SIGINT
+
+    def stop(number: int, _frame: object) -> None:
+        nonlocal heard
+        heard = signal.Signals(number)
+        raise KeyboardInterrupt
+
+    before = {each: signal.signal(each, stop) for each in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"stopped by {heard.name}") from error
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 class Voice(Log):
@@ -212,7 +239,7 @@ def _positional(options: argparse.Namespace) -> dict[str, str]:
     if getattr(options, "image", None):
         found["SOURCE_NAME"] = options.image
     if hasattr(options, "action"):
-        found |= {"ACTION": options.action, "FEATURE": options.feature or ""}
+        found |= {"ACTION": options.action, "FEATURE": " ".join(options.feature)}
     return found
 
 

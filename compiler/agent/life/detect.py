@@ -11,14 +11,10 @@ from compiler.agent.life.phases import LifeError, Phase
 from compiler.layout import Label
 
 LSBLK = (
-    "lsblk",
-    "--json",
-    "--bytes",
-    "--paths",
-    "--output",
-    "NAME,PKNAME,TYPE,SIZE,RO,MOUNTPOINTS",
-)
-"""Lists block devices (util-linux 2.37 and later have MOUNTPOINTS)."""
+    "lsblk", "--json", "--bytes", "--paths", "--exclude", "1,2",
+    "--output", "NAME,PKNAME,TYPE,SIZE,RO,MOUNTPOINTS",
+)  # fmt: skip
+"""Lists block devices, but neither RAM disks nor floppies: looking at the latter takes minutes."""
 
 BLKID = ("blkid", "--probe", "--output", "export")
 """Looks at devices themselves for labels and types: neither cache nor udev have to be right."""

@@ -3,6 +3,7 @@
 All effects of the life-cycle commands go through here. Tests give another root and one disk.
 """
 
+import errno
 import fcntl
 import os
 import time
@@ -19,6 +20,8 @@ from compiler.process import Command, Finished, ask, run, which
 
 _WORK = "run/cos/life"
 _LOCK = "run/cos/life.lock"
+_CHECKPOINT = 0x4004662B  # EXT4_IOC_CHECKPOINT of linux/ext4.h
+_FREEZE, _THAW = 0xC0045877, 0xC0045878  # FIFREEZE, FITHAW of linux/fs.h
 _SETTLE = 30.0
 _NODES = 10.0
 _STEP = 0.1
@@ -125,6 +128,29 @@ class Host:
             place.mkdir(parents=True, exist_ok=True)
             self.call("mount", *(["-o", options] if options else []), what, str(place))
 
+    @contextmanager
+    def used(self, device: Device, name: str) -> Iterator[Path]:
+        """Lend a file system to be written to: where it is mounted, or at a place of ours.
+
+        One that is mounted read-only is so again afterwards. Raises `LifeError`.
+        """
+        place = next((Path(each) for each in device.mounts if Path(each).is_dir()), None)
+        if place is None:
+            with self.mounted(device.name, name) as place:
+                yield place
+            return
+        was_read_only = bool(os.statvfs(place).f_flag & os.ST_RDONLY)
+        if was_read_only:
+            with during(Phase.MOUNT, f"{place} cannot be made writable"):
+                self.call("mount", "-o", "remount,rw", str(place))
+        try:
+            thaw(place)
+            yield place
+        finally:
+            if was_read_only:
+                os.sync()
+                self.attempt("mount", "-o", "remount,ro", str(place))
+
     def bind(self, source: Path, place: Path) -> None:
         """Show a folder at another place, with what is mounted in it; raises `LifeError`."""
         with during(Phase.MOUNT, f"{source} cannot be bound to {place}"):
@@ -181,6 +207,42 @@ class Host:
             raise LifeError(f"{message}: {names}", Phase.TOOLS)
 
 
+def checkpoint(folder: Path) -> None:
+    """Write out the journal of a file system: the boot menu reads it without one.
+
+    Raises `OSError`. Where the kernel cannot do that alone (before Linux 5.14, other file systems)
+    the file system is frozen for a moment, which does it as well.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.sync()
+        try:
+            fcntl.ioctl(handle, _CHECKPOINT, (0).to_bytes(4, "little"))
+        except OSError as error:
+            if error.errno == errno.ENODEV:  # it has no journal
+                return
+            _freeze(handle)
+    finally:
+        os.close(handle)
+
+
+def _freeze(handle: int) -> None:
+    with suppress(OSError):
+        fcntl.ioctl(handle, _FREEZE, 0)
+    with suppress(OSError):
+        fcntl.ioctl(handle, _THAW, 0)
+
+
+def thaw(folder: Path) -> None:
+    """Let a file system go on that was frozen by somebody who was killed just then."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):
+            fcntl.ioctl(handle, _THAW, 0)
+    finally:
+        os.close(handle)
+
+
 def sync_file(path: Path) -> None:
     """Make sure that a file is on the disk; raises `OSError`."""
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -212,6 +274,20 @@ def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
         os.fsync(file.fileno())
     beside.rename(path)
     sync_folder(path.parent)
+
+
+def free_bytes(folder: Path) -> int:
+    """Return how many bytes a file system has room for."""
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize
+
+
+def need_room(folder: Path, size: int, what: str) -> None:
+    """Raise `LifeError` with numbers if a file system has no room for `size` bytes."""
+    free = free_bytes(folder)
+    if free < size:
+        message = f"{what} needs {size >> 20} MiB, and {folder} has {free >> 20} MiB left"
+        raise LifeError(message, Phase.SIZE, hint="make room there, or use a smaller system")
 
 
 def _unescaped(text: str) -> str:

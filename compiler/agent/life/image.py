@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from compiler.agent.life.host import need_room
 from compiler.agent.life.phases import LifeError, Phase, during
 from compiler.agent.life.source import Archives, Opening, System, Wanted
-from compiler.errors import ImageError, NotFoundError
+from compiler.errors import ImageError, TrustError
 from compiler.oci import (
     INDEXES,
     Descriptor,
@@ -28,6 +29,7 @@ from compiler.store.images import host_platform, parse_config
 
 _NESTED = 4
 _MOST_LAYERS = 500
+_ROOM = 16 << 20
 _UNVERIFIED = "--no-verify takes it all the same"
 
 
@@ -43,6 +45,7 @@ def fetch(wanted: Wanted, opening: Opening) -> System:
         manifest = _manifest(registry, trusted)
         layers = _layers(registry, trusted, manifest)
         cache = Cache(opening.cache)
+        _need_room(cache, layers)
         paths = [_blob(registry, trusted, layer, cache) for layer in layers]
     digest = trusted.digest or manifest.descriptor.digest
     return Archives(paths=paths, origin=str(wanted), digest=digest, layers=True)
@@ -69,10 +72,9 @@ def _trusted(registry: Registry, reference: Reference, opening: Opening) -> Refe
     with during(Phase.DOWNLOAD):
         try:
             return verify_image(registry, reference, keys, signed_as=signed_as).image
-        except NotFoundError:
-            raise
-        except ImageError as error:
-            raise LifeError(str(error), Phase.TRUST, hint=_UNVERIFIED) from error
+        except TrustError as error:
+            hint = f"{error.hint}; {_UNVERIFIED}" if error.hint else _UNVERIFIED
+            raise LifeError(error.message, Phase.TRUST, hint=hint) from error
 
 
 def _manifest(registry: Registry, reference: Reference) -> Manifest:
@@ -100,6 +102,15 @@ def _layers(registry: Registry, reference: Reference, manifest: Manifest) -> Seq
     if not 0 < len(found) <= _MOST_LAYERS:
         raise LifeError(f"{reference}: has no layers, or too many", Phase.UNPACK)
     return found
+
+
+def _need_room(cache: Cache, layers: Sequence[Descriptor]) -> None:
+    """Raise `LifeError` if the layers that are not in the cache have no room there."""
+    missing = [each for each in layers if not cache.holds(hex_of(each.digest))]
+    if missing:
+        with during(Phase.COPY):
+            cache.folder.mkdir(parents=True, exist_ok=True)
+        need_room(cache.folder, sum(each.size for each in missing) + _ROOM, "what is fetched")
 
 
 def _foreign(reference: Reference, offered: str) -> LifeError:

@@ -16,16 +16,21 @@ from compiler.agent.life.partition import Firmware, Layout, Needs, Plan, make_pl
 from compiler.agent.life.phases import LifeError, Phase, during
 from compiler.agent.life.relabel import relabel
 from compiler.agent.life.settings import Settings
+from compiler.agent.life.site import slot_labels
 from compiler.agent.life.source import (
+    SIGNATURE,
     Kind,
     Opening,
     System,
+    Tree,
     Wanted,
+    check_signature,
     open_system,
     parse_wanted,
     system_of_iso,
     without_check,
 )
+from compiler.agent.life.steps import probe
 from compiler.layout import ACTIVE_IMAGE, PASSIVE_IMAGE, RECOVERY_IMAGE, RECOVERY_SQUASHFS, Label
 from compiler.store.images import host_platform
 
@@ -34,7 +39,7 @@ LIVE_MEDIUM = "/run/initramfs/live"
 _RECOVERY_FILE = "recovery.squashfs"
 _AFTER_INSTALL = "usr/share/cos/90_after_install.yaml"
 _TOOLS = ("lsblk", "blkid", "sfdisk", "partx", "wipefs", "mkfs.ext4", "mkfs.ext2", "tune2fs",
-          "rsync", "grub2-install|grub-install")  # fmt: skip
+          "cp", "grub2-install|grub-install")  # fmt: skip
 _QUIET_TTYS = ("", "tty1", "console")
 
 
@@ -194,14 +199,27 @@ def _system_of_iso(opening: Opening, name: str, stack: ExitStack) -> tuple[Syste
     host = opening.host
     path = Path(name)
     if name.startswith(("http://", "https://")):
-        path = opening.cache / "system.iso"
-        with during(Phase.DOWNLOAD, name):
-            owner.download(name, path)
-        stack.callback(path.unlink, missing_ok=True)
+        path = _fetched_iso(opening, name, stack)
+    if not path.is_file():
+        raise LifeError(f"{name}: is no file", Phase.SOURCE)
+    check_signature(path, opening)
     medium = stack.enter_context(host.mounted(str(path), "iso", "loop,ro"))
-    squashfs = system_of_iso(medium)
-    found = stack.enter_context(open_system(Wanted(Kind.FILE, str(squashfs)), opening))
-    return found, medium
+    squashfs = str(system_of_iso(medium))
+    tree = stack.enter_context(host.mounted(squashfs, "source", "loop,ro"))
+    return Tree(host=host, folder=tree, origin=f"iso:{name}"), medium
+
+
+def _fetched_iso(opening: Opening, name: str, stack: ExitStack) -> Path:
+    """Fetch an ISO, and the signature beside it where one is needed."""
+    path = opening.cache / "system.iso"
+    beside = path.with_name(f"{path.name}{SIGNATURE}")
+    for each in (path, beside):
+        stack.callback(each.unlink, missing_ok=True)
+    with during(Phase.DOWNLOAD, name):
+        if opening.verify and opening.keys():
+            owner.download(f"{name}{SIGNATURE}", beside)
+        owner.download(name, path)
+    return path
 
 
 def _inventory(system: System) -> Inventory:
@@ -306,8 +324,10 @@ def _write_menu(job: Job, parts: Partitions) -> None:
     bootloader.add_choices(parts.oem)
     bootloader.rebrand(parts.state, job.settings.text("GRUB_ENTRY_NAME"))
     tty = job.settings.text("COS_INSTALL_TTY").removeprefix("/dev/")
+    labels = own_labels(job.settings)
+    labels |= {str(ours): label for ours, label in slot_labels(job.settings).items()}
     changes = {f"{ours.removeprefix('COS_').lower()}_label": label
-               for ours, label in own_labels(job.settings).items() if ours != label}  # fmt: skip
+               for ours, label in labels.items() if ours != label}  # fmt: skip
     if tty not in _QUIET_TTYS:
         changes["extra_cmdline"] = f"console={tty}"
     if changes:
@@ -318,7 +338,9 @@ def _copies(job: Job, parts: Partitions, active: Path) -> None:
     """Make the recovery system and the passive image, and write the record."""
     host, settings = job.host, job.settings
     host.log.info("Preparing recovery..")
+    uuid = probe(host, active).get("UUID", "")
     image = record.Image(
+        uuid=uuid,
         source=job.system.origin,
         digest=job.system.digest,
         label=settings.text("ACTIVE_LABEL"),
@@ -336,7 +358,7 @@ def _copies(job: Job, parts: Partitions, active: Path) -> None:
             copyfile(job.recovery, beside)
             sync_file(beside)
             slots.rename(beside, place)
-        recovery = replace(recovery, source=str(job.recovery), digest="", label="",
+        recovery = replace(recovery, source=str(job.recovery), digest="", label="", uuid="",
                            filesystem="squashfs")  # fmt: skip
     else:
         place = parts.recovery / RECOVERY_IMAGE

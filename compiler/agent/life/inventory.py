@@ -18,7 +18,10 @@ EXCLUDED = ("proc", "sys", "dev", "tmp", "run", "mnt", "host", "lost+found", ".s
 """Folders of a system whose content is never part of it."""
 
 LEFT_OUT = ("etc/resolv.conf",)
-"""Files that a container engine has put there: they are of the machine that built the system."""
+"""Files that a container engine has put there: they are of the machine that built the system.
+
+A link of such a name is the system's own.
+"""
 
 _BLOCK = 4096
 _INODE = 256
@@ -149,10 +152,12 @@ def _walk(root: Path) -> Iterator[tuple[Path, Entry]]:
             for child in children:
                 status = child.stat(follow_symlinks=False)
                 name = child.path[len(str(root)) :].lstrip("/")
-                if status.st_dev != device or name in LEFT_OUT:
+                # Only folders tell what is mounted: overlays give files the devices of layers.
+                is_folder = stat.S_ISDIR(status.st_mode)
+                if (is_folder and status.st_dev != device) or name in LEFT_OUT:
                     continue
                 yield Path(child.path), _entry(child, name, status, seen)
-                if stat.S_ISDIR(status.st_mode) and name not in EXCLUDED:
+                if is_folder and name not in EXCLUDED:
                     waiting.append(Path(child.path))
 
 

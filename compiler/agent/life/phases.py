@@ -91,6 +91,8 @@ class Phase(IntEnum):
     """Hooks of a deployment failed, and `--strict` was given."""
     TOOLS = 97
     """Programs are missing."""
+    OTHER = 255
+    """Anything else outside failed."""
 
 
 class LifeError(CompilerError):

@@ -31,6 +31,8 @@ class Image:
     filesystem: str
     action: str
     date: str
+    uuid: str = ""
+    """That of its file system: by it an image is known wherever it is renamed to."""
 
 
 def now() -> str:
@@ -47,6 +49,7 @@ def entry(image: Image) -> Record:
         "fs": image.filesystem,
         "date": image.date,
         "fromAction": image.action,
+        "uuid": image.uuid,
     }
     return {name: text for name, text in found.items() if text}
 
@@ -85,6 +88,28 @@ def with_images(record: Record, changes: Mapping[str, Record | None]) -> Record:
         kept.pop(name, None)
         new[part] = {**kept, **({name: image} if image is not None else {})}
     return new
+
+
+def reconciled(record: Record, uuids: Mapping[str, str], labels: Mapping[str, str]) -> Record:
+    """Return a record that says of each name which image it stands for now.
+
+    `uuids` are those of the images that are there, `labels` those of the names. So a record that
+    was written before images were renamed is right after each step of it.
+    """
+    section = record.get("state")
+    known = section if isinstance(section, dict) else {}
+    pool = {
+        each["uuid"]: each
+        for each in known.values()
+        if isinstance(each, dict) and isinstance(each.get("uuid"), str)
+    }
+    changes: dict[str, Record | None] = {"transition": None}
+    for name in ("active", "passive"):
+        found = pool.get(uuids.get(name, ""))
+        there = name in uuids
+        about = found or {"source": "unknown", "uuid": uuids.get(name, "")}
+        changes[name] = {**about, "label": labels[name]} if there else None
+    return with_images(record, changes)
 
 
 def image_of(record: Record, name: str) -> Record | None:

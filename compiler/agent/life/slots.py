@@ -14,12 +14,7 @@ from pathlib import Path
 from compiler.agent.life.host import Host, sync_file, sync_folder
 from compiler.agent.life.inventory import Inventory
 from compiler.agent.life.phases import LifeError, Phase, during
-from compiler.layout import ACTIVE_IMAGE, MIB, PASSIVE_IMAGE, TRANSITION_IMAGE
-
-OUTGOING_IMAGE = "cOS/outgoing.img"
-"""What was active until a moment ago, on its way to be passive."""
-
-LEFTOVERS = (TRANSITION_IMAGE, f"{TRANSITION_IMAGE}.new")
+from compiler.layout import MIB, TRANSITION_IMAGE
 
 _MOUNT_POINTS = {
     "proc": 0o555, "sys": 0o555, "dev": 0o755, "tmp": 0o1777, "run": 0o755, "mnt": 0o755,
@@ -59,18 +54,24 @@ def image_size(inventory: Inventory, *, reserve: int, fixed: int) -> Size:
 
 
 @contextmanager
-def new_image(host: Host, path: Path, label: str, size: Size) -> Iterator[Path]:
-    """Make an image and lend its root to be filled; on disk when the block ends.
+def new_image(
+    host: Host, path: Path, label: str, size: Size, place: Path | None = None
+) -> Iterator[Path]:
+    """Make an image and lend its root to be filled, mounted at `place`; on disk when it ends.
 
     It has ext2, whose loop device can be released cleanly, unlike one with a journal. After an
     error nothing of it stays.
     """
+    place = place or host.work / "target"
     try:
         _make(host, path, label, size)
-        with host.mounted(str(path), "target", "loop") as root:
-            yield root
+        host.mount(str(path), place, "loop")
+        try:
+            yield place
             with during(Phase.COPY, "the mount points cannot be made"):
-                add_mount_points(root)
+                add_mount_points(place)
+        finally:
+            host.unmount(place)
         with during(Phase.COPY, str(path)):
             sync_file(path)
     except BaseException:
@@ -84,8 +85,9 @@ def _make(host: Host, path: Path, label: str, size: Size) -> None:
         path.unlink(missing_ok=True)
         with path.open("wb") as file:
             file.truncate(size.size)
+        labelling = ("-L", label) if label else ()
         host.call(
-            "mkfs.ext2", "-q", "-F", "-L", label, "-b", "4096", "-I", str(_INODE), "-m", "0",
+            "mkfs.ext2", "-q", "-F", *labelling, "-b", "4096", "-I", str(_INODE), "-m", "0",
             "-N", str(size.inodes), str(path),
         )  # fmt: skip
 
@@ -103,11 +105,16 @@ def add_mount_points(root: Path) -> None:
 def copy_image(host: Host, source: Path, target: Path, label: str) -> None:
     """Copy an image without its holes, give it its label, and only then its name."""
     beside = target.with_name(f"{Path(TRANSITION_IMAGE).name}.new")
-    with during(Phase.COPY, f"{source} cannot be copied"):
-        beside.unlink(missing_ok=True)
-        host.call("cp", "--sparse=always", "--reflink=auto", str(source), str(beside))
+    copy_file(host, source, beside)
     set_label(host, beside, label)
     rename(beside, target)
+
+
+def copy_file(host: Host, source: Path, target: Path) -> None:
+    """Copy an image without its holes."""
+    with during(Phase.COPY, f"{source} cannot be copied"):
+        target.unlink(missing_ok=True)
+        host.call("cp", "--sparse=always", "--reflink=auto", str(source), str(target))
 
 
 def set_label(host: Host, image: Path, label: str) -> None:
@@ -122,69 +129,3 @@ def rename(source: Path, target: Path) -> None:
     with during(Phase.COPY, str(target)):
         source.rename(target)
         sync_folder(target.parent)
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """The images of a state partition that is mounted at `state`, and their labels."""
-
-    state: Path
-    active_label: str
-    passive_label: str
-
-    @property
-    def active(self) -> Path:
-        """What the first entry of the menu boots."""
-        return self.state / ACTIVE_IMAGE
-
-    @property
-    def passive(self) -> Path:
-        """What is booted when that fails."""
-        return self.state / PASSIVE_IMAGE
-
-    @property
-    def transition(self) -> Path:
-        """What an upgrade fills."""
-        return self.state / TRANSITION_IMAGE
-
-    @property
-    def outgoing(self) -> Path:
-        """What was active."""
-        return self.state / OUTGOING_IMAGE
-
-
-def swap(host: Host, names: Names, *, keep_passive: bool) -> None:
-    """Make the transition image the active one, and the active one passive unless that stays.
-
-    After each step both names stand for whole images with the right label.
-    """
-    moving = not keep_passive and names.active.exists()
-    if moving:
-        with during(Phase.COPY, str(names.outgoing)):
-            names.outgoing.unlink(missing_ok=True)
-            names.outgoing.hardlink_to(names.active)
-            sync_folder(names.outgoing.parent)
-    rename(names.transition, names.active)
-    if moving:
-        retire(host, names)
-
-
-def retire(host: Host, names: Names) -> None:
-    """Make what was active the passive image."""
-    set_label(host, names.outgoing, names.passive_label)
-    rename(names.outgoing, names.passive)
-
-
-def clean(host: Host, names: Names, *, passive_runs: bool) -> None:
-    """Finish or undo what a command that was stopped has left on the state partition."""
-    with during(Phase.COPY, "what was left of an upgrade cannot be removed"):
-        for each in LEFTOVERS:
-            (names.state / each).unlink(missing_ok=True)
-        if not names.outgoing.exists():
-            return
-        begun = names.active.exists() and not names.outgoing.samefile(names.active)
-        if not begun or passive_runs:
-            names.outgoing.unlink()
-            return
-    host.log.info("Finishing an upgrade that was interrupted")
-    retire(host, names)

@@ -2,6 +2,9 @@
 
 import hashlib
 import importlib
+import os
+import shutil
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +31,7 @@ from compiler.signing.keys import PublicKey, read_public_key
 
 _SQUASHFS, _EXT = b"hsqs", b"\x53\xef"
 _EXT_AT = 1024 + 56
-_SIGNATURE = ".sig"
+SIGNATURE = ".sig"
 _ISO_SYSTEMS = ("rootfs.squashfs", "boot/x86_64/loader/rootfs.squashfs",
                 "boot/arm64/loader/rootfs.squashfs", "boot/rootfs.squashfs")  # fmt: skip
 
@@ -104,12 +107,32 @@ class Tree:
 
     def fill(self, target: Path) -> None:
         """Copy the folder with owners, links, ACLs and attributes, but SELinux's labels."""
-        excludes = [f"--exclude=/{each}/*" for each in EXCLUDED]
-        excludes += [f"--exclude=/{each}" for each in LEFT_OUT]
+        device = self.folder.stat().st_dev
+        whole = []
+        for child in sorted(self.folder.iterdir()):
+            status = child.lstat()
+            is_left = child.name in EXCLUDED or status.st_dev != device
+            if is_left and stat.S_ISDIR(status.st_mode):
+                _make_alike(child, target / child.name)
+            else:
+                whole.append(str(child))
+        # cp takes a third of the time of rsync, which passes all content through two processes.
         self.host.call(
-            "rsync", "-aHAX", "--one-file-system", "--numeric-ids", "--sparse",
-            "--filter=-x security.selinux", *excludes, f"{self.folder}/", f"{target}/",
+            "cp", "--recursive", "--one-file-system", "--no-dereference", "--sparse=auto",
+            "--preserve=mode,ownership,timestamps,links,xattr", f"--target-directory={target}",
+            "--", *whole,
         )  # fmt: skip
+        for name in LEFT_OUT:
+            if not (target / name).is_symlink():
+                (target / name).unlink(missing_ok=True)
+
+
+def _make_alike(folder: Path, target: Path) -> None:
+    """Make an empty folder with the owner, mode and times of another."""
+    status = folder.stat()
+    target.mkdir(exist_ok=True)
+    os.chown(target, status.st_uid, status.st_gid)
+    shutil.copystat(folder, target)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +208,7 @@ def _file(wanted: Wanted, opening: Opening) -> Iterator[System]:
         if not path.is_file():
             raise LifeError(f"{wanted.name}: is no file", Phase.SOURCE)
         digest = _digest(path)
-        _check_signature(path, opening)
+        check_signature(path, opening)
         mountable = is_mountable(path)
     if not mountable:
         yield Archives(paths=(path,), origin=str(wanted), digest=digest)
@@ -206,12 +229,12 @@ def _digest(path: Path) -> str:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
-def _check_signature(path: Path, opening: Opening) -> None:
+def check_signature(path: Path, opening: Opening) -> None:
     """Compare a file with the signature beside it: as `cosign sign-blob` makes it."""
     keys = opening.keys() if opening.verify else ()
     if not keys:
         return
-    beside = path.with_name(f"{path.name}{_SIGNATURE}")
+    beside = path.with_name(f"{path.name}{SIGNATURE}")
     hint = f"{beside.name} beside it has to be a signature of it; --no-verify takes it without"
     if not beside.exists():
         raise LifeError(f"{path}: is not signed", Phase.TRUST, hint=hint)

@@ -9,10 +9,13 @@ import fcntl
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from inspect import signature
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError
 from tuf.api.metadata import Root, Snapshot, TargetFile
@@ -36,6 +39,12 @@ from compiler.repository.trust.refusals import Received, refusal
 from compiler.repository.trust.root import check_root
 
 _NOT_FOUND = 404
+_ABSENT = {403, 404}
+_BOOTSTRAP: Mapping[str, Any] = (
+    {"bootstrap": None} if "bootstrap" in signature(Updater.__init__).parameters else {}
+)
+"""python-tuf 6 wants to be told that the first root is read by `_load_local_metadata`."""
+
 _ROOT_FILE = "root.json"
 _ROOTS = "root_history"
 
@@ -201,8 +210,10 @@ class _Updater(Updater):
 
     def __init__(self, folder: Path, root: bytes, fetcher: _Fetcher, now: datetime) -> None:
         config = UpdaterConfig(prefix_targets_with_hash=False)
+        self._first = root
         self._begun = False
-        super().__init__(str(folder), "/", fetcher=fetcher, config=config, bootstrap=root)
+        super().__init__(str(folder), "/", fetcher=fetcher, config=config, **_BOOTSTRAP)
+        self._persist_root(self._trusted_set.root.version, root)
         self._trusted_set.reference_time = now
         self._begun = True
 
@@ -222,6 +233,56 @@ class _Updater(Updater):
                 return
             message = f"{root.version + 1}.root.json is missing, root {named.version} is the newest"
             raise TrustError(message, hint="the repository, or somebody on the way, holds it back")
+
+    def _load_local_metadata(self, rolename: str) -> bytes:
+        """Read what was seen; the first root is the one that was given."""
+        if rolename == Root.type and not self._begun:
+            return self._first
+        return Path(self._dir, f"{quote(rolename, '')}.json").read_bytes()
+
+    def _load_root(self) -> None:
+        """Follow the roots, those that were seen before first, as python-tuf 6 does.
+
+        Version 5 keeps no roots; machines have it (Debian 13).
+        """
+        try:
+            first = self._trusted_set.root.version + 1
+            for version in range(first, first + self.config.max_root_rotations):
+                if not self._knows_root(version) and not self._brings_root(version):
+                    break
+        finally:
+            self._update_root_symlink()
+
+    def _knows_root(self, version: int) -> bool:
+        """Whether a root was seen before, and follows the one that is trusted."""
+        try:
+            self._trusted_set.update_root(self._root_place(version).read_bytes())
+        except (OSError, RepositoryError):
+            return False
+        return True
+
+    def _brings_root(self, version: int) -> bool:
+        """Whether the repository has a root that follows the one that is trusted."""
+        try:
+            data = self._download_metadata(Root.type, self.config.root_max_length, version)
+        except DownloadHTTPError as error:
+            if error.status_code not in _ABSENT:
+                raise
+            return False
+        self._trusted_set.update_root(data)
+        self._persist_root(version, data)
+        return True
+
+    def _root_place(self, version: int) -> Path:
+        return Path(self._dir, _ROOTS, f"{version}.{_ROOT_FILE}")
+
+    def _persist_root(self, version: int, data: bytes) -> None:
+        path = self._root_place(version)
+        path.parent.mkdir(exist_ok=True)
+        self._persist_file(str(path), data)
+
+    def _persist_metadata(self, rolename: str, data: bytes) -> None:
+        self._persist_file(str(Path(self._dir, f"{quote(rolename, '')}.json")), data)
 
     def _update_root_symlink(self) -> None:
         """Let `root.json` be the newest root, which others may be looking at (see `kept.holds`).

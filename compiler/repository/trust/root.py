@@ -169,3 +169,15 @@ def _check(role: str, policy: RolePolicy) -> None:
     if not 0 < policy.threshold <= count:
         message = f"{role}: {policy.threshold} signatures cannot come from {count} keys"
         raise TrustError(message, hint="give as many different keys as have to sign")
+
+
+def check_restart(data: bytes, current: bytes) -> None:
+    """Refuse to count from 1 again under keys by which clients have seen higher numbers.
+
+    Raises `TrustError` if the root `data` leaves a role one of the keys that `current` gives it.
+    """
+    before, after = (parse_root(each).signed.roles for each in (current, data))
+    for role in (TARGETS, SNAPSHOT, TIMESTAMP):
+        if set(before[role].keyids) & set(after[role].keyids):
+            message = f"--restart needs other keys for the {role}: clients would see an old state"
+            raise TrustError(message, hint="--replace online=PUBLIC-KEY changes them")

@@ -14,9 +14,13 @@ depmod -a "$kernel"
 rm -f /vmlinuz /vmlinuz.old /initrd.img /initrd.img.old
 
 # Ubuntu and Debian know grub-install, the others grub2-install; scripts may use the latter.
-if [ ! -e /usr/sbin/grub2-install ] && [ -e /usr/sbin/grub-install ]; then
-    ln -s grub-install /usr/sbin/grub2-install
-fi
+for program in install editenv mkimage probe; do
+    for folder in /usr/sbin /usr/bin; do
+        if [ ! -e "$folder/grub2-$program" ] && [ -e "$folder/grub-$program" ]; then
+            ln -s "grub-$program" "$folder/grub2-$program"
+        fi
+    done
+done
 
 # The locale, where the distribution has the sources of locales rather than the locales.
 case " $(locale -a | tr '[:upper:]\n' '[:lower:] ' | tr -d -) " in

@@ -4,7 +4,8 @@ set -eu
 
 systemctl set-default multi-user.target
 systemctl enable cos-setup-rootfs.service cos-setup-initramfs.service cos-setup-fs.service \
-    cos-setup-boot.service cos-setup-network.service cos-setup-reconcile.timer
+    cos-setup-boot.service cos-setup-network.service cos-setup-reconcile.timer \
+    cos-boot-assessment.service cos-boot-guard.timer
 if [ -e /etc/systemd/system/tmp.mount ]; then
     systemctl enable tmp.mount
 fi

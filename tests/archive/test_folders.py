@@ -1,13 +1,15 @@
 """Folders of a root, opened step by step."""
 
 import os
+import resource
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from compiler.system.folders import Folders
+from compiler.archive.folders import Folders
 from compiler.system.lookup import Lookup
 
 
@@ -61,3 +63,29 @@ def test_a_name_that_is_too_long_is_not_there(root: Path) -> None:
     with closing(Lookup(root)) as lookup:
         assert lookup.status("n" * 300) is None
         assert lookup.status("a") is not None
+
+
+def test_folders_are_made_on_the_way_where_that_is_wanted(folders: Folders, root: Path) -> None:
+    made = folders.open("a/new/one", make=True)
+
+    assert os.path.samestat(os.fstat(made), (root / "a/new/one").stat())
+
+
+def test_a_path_may_be_deeper_than_a_process_has_files_to_open(
+    folders: Folders, root: Path
+) -> None:
+    deep = "/".join(["d"] * 1500)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
+
+    try:
+        folders.open(deep, make=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert is_open_at(folders, "a/b", root / "a/b")
+    assert is_open_at(folders, deep[:-2], root / deep[:-2])
+    assert is_open_at(folders, deep, root / deep)
+
+    # pytest removes a test's folder by recursion, and would give up at the end of a later run
+    subprocess.run(["rm", "-rf", root / "d"], check=True)

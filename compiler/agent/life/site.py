@@ -1,0 +1,123 @@
+"""An installed machine as a command finds it: its partitions, mounted, and what runs."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from compiler.agent.life import record
+from compiler.agent.life.detect import Booted, Device, labelled
+from compiler.agent.life.host import Host
+from compiler.agent.life.partition import Firmware
+from compiler.agent.life.phases import LifeError, Phase
+from compiler.agent.life.settings import Settings
+from compiler.agent.life.source import Opening
+from compiler.agent.life.steps import State
+from compiler.layout import ACTIVE_IMAGE, PASSIVE_IMAGE, Label
+
+WORK_FOLDER = ".cos-upgrade"
+"""On the persistent partition: what was fetched, and what was seen of channels."""
+
+_NAMES = {ACTIVE_IMAGE: "active", PASSIVE_IMAGE: "passive"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """A machine whose partitions are mounted to be written to."""
+
+    host: Host
+    settings: Settings
+    devices: Sequence[Device]
+    booted: Booted
+    state_device: Device
+    state: Path
+    persistent: Path | None
+    oem: Path | None
+    efi: Path | None
+
+    @property
+    def images(self) -> State:
+        """The images of the state partition."""
+        return State(self.host, self.state, slot_labels(self.settings))
+
+    @property
+    def firmware(self) -> Firmware:
+        """What starts the machine."""
+        efi = self.host.path("/sys/firmware/efi").is_dir() or self.efi is not None
+        return Firmware.EFI if efi else Firmware.BIOS
+
+    def opening(self) -> Opening:
+        """Return what is needed to open a source."""
+        named = self.settings.text("CACHE_DIR")
+        base = self.persistent or self.state
+        return Opening(
+            host=self.host,
+            settings=self.settings,
+            cache=Path(named) if named else base / WORK_FOLDER,
+        )
+
+    def mounts_in_tree(self) -> list[tuple[Path, str]]:
+        """Say which partitions a hook sees where in the new tree."""
+        places = ((self.oem, "/oem"), (self.persistent, "/usr/local"), (self.efi, "/boot/efi"))
+        return [(folder, path) for folder, path in places if folder is not None]
+
+    def device(self, label: Label) -> Device | None:
+        """Find a partition by our name for it."""
+        wanted = self.settings.text(f"{label.name}_LABEL")
+        return labelled(self.devices, wanted, self.state_device.disk)
+
+    def write_record(self, changes: Mapping[str, record.Record | None]) -> None:
+        """Change the record, and make it right about what the names of images stand for."""
+        known = record.with_images(record.read(self.state), changes)
+        if "transition" not in changes:
+            known = self.reconciled(known)
+        record.write(self.state, known)
+
+    def reconciled(self, known: record.Record) -> record.Record:
+        """Return a record that is right about the images that are there."""
+        images = self.images.disk().images
+        uuids = {_NAMES[path]: image.identity for path, image in images.items() if path in _NAMES}
+        labels = {
+            "active": self.settings.text("ACTIVE_LABEL"),
+            "passive": self.settings.text("PASSIVE_LABEL"),
+        }
+        return record.reconciled(known, uuids, labels)
+
+
+def slot_labels(settings: Settings) -> dict[Label, str]:
+    """Return the labels of images."""
+    names = (Label.ACTIVE, Label.PASSIVE, Label.SYSTEM)
+    return {label: settings.text(f"{label.name}_LABEL") for label in names}
+
+
+@contextmanager
+def open_site(host: Host, settings: Settings, *, persistent: bool = True) -> Iterator[Site]:
+    """Find and mount the partitions of a machine; raises `LifeError` for what is missing."""
+    devices = host.devices()
+    state = labelled(devices, settings.text("STATE_LABEL"))
+    if state is None:
+        hint = "is this an installed machine?"
+        raise LifeError("State partition cannot be found", Phase.ABSENT, hint=hint)
+    with ExitStack() as stack:
+
+        def use(label: Label) -> Path | None:
+            device = labelled(devices, settings.text(f"{label.name}_LABEL"), state.disk)
+            if device is None:
+                return None
+            return stack.enter_context(host.used(device, label.name.lower()))
+
+        kept = use(Label.PERSISTENT)
+        if kept is None and persistent:
+            raise LifeError("Persistent partition cannot be found", Phase.ABSENT)
+        site = Site(
+            host=host,
+            settings=settings,
+            devices=devices,
+            booted=host.booted(devices),
+            state_device=state,
+            state=stack.enter_context(host.used(state, "state")),
+            persistent=kept,
+            oem=use(Label.OEM),
+            efi=use(Label.GRUB),
+        )
+        yield site

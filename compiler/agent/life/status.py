@@ -1,0 +1,108 @@
+"""`cos-agent status`: what runs, what is installed since when, and what is known of it."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from compiler.agent.assessment import Record, read_record, standing
+from compiler.agent.life import record
+from compiler.agent.life.detect import Device, labelled
+from compiler.agent.life.host import Host
+from compiler.agent.life.phases import LifeError, Phase
+from compiler.agent.life.settings import Settings
+from compiler.grubenv import read_block
+from compiler.layout import BOOT_ASSESSMENT, OWNER_CHOICES
+
+_STATE = "/run/initramfs/cos-state"
+_OEM = "/oem"
+_OS_RELEASE = "/etc/os-release"
+
+
+def status(host: Host, settings: Settings) -> None:
+    """Print it as text, JSON or YAML; raises `LifeError`."""
+    found = gather(host, settings)
+    form = settings.text("OUTPUT") or "terminal"
+    if form == "json":
+        host.log.info(json.dumps(found, indent=2, sort_keys=True))
+    elif form == "yaml":
+        host.log.info(yaml.safe_dump(found, sort_keys=True).rstrip())
+    elif form == "terminal":
+        for line in lines_of(found):
+            host.log.info(line)
+    else:
+        hint = "terminal, json or yaml"
+        raise LifeError(f"{form[:40]!r} is no form of output", Phase.CONFIG, hint=hint)
+
+
+def gather(host: Host, settings: Settings) -> dict[str, Any]:
+    """Collect all; what only root may see is left out for others. Nothing is mounted."""
+    devices = host.devices() if os.geteuid() == 0 else ()
+    booted = host.booted(devices)
+    state = _folder(host, devices, settings)
+    known = record.read(state) if state else {}
+    assessed = read_record(read_block(state / BOOT_ASSESSMENT)) if state else Record()
+    choices = read_block(host.path(_OEM) / OWNER_CHOICES)
+    release = dict(
+        line.split("=", 1) for line in host.text(_OS_RELEASE).splitlines() if "=" in line
+    )
+    return {
+        "booted": booted.value,
+        "version": release.get("VERSION", "").strip('"'),
+        "system": release.get("PRETTY_NAME", "").strip('"'),
+        "images": _images(known, assessed),
+        "assessment": _assessment(assessed),
+        "next_entry": choices.get("next_entry", ""),
+        "saved_entry": choices.get("saved_entry", ""),
+    }
+
+
+def _folder(host: Host, devices: Sequence[Device], settings: Settings) -> Path | None:
+    """Find where the state partition is mounted."""
+    usual = host.path(_STATE)
+    if (usual / "cOS").is_dir():
+        return usual
+    device = labelled(devices, settings.text("STATE_LABEL"))
+    return next((Path(each) for each in device.mounts), None) if device else None
+
+
+def _images(known: record.Record, assessed: Record) -> dict[str, Any]:
+    found = {}
+    for name in ("active", "passive", "recovery"):
+        image = record.image_of(known, name)
+        if image is not None:
+            uuid = str(image.get("uuid", ""))
+            judged = standing(assessed, uuid).value if uuid and name != "recovery" else ""
+            found[name] = {**image, **({"standing": judged} if judged else {})}
+    return found
+
+
+def _assessment(assessed: Record) -> dict[str, Any]:
+    return {
+        "enabled": assessed.enabled or assessed.always,
+        "tries_left": assessed.allowed if assessed.tries is None else assessed.tries,
+        "failure": assessed.failure,
+    }
+
+
+def lines_of(found: Mapping[str, Any]) -> Iterator[str]:
+    """Write it for people."""
+    yield f"Booted:     {found['booted']} ({found['system'] or 'unknown system'})"
+    for name, image in found["images"].items():
+        said = f"{image.get('source', 'unknown')} since {image.get('date', 'unknown')}"
+        by = f", by {image['fromAction']}" if "fromAction" in image else ""
+        judged = f", {image['standing']}" if "standing" in image else ""
+        yield f"{name.capitalize() + ':':<11} {said}{by}{judged}"
+        if "digest" in image:
+            yield f"            {image['digest']}"
+    assessed = found["assessment"]
+    if assessed["failure"]:
+        yield f"Failed:     {assessed['failure']}"
+    elif assessed["enabled"]:
+        yield f"Assessment: on, {assessed['tries_left']} tries left"
+    for name in ("next_entry", "saved_entry"):
+        if found[name]:
+            yield f"Boot menu:  {name} is {found[name]}"

@@ -1,0 +1,1 @@
+"""Life-cycle commands on disks that are files here."""

@@ -1,0 +1,121 @@
+"""Reset and deploy: both systems become one, whatever they were."""
+
+from pathlib import Path
+
+import pytest
+
+from compiler.agent.life.phases import LifeError
+from compiler.grubenv import read_block
+from tests.agent.life.lab import Bench, do, leftovers, partitions
+
+pytestmark = pytest.mark.container
+
+
+@pytest.fixture
+def upgraded(machine: Bench, new: Path) -> Bench:
+    """A machine in recovery, whose active system is of another version than that."""
+    with machine.running() as mounted:
+        machine.upgrade(f"dir:{new}")
+        (mounted["COS_OEM"] / "99_custom.yaml").write_text("name: mine\n")
+        (mounted["COS_PERSISTENT"] / "mine").write_text("kept")
+    machine.said.clear()
+    machine.boot("recovery")
+    return machine
+
+
+def kept(bench: Bench) -> tuple[bool, bool]:
+    """Whether the owner's settings and data are there."""
+    with bench.partition("COS_OEM") as oem, bench.partition("COS_PERSISTENT") as persistent:
+        assert (oem / "grubenv").stat().st_size == 1024
+        return (oem / "99_custom.yaml").exists(), (persistent / "mine").exists()
+
+
+def test_reset_is_refused_outside_of_recovery(machine: Bench) -> None:
+    with machine.running(), pytest.raises(LifeError) as caught:
+        machine.reset()
+
+    assert caught.value.exit_code == 1
+    assert caught.value.message == "cos-reset can be run only from recovery"
+
+
+def test_both_systems_become_what_the_recovery_is(upgraded: Bench) -> None:
+    upgraded.reset()
+
+    assert upgraded.systems() == {"active": "kernel 1", "passive": "kernel 1"}
+    assert kept(upgraded) == (True, True)
+    assert leftovers(upgraded) == []
+    record = upgraded.record()
+    assert record["state"]["active"]["fromAction"] == "reset"
+    assert record["state"]["passive"]["fromAction"] == "reset"
+    with upgraded.partition("COS_STATE") as state:
+        assert read_block(state / "boot_assessment") == {}
+
+
+def test_the_boot_loader_is_installed_anew(upgraded: Bench) -> None:
+    menu = upgraded.root / "etc/cos/grub.cfg"
+    menu.write_text("# menu of the recovery\n")
+
+    upgraded.reset()
+
+    with upgraded.partition("COS_STATE") as state:
+        assert (state / "grub/grub.cfg").read_text() == "# menu of the recovery\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [({"PERSISTENCE_RESET": "true"}, (False, False)), ({"RESET_PERSISTENT": "true"}, (True, False)),
+     ({"RESET_OEM": "true"}, (False, True))],
+)  # fmt: skip
+def test_what_the_owner_has_kept_goes_only_if_that_is_asked_for(
+    upgraded: Bench, given: dict[str, str], left: tuple[bool, bool]
+) -> None:
+    upgraded.reset(**given)
+
+    assert kept(upgraded) == left
+
+
+def test_a_squashed_recovery_resets_from_where_it_is_mounted(
+    blank: Bench, old: Path, new: Path
+) -> None:
+    medium = blank.root / "run/initramfs/live"
+    medium.mkdir(parents=True)
+    do("mksquashfs", old, medium / "recovery.squashfs", "-noappend", "-no-progress")
+    blank.install(new)
+    blank.boot("recovery")
+    do("mount", "-o", "ro", partitions(blank.device)["COS_RECOVERY"], medium)
+    try:
+        blank.reset()
+    finally:
+        do("umount", medium)
+
+    assert blank.systems() == {"active": "kernel 1", "passive": "kernel 1"}
+
+
+def test_a_deployment_is_not_overwritten_unless_forced(machine: Bench, new: Path) -> None:
+    with machine.running():
+        with pytest.raises(LifeError) as caught:
+            machine.deploy(f"dir:{new}")
+        assert caught.value.exit_code == 57
+        assert str(caught.value) == (
+            "There is already an active deployment in the system, "
+            "use '--force' flag to overwrite it"
+        )
+        machine.deploy(f"dir:{new}", FORCE="true")
+
+    assert machine.systems() == {"active": "kernel 2", "passive": "kernel 2"}
+    assert "Forcing overwrite current COS_ACTIVE and COS_PASSIVE partitions" in machine.said
+    assert machine.said[-1] == "Deployment done, now you might want to reboot"
+
+
+def test_a_disk_with_only_a_recovery_gets_both_systems(machine: Bench, new: Path) -> None:
+    machine.boot("recovery")
+    with machine.running("recovery") as mounted:
+        state = mounted["COS_STATE"]
+        do("mount", "-o", "remount,rw", state)
+        for each in (state / "cOS").iterdir():
+            each.unlink()
+        do("mount", "-o", "remount,ro", state)
+        machine.deploy(f"dir:{new}")
+
+    assert machine.systems() == {"active": "kernel 2", "passive": "kernel 2"}
+    assert machine.record()["state"]["passive"]["fromAction"] == "deploy"

@@ -1,0 +1,70 @@
+"""A new system that is bad: the passive one comes up by itself, once, and says why."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.vm.machine import BOOT, Machine
+from tests.vm.systems import (
+    booted,
+    choose,
+    new_tree,
+    open_state,
+    renamed,
+    upgrade_to_tree,
+    version,
+)
+from tests.vm.world import VERSION
+
+pytestmark = pytest.mark.vm
+
+Installed = Callable[..., Machine]
+
+BROKEN = {
+    "the kernel panics": "echo 'set kernelcmd=\"$kernelcmd rdinit=/none root=/dev/none\"'"
+    " >> etc/cos/bootargs.cfg",
+    "the root is empty": "rm -rf usr/lib/systemd usr/bin/sh usr/bin/bash usr/bin/dash sbin/init",
+    "init hangs": "printf '#!/bin/sh\\nexec sleep infinity\\n' > usr/lib/systemd/hang &&"
+    " chmod 755 usr/lib/systemd/hang && ln -sfn ../lib/systemd/hang usr/sbin/init &&"
+    " echo 'set kernelcmd=\"$kernelcmd init=/usr/lib/systemd/hang\"' >> etc/cos/bootargs.cfg",
+    "its health check fails": "printf '#!/bin/sh\\necho no coffee\\nexit 1\\n' >"
+    " usr/libexec/cos/health.d/90-coffee && chmod 755 usr/libexec/cos/health.d/90-coffee &&"
+    " printf 'COS_HEALTH_TIMEOUT=20\\n' > etc/cos/health.conf",
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_the_passive_system_comes_up_by_itself_when(installed: Installed, how: str) -> None:
+    machine = installed()
+    new_tree(machine, renamed("9.9.9"), BROKEN[how])
+    upgrade_to_tree(machine)
+    open_state(machine)
+    machine.check("grub2-editenv /run/initramfs/cos-state/boot_assessment set"
+                  " boot_assessment_allowed=1 && sync")  # fmt: skip
+
+    machine.reboot(seconds=2 * BOOT)
+
+    assert (booted(machine), version(machine)) == ("passive", VERSION)
+    assert "upgrade_failure" in machine.check("cat /proc/cmdline")
+    machine.check("test -f /run/cos/upgrade_failure")
+    machine.reboot()
+    assert booted(machine) == "passive"
+
+
+def test_a_good_system_proves_itself_and_stays(installed: Installed) -> None:
+    machine = installed()
+    new_tree(machine, renamed("0.1.9"))
+    upgrade_to_tree(machine)
+
+    machine.reboot()
+    assert (booted(machine), version(machine)) == ("active", "0.1.9")
+    assert "cos.boot_try" in machine.check("cat /proc/cmdline")
+    machine.check("for i in $(seq 60); do test -f /run/cos/boot_assessed && exit; sleep 2; done;"
+                  " exit 1", 300)  # fmt: skip
+
+    choose(machine, next_entry="fallback")
+    machine.reboot()
+    assert (booted(machine), version(machine)) == ("passive", VERSION)
+    machine.reboot()
+    assert (booted(machine), version(machine)) == ("active", "0.1.9")
+    assert "cos.boot_try" not in machine.check("cat /proc/cmdline")
