@@ -7,6 +7,7 @@ from pathlib import Path
 
 from compiler.archive import Clamp, Entry, Kind
 from compiler.errors import CompilerError, ImageError
+from compiler.events import Noted
 from compiler.image.layers import ArchiveLayer, FolderLayer, FoldersLayer, ImageLayer
 from compiler.image.tree import Indexed, Layer, Tree
 from compiler.image.unpacked import file_system_of
@@ -108,7 +109,12 @@ def packages_of(client: Client, names: Sequence[str]) -> Sequence[Incoming]:
     Raises `ResolutionError` for what no repository has.
     """
     wanted = [client.solver.named(name) for name in names]
-    return client.fetch(client.solver.install(wanted, InstallOptions())).install
+    found = client.fetch(client.solver.install(wanted, InstallOptions())).install
+    for each in found:
+        if each.finalizer:
+            message = f"{each.id}: its finalizer is not run: an image is made without one"
+            client.report(Noted(message, warning=True))
+    return found
 
 
 def _cleaned(entry: Entry) -> str:

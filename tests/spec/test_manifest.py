@@ -171,6 +171,22 @@ def test_keys_of_other_boot_loaders_and_slips_are_told_as_warnings() -> None:
     ]
 
 
+def test_keys_that_mean_nothing_here_are_told_with_the_reason() -> None:
+    spec = parse_manifest(
+        "packages: {rootfs: [a/b], initramfs: [c/d], keep_luet_db: true}\n"
+        "ensure_common_dirs: true\n",
+        "m.yaml",
+    )
+
+    assert [str(each) for each in spec.warnings] == [
+        "m.yaml:1:27: key 'initramfs' has no effect: kernel and initrd come out of the root",
+        "m.yaml:1:45: key 'keep_luet_db' has no effect:"
+        " nothing is installed, so there is no database",
+        "m.yaml:2:1: key 'ensure_common_dirs' has no effect:"
+        " the folders that systems mount on are always there",
+    ]
+
+
 def test_everything_that_is_wrong_is_told_at_once_with_its_line() -> None:
     assert faults(
         "packages:\n  rootfs: {a: b}\n  uefi: ['dir:']\nimage_date: yes please\narch: sparc\n"
