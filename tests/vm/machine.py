@@ -199,7 +199,8 @@ class Machine:
             "StrictHostKeyChecking": "no",
             "LogLevel": "ERROR",
             "ConnectTimeout": "10",
-            "ServerAliveInterval": "5",
+            "ServerAliveInterval": "30",
+            "ServerAliveCountMax": "20",
             "PubkeyAuthentication": "no",
         }
         flags = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]

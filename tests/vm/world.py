@@ -161,7 +161,13 @@ def _write(path: Path, text: str) -> None:
 
 
 def shared_folder(base: Path) -> Path:
-    """Return the folder that all processes of a run share, given that of this one."""
+    """Return the folder that all processes of a run share, given that of this one.
+
+    `COS_TEST_VM` names a folder that is kept from run to run, with all that was made in it.
+    """
+    kept = os.environ.get("COS_TEST_VM")
+    if kept:
+        return Path(kept)
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "vm"
     folder.mkdir(exist_ok=True)
     return folder
