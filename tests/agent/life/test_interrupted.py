@@ -6,6 +6,7 @@ either; and in a copy of the disk, made at the moment, in which nothing is that 
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -58,11 +59,18 @@ def menu_finds(device: str, scratch: Path) -> dict[str, str]:
     return found
 
 
+def moments(lines: list[str]) -> list[int]:
+    """List after which lines to die: all but most of those that take devices out of a tree."""
+    below = re.compile(r"running umount \S+/target/(dev|sys|proc|run)/")
+    return [at for at, line in enumerate(lines, 1) if not below.match(line)]
+
+
 @contextmanager
 def after_power_cut(disk: Path, scratch: Path) -> Iterator[str]:
     """Attach a copy of a disk as it is now, without what has not been written to it."""
     copy = scratch / "copy"
-    do("cp", "--sparse=always", disk, copy)
+    do("dd", f"if={disk}", f"of={copy}", "bs=1M", "conv=sparse", "status=none")
+    os.truncate(copy, disk.stat().st_size)
     with loop_disk(copy) as device:
         yield device
     copy.unlink()
@@ -74,7 +82,11 @@ def fresh(installed_disk: Path, place: Path) -> Iterator[Bench]:
     place.mkdir()
     do("cp", "--sparse=always", installed_disk, place / "disk")
     with loop_disk(place / "disk") as device:
-        yield Bench(place / "root", device)
+        bench = Bench(place / "root", device)
+        try:
+            yield bench
+        finally:
+            bench.clear()
     (place / "disk").unlink()
 
 
@@ -87,7 +99,7 @@ def test_an_upgrade_can_be_cut_off_at_any_step(
     assert sum(line.startswith("step: ") for line in lines) >= 3
 
     seen = set()
-    for at in range(1, len(lines) + 1):
+    for at in moments(lines):
         with fresh(installed_disk, tmp_path / str(at)) as bench:
             with bench.running():
                 run(bench, at, *words)
@@ -131,7 +143,7 @@ def test_a_recovery_that_is_being_replaced_is_always_there(
     with fresh(installed_disk, tmp_path / "whole") as bench, bench.running():
         lines = run(bench, 0, *words)
 
-    for at in range(len(lines) // 2, len(lines) + 1):
+    for at in moments(lines)[-8:]:
         with fresh(installed_disk, tmp_path / str(at)) as bench, bench.running():
             run(bench, at, *words)
             with after_power_cut(tmp_path / str(at) / "disk", tmp_path) as device:
