@@ -14,6 +14,7 @@ RELEASE_ROOT ?=
 REPO_CACHE   ?=
 BUILD_ARGS   ?=
 PYTEST_ARGS  ?=
+MACHINES     ?= vm
 MANIFEST     ?= specs/images/cos.yaml
 DISK_MANIFEST ?= specs/images/disk.yaml
 DISK_FORMAT  ?= raw
@@ -75,6 +76,7 @@ help: ## Say what can be made, and which variables change it
 	@echo '  RELEASE_ROOT the root of keys that machines trust for FINAL_REPO          [$(RELEASE_ROOT)]'
 	@echo '  REPO_CACHE   a registry that layers are shared by; empty: none            [$(REPO_CACHE)]'
 	@echo '  BUILD_ARGS   further flags of `cos build`                                 [$(BUILD_ARGS)]'
+	@echo '  MACHINES     which tests of test-vm: vm, or "vm and not long"                [$(MACHINES)]'
 	@echo '  PYTEST_ARGS  further flags of pytest                                      [$(PYTEST_ARGS)]'
 	@echo '  MANIFEST     what the ISO is made of                                      [$(MANIFEST)]'
 	@echo '  DISK_MANIFEST what the disk is made of                                    [$(DISK_MANIFEST)]'
@@ -153,9 +155,9 @@ test: setup-test ## Run all tests but those that boot machines; needs root or us
 test-unit: setup-test ## Run the tests that need no network, root or container
 	$(PYTEST) -m 'not container and not registry and not vm' $(PYTEST_ARGS)
 
-test-vm: setup-test ## Run the tests that boot machines, in QEMU without KVM; needs root
+test-vm: setup-test ## Run the tests that boot machines, in QEMU without KVM; needs root and an hour
 	@echo 'test-vm: machines that boot, install, upgrade and fall back'
-	$(PYTEST) -m vm $(PYTEST_ARGS)
+	$(PYTEST) -m '$(MACHINES)' $(PYTEST_ARGS)
 
 check: setup-test ## Check format, lint, types, imports, and that the docs are up to date
 	$(VENV)/ruff format --check $(PYTHON)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.building import Bench, own_tree_again
+from bench.imaging import measure_images
 from bench.peers import measure_peers
 from bench.planning import measure_plans, measure_start
 from bench.registries import measure_registries
@@ -28,6 +29,7 @@ def measure(scratch: Path) -> Iterator[Result | str]:
     yield bench.node_cost(large=True)
     yield from bench.packing()
     yield own_tree_again(TREE, VALUES, CHECKOUT / "build")
+    yield from measure_images(scratch, CHECKOUT / "build")
     yield from measure_registries(scratch)
     yield from measure_systems(scratch)
     yield from measure_peers(scratch)

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from compiler.engine.bootstrap import base_system, bootstrap
 from compiler.events import silent
@@ -21,6 +22,10 @@ pytest_plugins = [
 ]
 
 CHECKOUT = Path(__file__).parent.parent
+
+# How long an example takes says how busy the machine is, and nothing about us.
+settings.register_profile("cos", deadline=None)
+settings.load_profile("cos")
 
 
 @pytest.fixture(scope="session")

@@ -63,7 +63,20 @@ def test_help_lists_every_variable_with_its_value() -> None:
         "FINAL_REPO",
         "REPO_CACHE",
         "BUILD_ARGS",
+        "RELEASE_KEY",
+        "RELEASE_ROOT",
         "PYTEST_ARGS",
+        "MANIFEST",
+        "DISK_MANIFEST",
+        "DISK_FORMAT",
+        "DISK_LAYOUT",
+        "IMAGE_ARGS",
+        "PUBLISH_ARGS",
+        "ISO",
+        "ACCEL",
+        "QEMU_MEMORY",
+        "QEMU_DISK",
+        "QEMU_ARGS",
     }
 
 
@@ -101,6 +114,43 @@ def test_every_variable_reaches_the_build() -> None:
     )
     assert repository.startswith(
         ".venv/bin/cos create-repo --tree tree --tree more --packages out --output out"
+    )
+
+
+def test_the_iso_is_made_of_what_build_tree_leaves() -> None:
+    build, repository, iso = cos_commands("iso", "FLAVOR=ubuntu", "DESTINATION=out")
+
+    assert " --destination out " in build
+    assert " --output out " in repository
+    assert iso == (
+        ".venv/bin/cos iso specs/images/cos.yaml --name cOS-ubuntu --local out --output out --force"
+    )
+
+
+def test_the_disk_is_made_in_the_form_that_is_asked_for() -> None:
+    disk = cos_commands("disk", "DISK_FORMAT=vhd", "DISK_LAYOUT=recovery", "IMAGE_ARGS=-q")[-1]
+
+    assert disk == (
+        ".venv/bin/cos disk specs/images/disk.yaml --name cOS-debian --format vhd"
+        " --layout recovery --local build --output build --force -q"
+    )
+
+
+def test_packages_are_published_where_final_repo_says() -> None:
+    (publish,) = cos_commands("publish-repo", "FINAL_REPO=registry.example.org/os")
+
+    assert " --type docker --output registry.example.org/os " in publish
+    assert publish.endswith("--push-images")
+
+
+def test_cos_build_builds_one_of_the_flavours_that_there_are() -> None:
+    done = subprocess.run(
+        [CHECKOUT / "cos-build", "nothing"], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: there is no flavour 'nothing' (there are: debian fedora opensuse ubuntu)\n"
     )
 
 

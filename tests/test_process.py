@@ -1,15 +1,18 @@
 """Programs are started, listened to, and never outlive us."""
 
+import hashlib
 import io
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from compiler.errors import Interrupted, OutsideError
-from compiler.process import Command, Finished, Running, companion, run, which
+from compiler.process import Command, Finished, Running, companion, feed, run, which
 from tests.processes import long_time, processes, python, wait_for
 
 
@@ -190,3 +193,47 @@ def test_a_companion_that_fails_is_an_error() -> None:
         let_go()
 
     assert str(caught.value) == "echo failed with exit code 1\n    no"
+
+
+def _write(pipe: IO[bytes], data: bytes) -> None:
+    pipe.write(data)
+
+
+def test_a_program_reads_all_that_is_fed_to_it() -> None:
+    data = bytes(range(256)) * 4096
+
+    done = feed(shell("sha256sum"), lambda pipe: _write(pipe, data))
+
+    assert done == Finished("sh", 0, (f"{hashlib.sha256(data).hexdigest()}  -",))
+
+
+def test_what_is_fed_arrives_whole_while_other_programs_end() -> None:
+    piece, count = bytes(1 << 20), 64
+    expected = hashlib.sha256(piece * count).hexdigest()
+
+    def write(pipe: IO[bytes]) -> None:
+        for _ in range(count):
+            pipe.write(piece)
+
+    with ThreadPoolExecutor(1) as pool:
+        fed = pool.submit(feed, shell("sha256sum"), write)
+        while not fed.done():
+            run(shell("true"))
+
+    assert fed.result().tail == (f"{expected}  -",)
+
+
+def test_a_program_that_reads_no_more_tells_why() -> None:
+    def write(pipe: IO[bytes]) -> None:
+        for _ in range(1000):
+            pipe.write(bytes(1 << 16))
+
+    assert feed(shell("echo enough; exit 4"), write) == Finished("sh", 4, ("enough",))
+
+
+def test_an_error_of_who_feeds_a_program_kills_it() -> None:
+    def write(_pipe: IO[bytes]) -> None:
+        raise ValueError("nothing more")
+
+    with pytest.raises(ValueError, match="nothing more"):
+        feed(shell("sleep 60"), write)

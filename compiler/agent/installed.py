@@ -28,7 +28,7 @@ from compiler.layout import (
     Label,
     Slot,
 )
-from compiler.process import Command, run
+from compiler.process import Command, Finished, run
 
 _SLOTS = {f"/{ACTIVE_IMAGE}": Slot.ACTIVE, f"/{PASSIVE_IMAGE}": Slot.PASSIVE}
 _IMAGE_ARGUMENT = "cos-img/filename="
@@ -162,32 +162,30 @@ def _alone(lock: Path) -> Iterator[None]:
 
 @contextmanager
 def _writable(folder: Path) -> Iterator[None]:
-    """Make a partition writable for a moment.
+    """Make a partition writable for a moment, and its journal written out after it.
 
-    The change back to read-only writes out the journal, which the boot menu does not read; where
-    the partition was writable before, freezing it for a moment does the same.
+    It stays writable where the kernel does not let it be read-only: while the image that runs has
+    been replaced, and is there without a name.
     """
     read_only = bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
     if read_only:
-        _remount(folder, "rw")
+        _remount(folder, "rw").check()
     try:
         yield
     finally:
-        if read_only:
-            _remount(folder, "ro")
-        else:
+        if not read_only or _remount(folder, "ro").code:
             _write_out(folder)
 
 
-def _remount(folder: Path, how: str) -> None:
-    run(Command(argv=("mount", "-o", f"remount,{how}", str(folder)))).check()
+def _remount(folder: Path, how: str) -> Finished:
+    return run(Command(argv=("mount", "-o", f"remount,{how}", str(folder))))
 
 
 _CHECKPOINT = 0x4004662B  # EXT4_IOC_CHECKPOINT of linux/ext4.h, since Linux 5.14
 
 
 def _write_out(folder: Path) -> None:
-    """Write out the journal of a file system that has one."""
+    """Write out the journal of a file system, as a change to read-only does: GRUB reads none."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.sync()

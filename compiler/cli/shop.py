@@ -21,6 +21,7 @@ from compiler.image.layers import ImageLayer
 from compiler.image.place import place_files
 from compiler.image.rootfs import PackageLayer, Shop, packages_of
 from compiler.image.tree import Tree
+from compiler.image.unpacked import unpack_file_system
 from compiler.repository.configured import RepositoryConfig, kind_of
 from compiler.spec.image import ImageSpec, RepositorySpec
 from compiler.store.images import host_platform
@@ -42,7 +43,7 @@ def open_shop(context: typer.Context, local: Path | None, spec: ImageSpec) -> It
         raise UsageError(f"--local {local}: there is no such folder")
     with ExitStack() as stack:
         shop = _Shop(context, local, spec, stack)
-        yield Shop(packages=shop.packages, image=shop.image)
+        yield Shop(packages=shop.packages, image=shop.image, unpacked=shop.unpacked)
 
 
 class _Shop:
@@ -70,6 +71,13 @@ class _Shop:
         store, image = self._stack.enter_context(found)
         layers = [(store.layer_path(each), store.entries(each)) for each in image.layers]
         return ImageLayer(name, LayeredRoot(layers, clamp=_AS_THEY_ARE))
+
+    def unpacked(self, file: Path) -> Path:
+        """Unpack a squashfs or the image of a file system."""
+        enter_user_namespace()
+        folder = self._folder("cos-unpacked-") / "root"
+        unpack_file_system(file, folder)
+        return folder
 
     @cached_property
     def _client(self) -> Client:

@@ -19,10 +19,10 @@ def beside(task: Callable[[Running], None]) -> Iterator[None]:
         future = pool.submit(task, running)
         try:
             yield
+            future.result()
         except BaseException as error:
             running.stop()
             failure = future.exception()
-            if failure is None or isinstance(failure, Interrupted):
+            if failure is None or failure is error or isinstance(failure, Interrupted):
                 raise
             raise failure from error
-        future.result()

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from compiler.archive import Clamp, Entry, Kind
 from compiler.errors import CompilerError, ImageError
+from compiler.events import Noted
 from compiler.image.layers import ArchiveLayer, FolderLayer, FoldersLayer, ImageLayer
 from compiler.image.tree import Indexed, Layer, Tree
+from compiler.image.unpacked import file_system_of
 from compiler.spec.source import ImageSource, SourceKind
 from compiler.system.change import Incoming
 from compiler.system.client import Client
@@ -24,6 +26,8 @@ class Shop:
 
     packages: Callable[[Sequence[str]], Sequence[Incoming]]
     image: Callable[[str], ImageLayer]
+    unpacked: Callable[[Path], Path]
+    """Unpacks a file that holds a file system; returns the folder."""
 
 
 class PackageLayer:
@@ -94,6 +98,8 @@ def open_layers(source: ImageSource, shop: Shop, clamp: Clamp) -> Sequence[Layer
         case SourceKind.FILE:
             if not path.is_file():
                 raise ImageError(f"{source}: there is no such file")
+            if file_system_of(path):
+                return [FolderLayer(shop.unpacked(path), clamp)]
             return [ArchiveLayer(path, clamp)]
 
 
@@ -103,7 +109,12 @@ def packages_of(client: Client, names: Sequence[str]) -> Sequence[Incoming]:
     Raises `ResolutionError` for what no repository has.
     """
     wanted = [client.solver.named(name) for name in names]
-    return client.fetch(client.solver.install(wanted, InstallOptions())).install
+    found = client.fetch(client.solver.install(wanted, InstallOptions())).install
+    for each in found:
+        if each.finalizer:
+            message = f"{each.id}: its finalizer is not run: an image is made without one"
+            client.report(Noted(message, warning=True))
+    return found
 
 
 def _cleaned(entry: Entry) -> str:

@@ -9,7 +9,7 @@ ISO = ("mksquashfs", "xorriso", "mkfs.fat", "mcopy")
 DISK = ("mksquashfs", "mke2fs", "debugfs", "tune2fs", "sgdisk", "mkfs.fat", "mcopy")
 """What each kind of image is made with, besides GRUB."""
 
-_FULL = "No space left on device"
+_FULL = ("no space left on device", "exceeds free space", "out of space")
 
 
 def need_tools(programs: Iterable[str]) -> None:
@@ -29,7 +29,7 @@ def run_tool(command: Command) -> None:
 
 def told(error: OutsideError) -> OutsideError:
     """Add what helps to an error of a program that found no room."""
-    if _FULL.lower() not in error.message.lower():
+    if not any(words in error.message.lower() for words in _FULL):
         return error
     hint = "make room there, or set TMPDIR to a folder with more"
     return OutsideError(error.message, location=error.location, hint=hint)

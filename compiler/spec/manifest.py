@@ -22,6 +22,14 @@ from compiler.spec.written import fault_errors, note_errors
 from compiler.spec.yaml import KeyPath, Place, YamlFaults, parse, places
 
 _RECOVERY_TARGET = "root/cOS"
+_OTHER_LOADER = "GRUB starts the image"
+_WHY_NOT = {
+    "initramfs": "kernel and initrd come out of the root",
+    "keep_luet_db": "nothing is installed, so there is no database",
+    "ensure_common_dirs": "the folders that systems mount on are always there",
+}
+"""Why a key has no effect, if not for the boot loader."""
+
 _Methods = Mapping[str, Callable[[Any, object, KeyPath], object]]
 """What reads the value of a key."""
 
@@ -88,9 +96,8 @@ class _ManifestReader(Reader):
 
     def overlay(self, value: object, path: KeyPath) -> Mapping[str, object]:
         """Take the folders that go on top; what older tools had, true or false, means nothing."""
-        return (
-            {} if value in {True, False, "true", "false"} else self._closed(value, path, _OVERLAY)
-        )
+        is_old = isinstance(value, bool) or value in ("true", "false")
+        return {} if is_old else self._closed(value, path, _OVERLAY)
 
     def texts_or_one(self, value: object, path: KeyPath) -> tuple[str, ...]:
         """Take a list of texts, or one text."""
@@ -155,9 +162,9 @@ class _ManifestReader(Reader):
         return tuple(found)
 
     def no_effect(self, value: object, path: KeyPath) -> None:
-        """Take a key that belongs to a boot loader which is not used."""
+        """Take a key that means nothing here; whoever wrote it is told why."""
         del value
-        message = f"key {path[-1]!r} has no effect: GRUB starts the image"
+        message = f"key {path[-1]!r} has no effect: {_WHY_NOT.get(str(path[-1]), _OTHER_LOADER)}"
         self.warnings.append(Note(path, message, at_key=True))
 
     def _beside(self, path: str) -> str:
@@ -210,8 +217,8 @@ _PACKAGES: _Methods = {
     "rootfs": _ManifestReader.channel_sources,
     "uefi": _ManifestReader.channel_sources,
     "isoimage": _ManifestReader.channel_sources,
-    "initramfs": _ManifestReader.channel_sources,
-    "keep_luet_db": Reader.flag,
+    "initramfs": _ManifestReader.no_effect,
+    "keep_luet_db": _ManifestReader.no_effect,
 }
 _ARCHITECTURE: _Methods = {"packages": _ManifestReader.placed}
 _PLACED: _Methods = {"name": Reader.text, "target": Reader.text}
@@ -279,7 +286,7 @@ _MANIFEST: _Methods = {
     "extra-cmdline": _ManifestReader.words,
     "firmware": _ManifestReader.firmwares,
     "cloud-init": _ManifestReader.files,
-    "ensure_common_dirs": Reader.flag,
+    "ensure_common_dirs": _ManifestReader.no_effect,
     "uefi_img": _ManifestReader.no_effect,
     "boot_file": _ManifestReader.no_effect,
     "boot_catalog": _ManifestReader.no_effect,

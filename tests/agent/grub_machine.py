@@ -116,20 +116,8 @@ def make_filesystem(  # noqa: PLR0913  (a file system has so many sides)
 ) -> None:
     """Make a file system of so many MiB that holds a folder."""
     path.unlink(missing_ok=True)
-    command = [
-        "mke2fs",
-        "-q",
-        "-t",
-        kind,
-        "-L",
-        label,
-        "-U",
-        identity,
-        "-d",
-        tree,
-        path,
-        f"{size}M",
-    ]
+    named = ["-L", label, "-U", identity, "-d", str(tree)]
+    command = ["mke2fs", "-q", "-t", kind, *named, str(path), f"{size}M"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -199,7 +187,7 @@ class Machine:
         with self.disk.open("rb") as disk:
             disk.seek(self._start(partition) * SECTOR)
             piece.write_bytes(disk.read(self._sizes[partition] * MIB))
-        command = ["debugfs", "-R", f"cat /{path}", piece]
+        command = ["debugfs", "-R", f"cat /{path}", str(piece)]
         return subprocess.run(command, check=True, capture_output=True).stdout
 
     def offset(self, partition: str) -> int:
@@ -248,13 +236,11 @@ class Machine:
     def _add_loader(self) -> None:
         """Put GRUB on the disk: in its partition and the first sector, or as a file of the ESP."""
         core = self.folder / "core.img"
-        subprocess.run(
-            ["grub-mkimage", "-O", self.platform, "-d", MODULES / self.platform]
-            + ["-p", "(hd0,gpt3)/grub", "-o", core]
-            + ["part_gpt", "ext2", "fat", "normal"]
-            + (["biosdisk"] if self.platform == "i386-pc" else []),
-            check=True,
-        )
+        modules = ["part_gpt", "ext2", "fat", "normal"]
+        modules += ["biosdisk"] if self.platform == "i386-pc" else []
+        command = ["grub-mkimage", "-O", self.platform, "-d", str(MODULES / self.platform)]
+        command += ["-p", "(hd0,gpt3)/grub", "-o", str(core), *modules]
+        subprocess.run(command, check=True)
         start = self._start("loader")
         if self.platform == "i386-pc":
             content = bytearray(core.read_bytes())

@@ -1,5 +1,6 @@
 """Disk images, read back with other programs than those that wrote them."""
 
+import os
 import re
 import subprocess
 import tarfile
@@ -16,6 +17,7 @@ from compiler.image.disk import write_disk
 from compiler.image.disk_plan import Disk, Layout
 from compiler.image.formats import Format
 from compiler.image.layers import ArchiveLayer, FolderLayer, MemoryLayer
+from compiler.image.sparse import data_of
 from compiler.image.squashfs import make_squashfs
 from compiler.image.tree import Tree
 from compiler.process import Running
@@ -23,6 +25,8 @@ from tests.image.trees import EPOCH, INITRD, KERNEL, MENU, write_archive, write_
 
 FAST = ("-comp", "gzip", "-Xcompression-level", "1")
 MIB = 1 << 20
+
+pytestmark = pytest.mark.xdist_group("disks")  # they share what takes long to make
 
 
 def run(*argv: str | Path) -> str:
@@ -62,15 +66,15 @@ def parts(disk: Path) -> dict[str, tuple[int, int]]:
 
 
 def cut(disk: Path, name: str, target: Path) -> Path:
-    """Take a partition out of a disk."""
+    """Take a partition out of a disk, its holes too."""
     start, size = parts(disk)[name]
     with disk.open("rb") as file, target.open("wb") as copy:
-        file.seek(start)
-        while size > 0:
-            piece = file.read(min(size, MIB))
-            size -= len(piece)
-            copy.seek(len(piece), 1) if not any(piece) else copy.write(piece)
-        copy.truncate()
+        copy.truncate(size)
+        for first, last in data_of(file.fileno(), start + size):
+            end = min(last, start + size)
+            for at in range(max(first, start), end, MIB):
+                copy.seek(at - start)
+                copy.write(os.pread(file.fileno(), min(MIB, end - at), at))
     return target
 
 
@@ -130,8 +134,9 @@ def test_owners_modes_links_and_attributes_are_those_of_the_tree(
     image = dump(state, "/cOS/active.img", tmp_path / "active.img")
 
     mine = stat_of(image, "/home/me/mine")
-    assert re.search(r"Mode: +0600 .*\nUser: +1000 +Group: 70000 ", mine)
-    assert "mtime: 0x5e0be0" in mine or f"mtime: 0x{EPOCH - 1000:08x}" in mine
+    assert re.search(r"Mode: +0600 ", mine)
+    assert re.search(r"User: +1000 +Group: +70000 ", mine)
+    assert f" mtime: 0x{EPOCH - 1000:08x}" in mine
     assert re.search(r"Mode: +04755 ", stat_of(image, "/usr/bin/su"))
     assert "Links: 2 " in stat_of(image, "/usr/bin/tool")
     assert "security.capability" in run("debugfs", "-R", "ea_list /usr/bin/ping", image)

@@ -42,7 +42,7 @@ def test_a_later_file_replaces_an_earlier_one() -> None:
 def test_folders_merge_and_have_the_attributes_of_the_last() -> None:
     shown = merged([[folder("a"), file("a/x")], [folder("a", 0o700), file("a/y")]], EPOCH)
 
-    assert [(each.entry.path, each.entry.mode) for each in shown][0] == ("a", 0o700)
+    assert next((each.entry.path, each.entry.mode) for each in shown) == ("a", 0o700)
     assert {each.entry.path for each in shown} == {"a", "a/x", "a/y"}
 
 

@@ -61,7 +61,7 @@ def write_archive(target: Path, *, leaves_out: str = "") -> Path:
     return target
 
 
-def _add(
+def _add(  # noqa: PLR0913  (what a member can be made of)
     archive: tarfile.TarFile,
     path: str,
     kind: bytes,

@@ -9,7 +9,7 @@ import pytest
 from tests.vm.machine import Machine
 from tests.vm.systems import NEW, booted, new_tree, renamed, version
 
-pytestmark = [pytest.mark.vm, pytest.mark.xdist_group("power")]
+pytestmark = [pytest.mark.vm, pytest.mark.long, pytest.mark.xdist_group("power")]
 
 Installed = Callable[..., Machine]
 

@@ -138,6 +138,8 @@ def _make_keys(folder: Path) -> None:
         must(cos("key", "generate", "--output", folder / name, **PASSWORD))
     scratch = folder / "scratch"
     scratch.mkdir()
+    must(cos("create-repo", "--tree", "tree", "--packages", scratch, "--output", scratch,
+             "--name", "cos", "--type", "http"))  # fmt: skip
     must(cos("repo", "init-trust", scratch, "--root-key", folder / "root.key", "--key",
              folder / "online.key", "--root", folder / "root.json", **PASSWORD))  # fmt: skip
 

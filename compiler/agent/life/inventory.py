@@ -152,10 +152,12 @@ def _walk(root: Path) -> Iterator[tuple[Path, Entry]]:
             for child in children:
                 status = child.stat(follow_symlinks=False)
                 name = child.path[len(str(root)) :].lstrip("/")
-                if status.st_dev != device or name in LEFT_OUT:
+                # Only folders tell what is mounted: overlays give files the devices of layers.
+                is_folder = stat.S_ISDIR(status.st_mode)
+                if (is_folder and status.st_dev != device) or name in LEFT_OUT:
                     continue
                 yield Path(child.path), _entry(child, name, status, seen)
-                if stat.S_ISDIR(status.st_mode) and name not in EXCLUDED:
+                if is_folder and name not in EXCLUDED:
                     waiting.append(Path(child.path))
 
 

@@ -1,0 +1,48 @@
+"""Marks that say which system runs, as our own cloud-config leaves them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.agent.scratch import make_root, put
+
+OEM = Path(__file__).parents[2] / "tree/system/cloud-config/files/system/oem"
+FILES = ("06_recovery.yaml", "07_live.yaml", "08_boot_assessment.yaml")
+
+
+@pytest.mark.parametrize(
+    ("line", "marks"),
+    [
+        ("root=LABEL=COS_ACTIVE cos-img/filename=/cOS/active.img cos.boot_try", {"active_mode"}),
+        (
+            "root=LABEL=COS_PASSIVE cos-img/filename=/cOS/passive.img upgrade_failure",
+            {"passive_mode", "upgrade_failure"},
+        ),
+        ("root=LABEL=COS_PASSIVE cos-img/filename=/cOS/passive.img", {"passive_mode"}),
+        (
+            "root=live:LABEL=COS_RECOVERY rd.live.squashimg=/cOS/recovery.squashfs",
+            {"recovery_mode"},
+        ),
+        ("cdroot root=live:CDLABEL=COS_LIVE rd.cos.disable", {"live_mode"}),
+    ],
+)
+def test_a_system_leaves_a_mark_that_says_which_it_is(
+    line: str, marks: set[str], tmp_path: Path
+) -> None:
+    root = make_root(tmp_path / "root")
+    put(root, "/proc/cmdline", {"content": line})
+    put(root, "/bin/blkid", {"content": "#!/bin/sh\nexit 2\n", "mode": "0755"})
+    command = [sys.executable, "-m", "compiler.agent", "run-stage", "rootfs.before"]
+
+    done = subprocess.run(
+        [*command, "--root", root, *(OEM / name for name in FILES)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    found = {path.name: path.read_text() for path in (root / "run/cos").iterdir()}
+    assert found == dict.fromkeys(marks, "1")

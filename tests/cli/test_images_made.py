@@ -1,0 +1,239 @@
+"""`cos iso` and `cos disk` as people call them."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_main import cos
+from tests.image.trees import FILES, write_archive, write_tree
+from tests.publish.shop import Shop
+
+FAST = ("-x", "-comp gzip -Xcompression-level 1")
+
+
+def iso(folder: Path, *arguments: str | Path, **env: str) -> "subprocess.CompletedProcess[str]":
+    return cos("iso", *arguments, *FAST, cwd=folder, HOME=str(folder), **env)
+
+
+def extracted(image: Path, path: str) -> bytes:
+    target = image.with_name("extracted")
+    target.unlink(missing_ok=True)
+    argv = ("xorriso", "-osirrox", "on", "-indev", image, "-extract_single", path, target)
+    subprocess.run(argv, check=True, capture_output=True)
+    return target.read_bytes()
+
+
+def menu(image: Path) -> str:
+    return extracted(image, "/boot/grub2/grub.cfg").decode()
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    """Build results with a root, and a recovery system that needs it."""
+    made = Shop(tmp_path / "shop")
+    files = {path: data.decode("latin-1") for path, data in FILES.items() if path != "usr/bin/tool"}
+    files |= {"boot/vmlinuz": files["boot/vmlinuz-6"], "boot/initrd": files["boot/initrd-6"]}
+    made.build("extra", files={"usr/extra": "x"})
+    made.build("os", files=files, more="requires: [{category: t, name: extra, version: '>=0'}]")
+    made.build("recovery", files={"recovery.squashfs": "hsqs"})
+    made.repository()
+    return made
+
+
+def test_a_root_tree_becomes_an_iso_named_on_standard_output(tmp_path: Path) -> None:
+    write_archive(tmp_path / "root.tar")
+
+    done = iso(tmp_path, "file:root.tar", "--output", "out", "--name", "acme")
+
+    assert (done.returncode, done.stdout) == (0, "out/acme.iso\n"), done.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "acme.iso",
+        "acme.iso.sha256",
+    ]
+    assert 'menuentry "Acme OS"' in menu(tmp_path / "out/acme.iso")
+
+
+def test_the_date_goes_behind_the_name(tmp_path: Path) -> None:
+    write_archive(tmp_path / "root.tar")
+
+    done = iso(tmp_path, "file:root.tar", "--date", "--name", "a-", SOURCE_DATE_EPOCH="1625702400")
+
+    assert done.stdout == "a-20210708.iso\n", done.stderr
+
+
+def test_options_reach_the_menu_and_the_files_of_the_iso(tmp_path: Path) -> None:
+    write_tree(tmp_path / "root")
+    (tmp_path / "over/etc").mkdir(parents=True)
+    (tmp_path / "over/etc/os-release").write_text("GRUB_ENTRY_NAME=Other\n")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/readme").write_text("read me")
+    (tmp_path / "90_mine.yaml").write_text("name: mine\n")
+
+    done = iso(
+        tmp_path, "dir:root", "--label", "MINE", "--extra-cmdline", "a=b", "--timeout", "3",
+        "--overlay-rootfs", "over", "--overlay-iso", "more", "--cloud-init", "90_mine.yaml",
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    image = tmp_path / "cOS.iso"
+    assert extracted(image, "/readme") == b"read me"
+    assert extracted(image, "/iso-config/90_mine.yaml") == b"name: mine\n"
+    text = menu(image)
+    assert "root=live:CDLABEL=MINE " in text
+    assert "cos.setup=/run/initramfs/live/iso-config a=b\n" in text
+    assert "set timeout=3\n" in text
+    assert 'menuentry "Other"' in text
+
+
+def test_a_manifest_takes_packages_of_local_results_with_what_they_need(
+    tmp_path: Path, shop: Shop
+) -> None:
+    (tmp_path / "manifest.yaml").write_text(
+        "packages: {rootfs: [t/os], isoimage: [t/recovery]}\nimage_name: ours\n"
+    )
+
+    done = iso(tmp_path, "--local", shop.artifacts)
+
+    assert done.stdout == "ours.iso\n", done.stderr
+    assert extracted(tmp_path / "ours.iso", "/recovery.squashfs") == b"hsqs"
+    (tmp_path / "sq").write_bytes(extracted(tmp_path / "ours.iso", "/rootfs.squashfs"))
+    listed = subprocess.run(
+        ["unsquashfs", "-l", tmp_path / "sq"], capture_output=True, text=True, check=True
+    )
+    assert "squashfs-root/usr/extra\n" in listed.stdout
+    assert "squashfs-root/proc\n" in listed.stdout
+
+
+def test_the_recovery_system_can_be_left_out(tmp_path: Path, shop: Shop) -> None:
+    (tmp_path / "m.yaml").write_text("packages: {rootfs: [t/os], isoimage: [t/recovery]}\n")
+
+    done = iso(tmp_path, "m.yaml", "--local", shop.artifacts, "--no-recovery")
+
+    assert done.returncode == 0, done.stderr
+    listed = subprocess.run(
+        ["xorriso", "-indev", tmp_path / "cOS.iso", "-find", "/"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "recovery.squashfs" not in listed.stdout
+
+
+def test_a_package_that_no_repository_has_is_told_with_its_line(tmp_path: Path, shop: Shop) -> None:
+    (tmp_path / "m.yaml").write_text("packages:\n  rootfs:\n  - t/os\n  - t/gone\n")
+
+    done = iso(tmp_path, "m.yaml", "--local", shop.artifacts)
+
+    assert done.returncode == 1
+    assert "error: m.yaml:4:5: " in done.stderr
+    assert "t/gone" in done.stderr
+    assert not list(tmp_path.glob("*.iso*"))
+
+
+def refused(folder: Path, *arguments: str | Path, code: int, **env: str) -> str:
+    done = iso(folder, *arguments, **env)
+    assert done.returncode == code, (done.stdout, done.stderr)
+    return done.stderr.splitlines()[-1]
+
+
+def test_what_is_there_already_is_kept_unless_it_may_be_replaced(tmp_path: Path) -> None:
+    write_archive(tmp_path / "root.tar")
+    (tmp_path / "cOS.iso").write_text("mine")
+
+    assert refused(tmp_path, "file:root.tar", code=2) == (
+        "error: cOS.iso exists (--force replaces it)"
+    )
+    assert (tmp_path / "cOS.iso").read_text() == "mine"
+    assert iso(tmp_path, "file:root.tar", "--force").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ((), 2, "what is the image to be made of?"),
+        (("gone.yaml",), 2, "gone.yaml: there is no such manifest"),
+        (("dir:gone",), 1, "dir:gone: there is no such folder"),
+        (("file:gone",), 1, "file:gone: there is no such file"),
+        (("file:root.tar", "--label", "a b"), 2, "'a b' cannot be the label of an ISO"),
+        (("file:root.tar", "--name", "../x"), 2, "'../x' cannot be the name of an image"),
+        (("file:root.tar", "-c", "gone.yaml"), 2, "gone.yaml: there is no such file"),
+        (("file:root.tar", "-c", "root.tar"), 2, "its name is none of a cloud-config file"),
+        (("channel:t/os", "--local", "gone"), 2, "--local gone: there is no such folder"),
+        (("channel:t/os", "--local", "."), 2, "--local .: holds no repository"),
+        (("file:root.tar", "-o", "root.tar"), 3, "root.tar"),
+    ],
+)
+def test_bad_input_is_told_in_one_line_and_leaves_nothing(
+    tmp_path: Path, arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    write_archive(tmp_path / "root.tar")
+
+    said = refused(tmp_path, *arguments, code=code)
+
+    assert message in said
+    assert [path.name for path in tmp_path.iterdir()] == ["root.tar"]
+
+
+def test_a_missing_program_is_named_with_its_package(tmp_path: Path) -> None:
+    write_archive(tmp_path / "root.tar")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("sh", "setpriv", "mksquashfs", "mkfs.fat", "mcopy"):
+        found = next(Path(at, name) for at in ("/usr/bin", "/usr/sbin") if Path(at, name).exists())
+        (programs / name).symlink_to(found)
+
+    said = refused(tmp_path, "file:root.tar", code=3, PATH=str(programs))
+
+    assert said == (
+        "error: the program 'xorriso' is missing"
+        " (apt install xorriso, dnf install xorriso or zypper install xorriso)"
+    )
+
+
+def test_a_full_disk_is_told_and_nothing_half_made_stays(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    write_archive(tmp_path / "root.tar")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "none", small], check=True)
+    try:
+        done = iso(tmp_path, "file:root.tar", "-o", "small")
+
+        assert done.returncode == 3
+        assert "(make room there, or set TMPDIR to a folder with more)" in done.stderr
+        assert list(small.iterdir()) == []
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def test_a_disk_is_made_in_the_form_that_is_asked_for(tmp_path: Path) -> None:
+    write_archive(tmp_path / "root.tar")
+
+    done = cos(
+        "disk", "file:root.tar", "--format", "qcow2", "--layout", "recovery", "--size", "1G",
+        "--partition", "oem=96", *FAST, cwd=tmp_path, HOME=str(tmp_path),
+    )  # fmt: skip
+
+    assert (done.returncode, done.stdout) == (0, "cOS.qcow2\n"), done.stderr
+    info = subprocess.run(
+        ["qemu-img", "info", tmp_path / "cOS.qcow2"], capture_output=True, text=True, check=True
+    )
+    assert "virtual size: 1 GiB" in info.stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--size", "big", "--size: 'big' is no size: write MiB, or a number with G"),
+        ("--partition", "boot=1", "--partition is NAME=SIZE with one of efi, oem,"),
+        ("--partition", "oem=x", "--partition: 'x' is no size"),
+    ],
+)
+def test_sizes_that_are_none_are_refused(
+    tmp_path: Path, option: str, value: str, message: str
+) -> None:
+    write_archive(tmp_path / "root.tar")
+
+    done = cos("disk", "file:root.tar", option, value, cwd=tmp_path, HOME=os.devnull)
+
+    assert done.returncode == 2
+    assert message in done.stderr
