@@ -120,7 +120,7 @@ class Host:
         try:
             yield place
         finally:
-            self.unmount(place)
+            self.release(place)
 
     def mount(self, what: str, place: Path, options: str = "") -> None:
         """Mount a device, or an image with the option `loop`; raises `LifeError`."""
@@ -150,6 +150,18 @@ class Host:
             if was_read_only:
                 os.sync()
                 self.attempt("mount", "-o", "remount,ro", str(place))
+
+    def release(self, place: Path) -> None:
+        """Unmount a file system of ours, with all that was written to it on its device.
+
+        Unmounting alone does not write anything while the mount namespace of somebody else, made
+        in the meantime, still has it; a change to read-only is one of the file system itself.
+        Raises `LifeError`.
+        """
+        if self.attempt("mount", "-o", "remount,ro", str(place)).code:
+            with during(Phase.COPY, f"{place} cannot be written out"):
+                self.call("sync", "--file-system", str(place))
+        self.unmount(place)
 
     def bind(self, source: Path, place: Path) -> None:
         """Show a folder at another place, with what is mounted in it; raises `LifeError`."""

@@ -71,7 +71,7 @@ def new_image(
             with during(Phase.COPY, "the mount points cannot be made"):
                 add_mount_points(place)
         finally:
-            host.unmount(place)
+            host.release(place)
         with during(Phase.COPY, str(path)):
             sync_file(path)
     except BaseException:

@@ -37,7 +37,11 @@ def machine(installed_disk: Path, tmp_path: Path) -> Iterator[Bench]:
     """A machine on which version 1 is installed."""
     do("cp", "--sparse=always", "--reflink=auto", installed_disk, tmp_path / "disk")
     with loop_disk(tmp_path / "disk") as device:
-        yield Bench(tmp_path / "root", device)
+        bench = Bench(tmp_path / "root", device)
+        try:
+            yield bench
+        finally:
+            bench.clear()
     (tmp_path / "disk").unlink()
 
 
@@ -45,7 +49,11 @@ def machine(installed_disk: Path, tmp_path: Path) -> Iterator[Bench]:
 def blank(tmp_path: Path) -> Iterator[Bench]:
     """A machine with an empty disk."""
     with loop_disk(tmp_path / "disk", 1200) as device:
-        yield Bench(tmp_path / "root", device)
+        bench = Bench(tmp_path / "root", device)
+        try:
+            yield bench
+        finally:
+            bench.clear()
     (tmp_path / "disk").unlink()
 
 

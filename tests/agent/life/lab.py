@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +79,17 @@ def loop_disk(file: Path, megabytes: int = 0) -> Iterator[str]:
         do("losetup", "--detach", device)
 
 
-def mount(device: str, place: Path, options: str) -> None:
-    """Mount a device; waits while somebody else's namespace still has it otherwise."""
-    deadline = time.monotonic() + 30
-    argv = ["mount", "-o", options, device, str(place)]
-    while (done := subprocess.run(argv, capture_output=True, check=False, text=True)).returncode:
+def mount(device: str, place: Path, *options: str) -> None:
+    """Mount a device, by the first options that do.
+
+    Waits while a namespace of somebody else, made while it was mounted, still has it otherwise.
+    """
+    deadline = time.monotonic() + 60
+    for each in cycle(options):
+        done = subprocess.run(["mount", "-o", each, device, str(place)], capture_output=True,
+                              check=False, text=True)  # fmt: skip
+        if done.returncode == 0:
+            return
         assert time.monotonic() < deadline, done.stderr
         time.sleep(0.2)
 
@@ -124,6 +131,10 @@ class Bench:
             (self.root / name).mkdir(parents=True, exist_ok=True)
         (self.root / "etc/cos/grub.cfg").write_text("# menu\n")
 
+    def clear(self) -> None:
+        """Unmount everything, also what a test that failed has left."""
+        self.host.unmount(self.root)
+
     @property
     def host(self) -> Host:
         """The machine, as commands see it."""
@@ -164,7 +175,7 @@ class Bench:
         """Look into a partition."""
         place = self.root / "tmp" / label
         place.mkdir(exist_ok=True)
-        mount(partitions(self.device)[label], place, "ro")
+        mount(partitions(self.device)[label], place, "ro", "rw")
         try:
             yield place
         finally:

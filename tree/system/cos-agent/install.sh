@@ -19,7 +19,7 @@ done
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-0} python3 -m compileall -q --invalidation-mode unchecked-hash "$library"
 
 install -D -m 0755 cos-agent.py /usr/bin/cos-agent
-for name in cos-setup cos-installer cos-upgrade cos-reset cos-deploy cos-rebrand cos-feature yip; do
+for name in cos-setup cos-installer cos-upgrade cos-reset cos-deploy cos-rebrand cos-feature suc-upgrade yip; do
     ln -sfn cos-agent "/usr/bin/$name"
 done
 
