@@ -20,16 +20,9 @@ def growing() -> bytes:
 def deploying(command: str, *, state: int) -> bytes:
     """Add what the disk lacks, install the system, and reboot; `state` is a size in MiB.
 
-    The file goes once that is done.
+    The file goes once that is done. Partitions are added again in the stage of the network, where
+    nothing happens if they are there: a slow disk may come too late for the first stage.
     """
-    layout: dict[str, object] = {
-        "device": {"label": str(Label.RECOVERY)},
-        "add_partitions": [
-            {"fsLabel": str(Label.STATE), "size": state, "pLabel": "state", "filesystem": "ext4"},
-            {"fsLabel": str(Label.PERSISTENT), "size": 0, "pLabel": "persistent",
-             "filesystem": "ext4"},
-        ],
-    }  # fmt: skip
     deploy: dict[str, object] = {
         "name": "Install the system",
         "if": "[ -f /run/cos/recovery_mode ]",
@@ -37,8 +30,23 @@ def deploying(command: str, *, state: int) -> bytes:
     }
     return _config(
         "Complete the disk at its first boot",
-        {"rootfs.before": [{"layout": layout}], "network": [deploy]},
+        {
+            "rootfs.before": [{"layout": _completed(state)}],
+            "network": [{"layout": _completed(state)}, deploy],
+        },
     )
+
+
+def _completed(state: int) -> dict[str, object]:
+    """Say which partitions a disk with a recovery system lacks."""
+    return {
+        "device": {"label": str(Label.RECOVERY)},
+        "add_partitions": [
+            {"fsLabel": str(Label.STATE), "size": state, "pLabel": "state", "filesystem": "ext4"},
+            {"fsLabel": str(Label.PERSISTENT), "size": 0, "pLabel": "persistent",
+             "filesystem": "ext4"},
+        ],
+    }  # fmt: skip
 
 
 def _config(name: str, stages: Mapping[str, Sequence[Mapping[str, object]]]) -> bytes:

@@ -224,7 +224,8 @@ def test_a_recovery_disk_has_no_system_but_completes_itself(recovery: Path, tmp_
     added = stages["rootfs.before"][0]["layout"]["add_partitions"]
     assert [each["fsLabel"] for each in added] == ["COS_STATE", "COS_PERSISTENT"]
     assert added[-1]["size"] == 0
-    assert stages["network"][0]["commands"] == [
+    assert stages["network"][0] == stages["rootfs.before"][0]
+    assert stages["network"][1]["commands"] == [
         "cos-deploy x && rm -f /oem/05_first_boot.yaml && systemctl --no-block reboot"
     ]
 
