@@ -66,7 +66,7 @@ What=$oem
 Where=/oem
 Options=rw,suid,dev,exec,noauto,nouser,async
 UNIT
-wait_at_most "$oem" "${oem_timeout:-10}"
+wait_at_most "$oem" "${oem_timeout:-120}"
 require oem.mount cos-setup-rootfs.service wants
 mkdir -p "$units/initrd-root-fs.target.wants"
 oem_unit=$(systemd-escape --path --suffix=device "$oem")
