@@ -194,7 +194,7 @@ class Bench:
                 place = self.root / path
                 place.mkdir(parents=True, exist_ok=True)
                 mount(found[label], place, options)
-                stack.callback(do, "umount", place)
+                stack.callback(self.host.unmount, place)
                 mounted[label] = place
             yield mounted
 
@@ -228,10 +228,19 @@ def bootable(image: Path) -> str:
 
 
 def leftovers(bench: Bench) -> list[str]:
-    """List mounts and loop devices that a command has left of a machine."""
-    root = str(bench.root)
-    mounts = [
-        line for line in Path("/proc/self/mountinfo").read_text().splitlines() if root in line
-    ]
-    loops = [line for line in do("losetup", "--list", "--noheadings").splitlines() if root in line]
-    return mounts + loops
+    """List mounts and loop devices that a command has left of a machine.
+
+    A loop device goes when the last namespace has let go of it, which may be another program's.
+    """
+    deadline = time.monotonic() + 30
+    while found := _held(str(bench.root)):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
+    return found
+
+
+def _held(root: str) -> list[str]:
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    loops = do("losetup", "--list", "--noheadings").splitlines()
+    return [line for line in (*mounts, *loops) if root in line]
