@@ -66,6 +66,7 @@ def test_help_lists_every_variable_with_its_value() -> None:
         "RELEASE_KEY",
         "RELEASE_ROOT",
         "PYTEST_ARGS",
+        "MACHINES",
         "MANIFEST",
         "DISK_MANIFEST",
         "DISK_FORMAT",

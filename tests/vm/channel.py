@@ -52,8 +52,9 @@ class Channel:
             "  - environment_file: /etc/cos/config",
             f"    environment: {{{self.insecure.replace('=', ': ')}}}",
             "  - commands:",
-            f'    - sed -i \'s|^  - ""$|  - "{self.address}"|; s|enable: false|enable: true|\''
-            " /etc/luet/luet.yaml",
+            "    - |",
+            f'      sed -i \'s|^  - ""$|  - "{self.address}"|\' /etc/luet/luet.yaml',
+            "      sed -i 's|enable: false|enable: true|' /etc/luet/luet.yaml",
         ]
         text = "\n".join(lines)
         machine.check(f"cat > /oem/95_channel.yaml << 'END'\n{text}\nEND")

@@ -111,6 +111,9 @@ mount_overlay() {
     [ -d "$SYSROOT$path" ] || mkdir -p "$SYSROOT$path" || return 0
     mountpoint -q "$SYSROOT$path" && return
     mkdir -p "$store/upper" "$store/work"
+    # The folder that is seen has the owner and mode of the upper one.
+    chmod --reference="$SYSROOT$path" "$store/upper"
+    chown --reference="$SYSROOT$path" "$store/upper"
     options="lowerdir=$SYSROOT$path,upperdir=$store/upper,workdir=$store/work"
     mount -t overlay -o "defaults,$options" overlay "$SYSROOT$path"
     options="lowerdir=$path,upperdir=${store#"$SYSROOT"}/upper,workdir=${store#"$SYSROOT"}/work"
