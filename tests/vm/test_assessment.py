@@ -16,7 +16,7 @@ from tests.vm.systems import (
 )
 from tests.vm.world import VERSION
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.long]
 
 Installed = Callable[..., Machine]
 

@@ -33,6 +33,7 @@ def test_an_installed_machine_is_what_it_should_be(installed: Installed) -> None
     assert machine.check("stat -c %a /root") == "700"
 
 
+@pytest.mark.long
 def test_what_is_written_is_kept_where_it_should_be_and_nowhere_else(installed: Installed) -> None:
     machine = installed()
     identity = machine.check("cat /etc/machine-id")
@@ -50,6 +51,7 @@ def test_what_is_written_is_kept_where_it_should_be_and_nowhere_else(installed: 
     assert "Failed unmounting" not in machine.console()
 
 
+@pytest.mark.long
 def test_a_choice_for_one_boot_and_a_lasting_one_are_followed(installed: Installed) -> None:
     machine = installed()
 
@@ -70,6 +72,7 @@ def test_a_choice_for_one_boot_and_a_lasting_one_are_followed(installed: Install
     assert booted(machine) == "active"
 
 
+@pytest.mark.long
 def test_an_image_that_is_gone_gives_way_to_the_next(installed: Installed) -> None:
     machine = installed()
 
@@ -85,6 +88,7 @@ def test_an_image_that_is_gone_gives_way_to_the_next(installed: Installed) -> No
     assert booted(machine) == "recovery"
 
 
+@pytest.mark.long
 def test_a_machine_installed_for_uefi_boots(installed: Installed) -> None:
     machine = installed(efi=True)
 

@@ -6,7 +6,7 @@ from tests.vm.conftest import Boot
 from tests.vm.machine import Hardware
 from tests.vm.world import World
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.long]
 
 
 @pytest.mark.parametrize("efi", [False, True], ids=["bios", "uefi"])

@@ -11,7 +11,7 @@ from tests.vm.machine import Hardware, Machine
 from tests.vm.systems import booted
 from tests.vm.world import World, make_disk
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.long]
 
 Installed = Callable[..., Machine]
 

@@ -12,7 +12,12 @@ from tests.vm.machine import Machine
 from tests.vm.systems import STATE, booted, choose, open_state, version
 from tests.vm.world import NEXT, VERSION, World
 
-pytestmark = [pytest.mark.vm, pytest.mark.registry, pytest.mark.xdist_group("channel")]
+pytestmark = [
+    pytest.mark.vm,
+    pytest.mark.long,
+    pytest.mark.registry,
+    pytest.mark.xdist_group("channel"),
+]
 
 Installed = Callable[..., Machine]
 DONE = "Upgrade done, now you might want to reboot"
