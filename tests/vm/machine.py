@@ -139,7 +139,8 @@ class Machine:
     def reboot(self, command: str = "systemctl reboot", seconds: float = BOOT) -> None:
         """Boot anew, by a command that does so, and wait until commands can be run."""
         before = self._boot_id()
-        self._ssh(command, 120)
+        done = self._ssh(command, 120)
+        assert done.code in {0, 255}, f"`{command}` ended with {done.code}:\n{done.text}"
         self.wait_rebooted(before, seconds)
 
     def boot_id(self) -> str:
