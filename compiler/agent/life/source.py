@@ -106,7 +106,7 @@ class Tree:
         return of_folder(self.folder)
 
     def fill(self, target: Path) -> None:
-        """Copy the folder with owners, links, ACLs and attributes; SELinux's are made anew later."""
+        """Copy it with owners, links, ACLs and attributes; SELinux's are made anew later."""
         device = self.folder.stat().st_dev
         whole = []
         for child in sorted(self.folder.iterdir()):
