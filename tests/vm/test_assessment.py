@@ -28,8 +28,7 @@ BROKEN = {
     " chmod 755 usr/lib/systemd/hang && ln -sfn ../lib/systemd/hang usr/sbin/init &&"
     " echo 'set kernelcmd=\"$kernelcmd init=/usr/lib/systemd/hang\"' >> etc/cos/bootargs.cfg",
     "its health check fails": "printf '#!/bin/sh\\necho no coffee\\nexit 1\\n' >"
-    " usr/libexec/cos/health.d/90-coffee && chmod 755 usr/libexec/cos/health.d/90-coffee &&"
-    " printf 'COS_HEALTH_TIMEOUT=20\\n' > etc/cos/health.conf",
+    " usr/libexec/cos/health.d/90-coffee && chmod 755 usr/libexec/cos/health.d/90-coffee",
 }
 
 
