@@ -46,6 +46,12 @@ class Deadline:
             self._sockets.append(made.dup())
         return made
 
+    def over(self, connection: http.client.HTTPConnection) -> http.client.HTTPConnection:
+        """Make a connection that is not open yet end at the deadline."""
+        # the one place where http.client makes its socket, and neither public nor in the stubs
+        connection._create_connection = self.connect  # type: ignore[attr-defined]  # noqa: SLF001
+        return connection
+
     def _cut(self) -> None:
         self.passed = True
         with self._lock:
@@ -66,8 +72,7 @@ class PlainHandler(urllib.request.HTTPHandler):
 
         def made(host: str, **given: float) -> http.client.HTTPConnection:
             connection = http.client.HTTPConnection(host, timeout=given.get("timeout"))
-            connection._create_connection = self._deadline.connect  # type: ignore[attr-defined]  # noqa: SLF001  (the one place where a connection is made)
-            return connection
+            return self._deadline.over(connection)
 
         return self.do_open(made, req)  # type: ignore[arg-type]  # it takes any maker of connections
 
@@ -87,7 +92,6 @@ class SecureHandler(urllib.request.HTTPSHandler):
             connection = http.client.HTTPSConnection(
                 host, timeout=given.get("timeout"), context=self._trusted
             )
-            connection._create_connection = self._deadline.connect  # type: ignore[attr-defined]  # noqa: SLF001  (the one place where a connection is made)
-            return connection
+            return self._deadline.over(connection)
 
         return self.do_open(made, req)  # type: ignore[arg-type]  # it takes any maker of connections

@@ -78,12 +78,14 @@ _INSTALL = (
     Flag(("--no-format",), "COS_INSTALL_NO_FORMAT", "use partitions that were prepared", "true"),
     Flag(("--force-efi",), "COS_INSTALL_FORCE_EFI", "install for EFI, whatever runs here", "true"),
     Flag(("--force-gpt",), "COS_INSTALL_FORCE_GPT", "a GPT for BIOS, too", "true"),
-    Flag(("-c", "--config", "--cloud-init"), "COS_INSTALL_CONFIG_URL", "a file or address of cloud-config; repeatable", many=True),  # noqa: E501
+    Flag(("-c", "--config", "--cloud-init"), "COS_INSTALL_CONFIG_URL",
+         "a file or address of cloud-config; repeatable", many=True),
     Flag(("--tty",), "COS_INSTALL_TTY", "a further console for the kernel"),
     Flag(("-i", "--iso"), "COS_INSTALL_ISO_URL", "install from an ISO: a file or an address"),
     Flag(("--partition-layout",), "COS_PARTITION_LAYOUT", "a file that says sizes of partitions"),
     Flag(("--persistent-path",), "PERSISTENT_PATHS", "a path that is kept; repeatable", many=True),
-    Flag(("--ephemeral-path",), "EPHEMERAL_PATHS", "a path that can be written until the next boot; repeatable", many=True),  # noqa: E501
+    Flag(("--ephemeral-path",), "EPHEMERAL_PATHS",
+         "a path that can be written until the next boot; repeatable", many=True),
     Flag(("--cache",), "CACHE_DIR", "a folder for what is fetched"),
 )  # fmt: skip
 _UPGRADE = (

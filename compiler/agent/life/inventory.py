@@ -4,6 +4,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from compiler.agent.life.phases import LifeError, Phase
@@ -139,7 +140,7 @@ def of_folder(folder: Path) -> Inventory:
     """List a folder, but not what is mounted in it; raises `OSError`."""
     found = Inventory()
     for path, entry in _walk(folder):
-        found.add(entry, lambda path=path: _head(path))  # type: ignore[misc]
+        found.add(entry, partial(_head, path))
     return found
 
 
@@ -198,7 +199,7 @@ def of_archives(archives: Iterable[Path], *, layers: bool) -> Inventory:
                 wanted = path in _PROGRAMS and content is not None
                 added.append((entry, (content.read(_HEAD) or b"") if wanted and content else b""))
         for entry, head in added:
-            found.add(entry, lambda head=head: head)  # type: ignore[misc]
+            found.add(entry, partial(bytes, head))
     return found
 
 
