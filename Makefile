@@ -155,7 +155,7 @@ test: setup-test ## Run all tests but those that boot machines; needs root or us
 test-unit: setup-test ## Run the tests that need no network, root or container
 	$(PYTEST) -m 'not container and not registry and not vm' $(PYTEST_ARGS)
 
-test-vm: setup-test ## Run the tests that boot machines, in QEMU without KVM; needs root and an hour
+test-vm: setup-test ## Run the tests that boot machines, in QEMU without KVM; needs root and patience
 	@echo 'test-vm: machines that boot, install, upgrade and fall back'
 	$(PYTEST) -m '$(MACHINES)' $(PYTEST_ARGS)
 
