@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from compiler.archive import DEFAULT_EPOCH, Clamp, Compression, Entry, Kind
 from compiler.archive.compress import atomic_file, compressed_file, decompressed, remove_stale
 from compiler.archive.scan import entries_of
-from compiler.archive.tar import folder_content, header_of, write_layer, write_tar
+from compiler.archive.tar import Source, folder_content, header_of, write_layer, write_tar
 from compiler.errors import ArchiveError
 
 OLD = 1_000_000_000
@@ -197,6 +197,30 @@ def test_a_deletion_in_a_plain_archive_is_refused() -> None:
         write_tar([entry], lambda _entry: b"", io.BytesIO())
 
     assert str(caught.value) == "etc/gone: a deletion cannot stand in a plain archive"
+
+
+@pytest.mark.parametrize("taken", [0, 1, 2])
+def test_a_file_is_let_go_of_wherever_its_writing_fails(tmp_path: Path, taken: int) -> None:
+    (tmp_path / "file").write_bytes(bytes(200_000))
+    opened = []
+
+    def content(entry: Entry) -> bytes | Source:
+        opened.append(folder_content(tmp_path)(entry))
+        return opened[-1]
+
+    class Pipe(io.BytesIO):
+        left = taken
+
+        def write(self, data: object, /) -> int:
+            if not self.left:
+                raise BrokenPipeError
+            self.left -= 1
+            return 0
+
+    with pytest.raises(BrokenPipeError):
+        write_tar(entries_of(tmp_path, Clamp()), content, Pipe())
+
+    assert [file.closed for file in opened if isinstance(file, io.FileIO)] == [True]
 
 
 @pytest.mark.parametrize("size", [10, 200_000])

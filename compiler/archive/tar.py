@@ -108,9 +108,9 @@ def _write(pending: list[bytes], sink: Sink) -> None:
 
 def _copy(entry: Entry, source: Source, pending: list[bytes], sink: Sink) -> None:
     """Write what is pending and then the content of `source`."""
-    _write(pending, sink)
     left = entry.size
     try:
+        _write(pending, sink)
         while left and (data := source.read(min(left, CHUNK))):
             sink.write(data)
             left -= len(data)
