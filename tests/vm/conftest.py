@@ -1,15 +1,15 @@
 """Machines for tests; the end of a console is shown when a test of its machine fails."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.vm.machine import Hardware, Machine
-from tests.vm.world import World, make_disk, shared_folder
+from tests.vm.world import Saved, World, make_disk, shared_folder
 
-Boot = Callable[..., Machine]
+Boot = Callable[[Hardware | Machine], Machine]
 _SHOWN = 60  # lines of a console
 
 
@@ -28,28 +28,43 @@ def machines() -> Iterator[ExitStack]:
 
 @pytest.fixture
 def switch_on(tmp_path: Path, machines: ExitStack, request: pytest.FixtureRequest) -> Boot:
-    """Switch on a machine of some hardware."""
+    """Switch on a machine of some hardware, or one that is to go on where another was saved."""
 
-    def start(hardware: Hardware, name: str = "machine") -> Machine:
-        machine = machines.enter_context(Machine(tmp_path / name, hardware))
+    def start(machine: Hardware | Machine) -> Machine:
+        if isinstance(machine, Hardware):
+            machine = Machine(tmp_path / "machine", machine)
         request.node.user_properties.append(("console", str(machine.log)))
-        return machine
+        return machines.enter_context(machine)
 
     return start
 
 
 @pytest.fixture
-def installed(world: World, tmp_path: Path, switch_on: Boot) -> Callable[..., Machine]:
-    """Switch on an installed machine, on a disk of its own, and wait until it is up."""
+def live(world: World, tmp_path: Path, switch_on: Boot) -> Callable[..., Machine]:
+    """Give a machine with an empty disk that runs the live system, which it booted from a CD."""
 
-    def boot(*, efi: bool = False, cdroms: Sequence[Path] = ()) -> Machine:
-        disk = tmp_path / "disk.qcow2"
-        make_disk(disk, world.installed(efi=efi))
-        machine = switch_on(Hardware(drives=[disk], cdroms=cdroms, efi=efi))
-        machine.wait_up()
-        return machine
+    def boot(*, efi: bool = False) -> Machine:
+        return _go_on(world.live(efi=efi), tmp_path, switch_on)
 
     return boot
+
+
+@pytest.fixture
+def installed(world: World, tmp_path: Path, switch_on: Boot) -> Callable[..., Machine]:
+    """Give an installed machine that is up, on a disk of its own, after its first boot."""
+
+    def boot(*, efi: bool = False) -> Machine:
+        return _go_on(world.installed(efi=efi), tmp_path, switch_on)
+
+    return boot
+
+
+def _go_on(saved: Saved, folder: Path, switch_on: Boot) -> Machine:
+    disk = folder / "disk.qcow2"
+    make_disk(disk, saved.disk)
+    machine = switch_on(saved.machine(folder / "machine", disk))
+    machine.wait_up()
+    return machine
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,15 +1,16 @@
 """A virtual machine: its console is kept in a file, and commands run in it over SSH."""
 
+import json
 import os
 import re
 import shlex
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self, TextIO
 
 USER, PASSWORD = "root", "cos"
 BOOT = 400
@@ -45,10 +46,15 @@ class Done:
 
 @dataclass
 class Machine:
-    """A machine with a folder of its own; it runs between `start` and `stop`, or in a `with`."""
+    """A machine with a folder of its own; it runs between `start` and `kill`, or in a `with`.
+
+    `saved` is the file that `save` of a machine of the same hardware wrote: then the first start
+    is no boot, and goes on from there.
+    """
 
     folder: Path
     hardware: Hardware
+    saved: Path | None = None
     _process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
     _seen: int = 0
     _port: int = 0
@@ -72,6 +78,21 @@ class Machine:
         self._port = _free_port()
         with (self.folder / "qemu.log").open("ab") as log:
             self._process = subprocess.Popen(self._command(), stdout=log, stderr=log)
+        self.saved = None
+
+    def save(self, memory: Path) -> None:
+        """Write what it holds in memory to a file, and switch it off as it stands."""
+        with socket.socket(socket.AF_UNIX) as line:
+            line.connect(str(self._monitor))
+            with line.makefile("rw", encoding="utf-8") as talk:
+                _order(talk, "qmp_capabilities")
+                _order(talk, "migrate-set-parameters", {"max-bandwidth": 1 << 40})
+                _order(talk, "migrate", {"uri": f"exec:cat > {shlex.quote(str(memory))}"})
+                while (state := _order(talk, "query-migrate")["status"]) != "completed":
+                    assert state in {"setup", "active", "device"}, state
+                    time.sleep(0.2)
+                _order(talk, "quit")
+        self.wait_off()
 
     def kill(self) -> None:
         """Cut its power."""
@@ -218,6 +239,10 @@ class Machine:
     def _line(self) -> Path:
         return self.folder / "line"
 
+    @property
+    def _monitor(self) -> Path:
+        return self.folder / "monitor"
+
     def _command(self) -> list[str]:
         parts = self.hardware
         words = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-machine", "q35"]
@@ -226,10 +251,14 @@ class Machine:
         words += ["-chardev", f"socket,id=line,path={self._line},server=on,wait=off,"]
         words[-1] += f"logfile={self.log},logappend=on"
         words += ["-serial", "chardev:line"]
+        words += ["-qmp", f"unix:{self._monitor},server=on,wait=off"]
         if parts.network:
             forward = f"hostfwd=tcp:127.0.0.1:{self._port}-:22"
             words += ["-nic", f"user,model=virtio-net-pci,{forward}"]
-        return [*words, *self._firmware(), *self._disks(), *parts.more]
+        words += [*self._firmware(), *self._disks(), *parts.more]
+        if self.saved is not None:
+            words += ["-incoming", f"exec:cat {shlex.quote(str(self.saved))}"]
+        return words
 
     def _disks(self) -> list[str]:
         words = []
@@ -253,10 +282,22 @@ class Machine:
             return []
         own = self.folder / "efi-vars.fd"
         if not own.exists():
-            own.write_bytes((_OVMF / "OVMF_VARS_4M.fd").read_bytes())
+            first = self.saved.with_name(own.name) if self.saved else _OVMF / "OVMF_VARS_4M.fd"
+            own.write_bytes(first.read_bytes())
         code = _OVMF / "OVMF_CODE_4M.fd"
         first = f"if=pflash,unit=0,format=raw,readonly=on,file={code}"
         return ["-drive", first, "-drive", f"if=pflash,unit=1,format=raw,file={own}"]
+
+
+def _order(talk: TextIO, name: str, arguments: Mapping[str, object] | None = None) -> Any:
+    """Give an order to QEMU's monitor; return its answer (QEMU, "QMP Reference Manual")."""
+    talk.write(json.dumps({"execute": name, "arguments": arguments or {}}) + "\n")
+    talk.flush()
+    for answer in map(json.loads, talk):
+        assert "error" not in answer, f"{name}: {answer['error']}"
+        if "return" in answer:
+            return answer["return"]
+    raise AssertionError(f"{name}: the machine went off")
 
 
 def _free_port() -> int:

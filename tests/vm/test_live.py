@@ -1,19 +1,19 @@
 """The live system boots from a CD and from a stick, in BIOS and UEFI, and can be logged in to."""
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.vm.conftest import Boot
-from tests.vm.machine import Hardware
+from tests.vm.machine import Hardware, Machine
 from tests.vm.world import World
 
 pytestmark = [pytest.mark.vm, pytest.mark.long]
 
 
 @pytest.mark.parametrize("efi", [False, True], ids=["bios", "uefi"])
-def test_the_live_system_boots_from_a_cd(world: World, switch_on: Boot, *, efi: bool) -> None:
-    machine = switch_on(Hardware(cdroms=[world.iso], efi=efi))
-
-    machine.wait_up()
+def test_the_live_system_boots_from_a_cd(live: Callable[..., Machine], *, efi: bool) -> None:
+    machine = live(efi=efi)
 
     assert machine.check("cat /run/cos/live_mode") == "1"
     assert machine.check("blkid -s LABEL -o value /dev/sr0") == "COS_LIVE"

@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,9 @@ extra-partitions:
 """
 
 
-def test_user_data_on_a_cd_configures_the_machine(installed: Installed, tmp_path: Path) -> None:
+def test_user_data_on_a_cd_configures_the_machine(
+    world: World, switch_on: Boot, tmp_path: Path
+) -> None:
     (tmp_path / "cd").mkdir()
     (tmp_path / "cd/user-data").write_text(USER_DATA)
     (tmp_path / "cd/meta-data").write_text("instance-id: one\n")
@@ -56,7 +59,10 @@ def test_user_data_on_a_cd_configures_the_machine(installed: Installed, tmp_path
     argv = ["xorriso", "-as", "mkisofs", "-quiet", "-V", "cidata", "-J", "-o", str(disc)]
     subprocess.run([*argv, str(tmp_path / "cd")], check=True, capture_output=True)
 
-    machine = installed(cdroms=[disc])
+    disk = tmp_path / "disk.qcow2"
+    make_disk(disk, world.installed().before)
+    machine = switch_on(Hardware(drives=[disk], cdroms=[disc]))
+    machine.wait_up()
 
     assert machine.check("hostname") == "cloudy"
     assert machine.check("cat /etc/from-cloud") == "hello"
@@ -81,12 +87,9 @@ def test_a_feature_is_switched_on_and_off(installed: Installed) -> None:
 
 
 def test_an_installation_takes_sizes_partitions_and_configuration_and_is_not_overwritten(
-    world: World, switch_on: Boot, tmp_path: Path
+    live: Callable[..., Machine],
 ) -> None:
-    disk = tmp_path / "disk.qcow2"
-    make_disk(disk)
-    machine = switch_on(Hardware(drives=[disk], cdroms=[world.iso]))
-    machine.wait_up()
+    machine = live()
     for name, text in (("layout", LAYOUT), ("wishes", WISHES)):
         machine.check(f"cat > /tmp/{name}.yaml << 'END'\n{text}END")
 
@@ -100,7 +103,7 @@ def test_an_installation_takes_sizes_partitions_and_configuration_and_is_not_ove
     machine.run("systemctl poweroff")
     machine.wait_off()
 
-    machine.hardware = Hardware(drives=[disk])
+    machine.hardware = replace(machine.hardware, cdroms=())
     machine.start()
     machine.wait_up()
     assert booted(machine) == "active"

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.e2e.own_tree import CHECKOUT, cos
@@ -18,6 +18,33 @@ QUICK = "squashfs_options: -b 256k -comp gzip -Xcompression-level 1\n"
 """Squashed files are read a few times here, so they need not be small."""
 
 ISO_OPTIONS = ("--squash-compression", "-b 256k -comp zstd -Xcompression-level 1")
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A machine that is up, kept in a folder: others go on from there, each on its own disk."""
+
+    folder: Path
+    hardware: Hardware
+
+    @property
+    def before(self) -> Path:
+        """The disk before the machine was switched on."""
+        return self.folder / "before.qcow2"
+
+    @property
+    def disk(self) -> Path:
+        """The disk as the machine left it."""
+        return self.folder / "disk.qcow2"
+
+    @property
+    def memory(self) -> Path:
+        """What the machine held in memory."""
+        return self.folder / "memory"
+
+    def machine(self, folder: Path, disk: Path) -> Machine:
+        """Return a machine that goes on from here; `disk` was made over `disk` of this one."""
+        return Machine(folder, replace(self.hardware, drives=[disk]), self.memory)
 
 
 @dataclass(frozen=True)
@@ -69,21 +96,46 @@ class World:
         """The live system, with the recovery system on it."""
         return self.once("live.iso", self._make_iso)
 
-    def installed(self, *, efi: bool = False) -> Path:
-        """Return the disk of an installed machine, to be used through an overlay."""
-        name = "installed-efi.qcow2" if efi else "installed.qcow2"
+    def live(self, *, efi: bool = False) -> Saved:
+        """The live system, up, on a machine with an empty disk."""
+        hardware = Hardware(cdroms=[self.iso], efi=efi)
+        return self._saved("live", hardware, make_disk, Machine.wait_up)
+
+    def installed(self, *, efi: bool = False) -> Saved:
+        """An installed machine after its first boot, in which it was found to be well."""
 
         def install(disk: Path) -> None:
-            make_disk(disk)
-            parts = Hardware(drives=[disk], cdroms=[self.iso], efi=efi)
-            with Machine(self.folder / f"machine-{name}", parts) as machine:
+            live = self.live(efi=efi)
+            make_disk(disk, live.disk)
+            with live.machine(disk.parent / "installation", disk) as machine:
                 machine.wait_up()
                 machine.check("cos-installer /dev/vda", 1200)
                 machine.check("mount -L COS_OEM /mnt && grub2-editenv /mnt/grubenv set timeout=1")
                 machine.run("systemctl poweroff")
                 machine.wait_off()
+            flatten(disk)
 
-        return self.once(name, install)
+        return self._saved("installed", Hardware(efi=efi), install, wait_well)
+
+    def _saved(
+        self,
+        name: str,
+        hardware: Hardware,
+        make: Callable[[Path], None],
+        wait: Callable[[Machine], None],
+    ) -> Saved:
+        """Make a disk, boot a machine from it, and save that once it is as far as is wanted."""
+
+        def boot(folder: Path) -> None:
+            folder.mkdir()
+            saved = Saved(folder, hardware)
+            make(saved.before)
+            make_disk(saved.disk, saved.before)
+            with Machine(folder, replace(hardware, drives=[saved.disk])) as machine:
+                wait(machine)
+                machine.save(saved.memory)
+
+        return Saved(self.once(f"{name}-uefi" if hardware.efi else name, boot), hardware)
 
     def values(self) -> tuple[str, ...]:
         """The values files of a build."""
@@ -114,11 +166,28 @@ class World:
         (out / "live.iso").rename(iso)
 
 
+def wait_well(machine: Machine) -> None:
+    """Wait until an installed machine has found that it is well."""
+    machine.wait_up()
+    machine.wait_console("is well, and marked good")
+
+
 def make_disk(disk: Path, backing: Path | None = None) -> None:
     """Make an empty disk, or one that holds what `backing` does until it is written to."""
-    base = ("-b", str(backing), "-F", "qcow2") if backing else ()
+    base: tuple[str, ...] = ()
+    if backing:
+        beside = backing.parent == disk.parent  # both may be moved
+        base = ("-b", backing.name if beside else str(backing), "-F", "qcow2")
     size = () if backing else (DISK,)
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *base, str(disk), *size], check=True)
+
+
+def flatten(disk: Path) -> None:
+    """Make a disk one that needs no other."""
+    whole = disk.with_suffix(".whole")
+    convert = ["qemu-img", "convert", "-q", "-O", "qcow2", str(disk), str(whole)]
+    subprocess.run(convert, check=True)
+    whole.rename(disk)
 
 
 def must(done: "subprocess.CompletedProcess[str]") -> str:

@@ -12,3 +12,11 @@ fi
 for service in "$@"; do
     systemctl enable "$service"
 done
+
+# What keeps the packages of an installed distribution in order has nothing to do in an image.
+for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service \
+    grub-common.service; do
+    if [ -e "/usr/lib/systemd/system/$unit" ]; then
+        systemctl disable "$unit"
+    fi
+done

@@ -1,6 +1,6 @@
 #!/bin/sh
 # os-release.sh BRAND LIKE HOME_URL DOCUMENTATION_URL BUG_REPORT_URL: says who this system is, in the words
-# of os-release(5). An address that is empty is not written.
+# of os-release(5), and that /etc is up to date. An address that is empty is not written.
 set -eu
 
 # field NAME TEXT: one line, unless TEXT is empty.
@@ -21,3 +21,6 @@ rm -f /etc/os-release
     field DOCUMENTATION_URL "$4"
     field BUG_REPORT_URL "$5"
 } > /etc/os-release
+
+# /etc goes with this /usr: else every boot would bring it up to date again, and forget that.
+touch /etc/.updated

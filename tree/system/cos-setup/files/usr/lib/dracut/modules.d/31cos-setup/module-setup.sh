@@ -17,10 +17,12 @@ installkernel() {
     instmods overlay isofs vfat nls_cp437 nls_iso8859_1 nls_utf8 sr_mod
 }
 
-# Adds the units, as they were enabled, and the script.
+# Adds the units, as they were enabled, the script, and an end to the waiting for a network.
 install() {
     inst_multiple mount umount mkdir rm chroot cp
     inst_script "$moddir/cos-stage-rootfs.sh" /sbin/cos-stage-rootfs
+    inst_simple "$moddir/wait-online.conf" \
+        "$systemdsystemunitdir/systemd-networkd-wait-online.service.d/cos.conf"
     for stage in rootfs initramfs; do
         inst_simple "$systemdsystemunitdir/cos-setup-$stage.service"
     done
