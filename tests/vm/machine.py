@@ -31,6 +31,7 @@ class Hardware:
     cdroms: Sequence[Path] = ()
     usb: Path | None = None
     efi: bool = False
+    processors: int = 1  # machines run side by side
     memory: int = 1536  # MiB
     network: bool = True
     more: Sequence[str] = ()
@@ -246,7 +247,7 @@ class Machine:
     def _command(self) -> list[str]:
         parts = self.hardware
         words = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-machine", "q35"]
-        words += ["-accel", "tcg,thread=multi", "-smp", "2", "-m", str(parts.memory)]
+        words += ["-accel", "tcg", "-smp", str(parts.processors), "-m", str(parts.memory)]
         words += ["-display", "none", "-device", "virtio-rng-pci"]
         words += ["-chardev", f"socket,id=line,path={self._line},server=on,wait=off,"]
         words[-1] += f"logfile={self.log},logappend=on"

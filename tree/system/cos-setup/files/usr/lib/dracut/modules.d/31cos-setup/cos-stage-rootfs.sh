@@ -3,19 +3,22 @@
 # writes goes to the initrd: to /run and /oem, or to an overlay that is thrown away, as the initrd itself is.
 set -u
 
-root=/run/cos-stage/root
-overlay=/run/cos-stage/overlay
+scratch=/run/cos-stage
+root=$scratch/root
 
-# The overlay is below /run, which is bound into it: a private copy of the mounts ends that circle.
-take_away() {
-    mount --make-rprivate "$root"
-    umount --recursive --lazy "$root"
-    rm -rf /run/cos-stage
-}
+# Of the mounts of the stage's root nobody else hears, systemd above all, which would make a unit of each. They are
+# in a name space that ends with the stage; what the stage itself mounts, in /sysroot or /run, is for all.
+if [ "${1:-}" != apart ]; then
+    mkdir -p "$scratch" /oem
+    unshare --mount --propagation unchanged "$0" apart
+    code=$?
+    umount "$scratch" && rmdir "$scratch"
+    exit "$code"
+fi
 
-mkdir -p "$root" "$overlay/upper" "$overlay/work" /oem
-mount -t overlay -o "lowerdir=/sysroot,upperdir=$overlay/upper,workdir=$overlay/work" overlay "$root" || exit 1
-trap take_away EXIT
+mount -t tmpfs stage "$scratch" && mount --make-private "$scratch" || exit 1
+mkdir "$root" "$scratch/upper" "$scratch/work"
+mount -t overlay -o "lowerdir=/sysroot,upperdir=$scratch/upper,workdir=$scratch/work" overlay "$root" || exit 1
 
 mkdir -p "$root/sysroot" "$root/oem"
 for folder in dev proc sys run oem sysroot; do

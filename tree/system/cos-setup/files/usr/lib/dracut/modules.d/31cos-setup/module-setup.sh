@@ -19,7 +19,7 @@ installkernel() {
 
 # Adds the units, as they were enabled, the script, and an end to the waiting for a network.
 install() {
-    inst_multiple mount umount mkdir rm chroot cp
+    inst_multiple mount umount unshare mkdir rmdir rm chroot cp
     inst_script "$moddir/cos-stage-rootfs.sh" /sbin/cos-stage-rootfs
     inst_simple "$moddir/wait-online.conf" \
         "$systemdsystemunitdir/systemd-networkd-wait-online.service.d/cos.conf"
