@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Self, TextIO
 
 USER, PASSWORD = "root", "cos"
 BOOT = 400
@@ -283,21 +283,24 @@ class Machine:
             return []
         own = self.folder / "efi-vars.fd"
         if not own.exists():
-            first = self.saved.with_name(own.name) if self.saved else _OVMF / "OVMF_VARS_4M.fd"
-            own.write_bytes(first.read_bytes())
+            empty = _OVMF / "OVMF_VARS_4M.fd"
+            own.write_bytes((self.saved.with_name(own.name) if self.saved else empty).read_bytes())
         code = _OVMF / "OVMF_CODE_4M.fd"
         first = f"if=pflash,unit=0,format=raw,readonly=on,file={code}"
         return ["-drive", first, "-drive", f"if=pflash,unit=1,format=raw,file={own}"]
 
 
-def _order(talk: TextIO, name: str, arguments: Mapping[str, object] | None = None) -> Any:
+def _order(
+    talk: TextIO, name: str, arguments: Mapping[str, object] | None = None
+) -> Mapping[str, object]:
     """Give an order to QEMU's monitor; return its answer (QEMU, "QMP Reference Manual")."""
     talk.write(json.dumps({"execute": name, "arguments": arguments or {}}) + "\n")
     talk.flush()
     for answer in map(json.loads, talk):
         assert "error" not in answer, f"{name}: {answer['error']}"
         if "return" in answer:
-            return answer["return"]
+            found: Mapping[str, object] = answer["return"]
+            return found
     raise AssertionError(f"{name}: the machine went off")
 
 

@@ -79,15 +79,15 @@ def test_an_image_that_was_changed_after_it_was_signed_is_refused(
     assert machine.run(f"ls {STATE}/cOS").text.split() == ["active.img", "passive.img"]
 
     machine.check(f"cos-upgrade --no-verify --docker-image {channel.image('changed')}", 1200)
-    machine.reboot()
-    assert (booted(machine), version(machine)) == ("active", NEXT)
-    assert machine.check("cat /usr/share/changed") == "by somebody else"
+    machine.check(f"mount -o ro,loop {STATE}/cOS/active.img /mnt")
+    assert machine.check("cat /mnt/usr/share/changed") == "by somebody else"
 
 
 def test_a_registry_that_stops_in_the_middle_changes_nothing(
     installed: Installed, world: World, channel: Channel, tmp_path: Path
 ) -> None:
     machine = installed()
+    before = machine.check(f"sha256sum {STATE}/cOS/*.img")
     with run_registry(tmp_path / "registry") as server:
         other = Channel(server.repository("os"), world)
         subprocess.run(
@@ -107,8 +107,7 @@ def test_a_registry_that_stops_in_the_middle_changes_nothing(
     assert "error: " in said
     assert machine.run(f"ls {STATE}/cOS").text.split() == ["active.img", "passive.img"]
     assert machine.run("losetup -a | grep -c transition").text.strip() == "0"
-    machine.reboot()
-    assert (booted(machine), version(machine)) == ("active", VERSION)
+    assert machine.check(f"sha256sum {STATE}/cOS/*.img") == before
 
 
 def test_a_full_state_partition_is_told_before_anything_is_touched(
