@@ -18,6 +18,7 @@ QUICK = "squashfs_options: -b 256k -comp gzip -Xcompression-level 1\n"
 """Squashed files are read a few times here, so they need not be small."""
 
 ISO_OPTIONS = ("--squash-compression", "-b 256k -comp zstd -Xcompression-level 1")
+QUICK_SQUASH = ("--squash-compression", "-b 256k -comp gzip -Xcompression-level 1")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,67 @@
+"""Disks that were built, not installed: a whole one, and one that completes itself."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.own_tree import cos
+from tests.vm.conftest import Boot
+from tests.vm.machine import BOOT, Hardware, Machine
+from tests.vm.systems import booted, version
+from tests.vm.world import DISK, QUICK_SQUASH, VERSION, World, make_disk, must
+
+pytestmark = [pytest.mark.vm, pytest.mark.long]
+
+
+def test_a_whole_disk_boots_by_uefi_and_grows(
+    world: World, switch_on: Boot, tmp_path: Path
+) -> None:
+    disk = built_disk(world, tmp_path, "full")
+    machine = switch_on(Hardware(drives=[disk], efi=True))
+
+    machine.wait_up()
+
+    assert (booted(machine), version(machine)) == ("active", VERSION)
+    machine.check("test -d /sys/firmware/efi")
+    assert machine.check("systemctl --failed --no-legend") == ""
+    assert free_space(machine) < 2, "MiB that no partition has"
+    assert json.loads(machine.check("cos-agent status --output json"))["images"]["active"]["source"]
+
+
+def test_a_disk_with_a_recovery_system_completes_itself(
+    world: World, switch_on: Boot, tmp_path: Path
+) -> None:
+    disk = built_disk(world, tmp_path, "recovery")
+    machine = switch_on(Hardware(drives=[disk]))
+
+    machine.wait_console("is well, and marked good", 4 * BOOT)
+
+    assert (booted(machine), version(machine)) == ("active", VERSION)
+    assert free_space(machine) < 2, "MiB that no partition has"
+    assert machine.run("ls /oem/05_first_boot.yaml").code != 0
+    labels = machine.check("lsblk -no LABEL /dev/vda").split()
+    assert {"COS_OEM", "COS_STATE", "COS_RECOVERY", "COS_PERSISTENT"} <= set(labels)
+
+
+def built_disk(world: World, folder: Path, layout: str) -> Path:
+    """Make a disk of a layout, as large as the disks of machines are."""
+
+    def build(disk: Path) -> None:
+        out = disk.with_suffix(".out")
+        must(cos("disk", "--local", world.packages, "--output", out, "--name", "it", "--no-date",
+                 "--format", "qcow2", "--layout", layout, *QUICK_SQUASH,
+                 "specs/images/disk.yaml"))  # fmt: skip
+        (out / "it.qcow2").rename(disk)
+
+    disk = folder / "disk.qcow2"
+    make_disk(disk, world.once(f"disk-{layout}.qcow2", build))
+    subprocess.run(["qemu-img", "resize", "-q", str(disk), DISK], check=True)
+    return disk
+
+
+def free_space(machine: Machine) -> int:
+    """Say how many MiB of the disk belong to no partition."""
+    said = machine.check("sfdisk --list-free --bytes /dev/vda | head -n 1")
+    return int(said.split(",")[1].split()[0]) >> 20
