@@ -145,7 +145,7 @@ class World:
 
     def _build(self, folder: Path) -> None:
         keys = self.keys
-        _make(
+        made(
             "build-tree",
             f"DESTINATION={folder}",
             f"VALUES={' '.join(self.values())}",
@@ -197,7 +197,8 @@ def must(done: "subprocess.CompletedProcess[str]") -> str:
     return done.stdout
 
 
-def _make(*words: str) -> None:
+def made(*words: str) -> None:
+    """Run make in the checkout, which has been set up."""
     argv = ["make", "-o", "setup", *words]
     must(subprocess.run(argv, cwd=CHECKOUT, capture_output=True, text=True, check=False))
 
