@@ -21,7 +21,7 @@ VALUES = CHECKOUT / "specs" / "flavours" / "debian.yaml"
 
 def measure(scratch: Path) -> Iterator[Result | str]:
     """Measure everything, cheapest first."""
-    yield from measure_start(TREE, VALUES)
+    yield from measure_start(TREE, VALUES, scratch)
     yield from measure_plans(scratch)
     bench = Bench(scratch, CHECKOUT / "build" / "bench-store")
     yield from bench.cold_chain()

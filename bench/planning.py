@@ -21,7 +21,7 @@ PLAN_TURNS = 5
 """How often a plan and the bare parsing are measured, by turns."""
 
 
-def measure_start(tree: Path, values: Path) -> Iterator[Result]:
+def measure_start(tree: Path, values: Path, scratch: Path) -> Iterator[Result]:
     """Measure what people wait for before anything happens, with our own tree."""
     listing = [COS, "tree", "pkglist", "--tree", str(tree)]
     planning = [COS, "plan", "--all", "--tree", str(tree), "--values", str(values)]
@@ -31,6 +31,9 @@ def measure_start(tree: Path, values: Path) -> Iterator[Result]:
     yield Result(name="cos tree pkglist, own tree", value=seconds, unit="s", limit=0.25)
     seconds = best(5, lambda: run(planning)).seconds
     yield Result(name="cos plan --all, own tree", value=seconds, unit="s")
+    agent = [sys.executable, "-m", "compiler.agent", "setup", "none", "--root", str(scratch)]
+    seconds = best(5, lambda: run(agent)).seconds
+    yield Result(name="cos-agent, a stage without work", value=seconds, unit="s", limit=0.3)
 
 
 def measure_plans(scratch: Path) -> Iterator[Result]:

@@ -43,7 +43,7 @@ _SHOWN = ("run/issue.d/50-cos-boot.issue", "run/motd.d/50-cos-boot")
 """What is shown before and after a login."""
 
 
-def describe(parser: argparse.ArgumentParser) -> None:
+def describe(_command: str, parser: argparse.ArgumentParser) -> None:
     """Add the words of the command line."""
     parser.add_argument("action", choices=_ACTIONS, metavar="|".join(_ACTIONS))
     parser.add_argument("reason", nargs="*", metavar="REASON", help="why it is bad")
