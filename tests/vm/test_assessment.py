@@ -42,7 +42,9 @@ def test_the_passive_system_comes_up_by_itself_when(installed: Installed, how: s
     machine.check("grub2-editenv /run/initramfs/cos-state/boot_assessment set"
                   " boot_assessment_allowed=1 && sync")  # fmt: skip
 
-    machine.reboot(seconds=2 * BOOT)
+    machine.run("systemctl reboot")
+    machine.wait_console("This is the passive system, for the active one is bad", 3 * BOOT)
+    machine.wait_up()
 
     assert (booted(machine), version(machine)) == ("passive", VERSION)
     assert "upgrade_failure" in machine.check("cat /proc/cmdline")
