@@ -92,7 +92,7 @@ def disk(  # noqa: PLR0913  (one parameter for each option)
     refuse_existing(target, force=force)
     with open_shop(context, local, spec) as shop:
         wanted = _disk_of(spec, settings, shop, (sizes, layout, form, deploy_command))
-        made = write_disk(wanted, target, form)
+        made = write_disk(wanted, target, form, reporter(settings))
     reporter(settings)(Noted(f"{made.checksum} has its SHA-256"))
     typer.echo(made.path)
 

@@ -107,7 +107,7 @@ def iso(  # noqa: PLR0913  (one parameter for each option)
     refuse_existing(target, force=force)
     with open_shop(context, local, spec) as shop:
         wanted = _iso_of(spec, settings, shop, keeps_recovery=recovery is not False)
-        made = make_iso(wanted, target)
+        made = make_iso(wanted, target, reporter(settings))
     reporter(settings)(Noted(f"{made.checksum} has its SHA-256"))
     typer.echo(made.path)
 

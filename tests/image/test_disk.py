@@ -12,6 +12,7 @@ import yaml
 
 from compiler.archive import Clamp
 from compiler.errors import CompilerError, ImageError, UsageError
+from compiler.events import Event, Noted
 from compiler.grubenv import parse_block
 from compiler.image.disk import write_disk
 from compiler.image.disk_plan import Disk, Layout
@@ -21,7 +22,7 @@ from compiler.image.sparse import data_of
 from compiler.image.squashfs import make_squashfs
 from compiler.image.tree import Tree
 from compiler.process import Running
-from tests.image.trees import EPOCH, INITRD, KERNEL, MENU, write_archive, write_tree
+from tests.image.trees import EPOCH, INITRD, KERNEL, MENU, write_archive, write_shared, write_tree
 
 FAST = ("-comp", "gzip", "-Xcompression-level", "1")
 MIB = 1 << 20
@@ -330,6 +331,36 @@ def test_a_recovery_system_that_was_made_before_is_taken_as_it_is(tmp_path: Path
 
     part = cut(made.path, "recovery", tmp_path / "part")
     assert dump(part, "/cOS/recovery.squashfs", tmp_path / "x").read_bytes() == before
+
+
+def test_systems_keep_acls_and_the_squashed_recovery_is_told_to_lose_them(tmp_path: Path) -> None:
+    archives = [write_archive(tmp_path / "root"), write_shared(tmp_path / "shared", ["a"])]
+    root = Tree.of([ArchiveLayer(each, Clamp()) for each in archives], epoch=EPOCH)
+    heard: list[Event] = []
+
+    disk = replace(disk_of(tmp_path), root=root)
+    made = write_disk(disk, tmp_path / "x.raw", Format.RAW, heard.append)
+
+    (warning,) = [each for each in heard if isinstance(each, Noted) and each.warning]
+    assert " of srv, srv/a, which a squashfs cannot hold" in warning.message
+    state = cut(made.path, "state", tmp_path / "state")
+    image = dump(state, "/cOS/passive.img", tmp_path / "image")
+    assert "system.posix_acl_access" in run("debugfs", "-R", "ea_list /srv/a", image)
+    assert "system.posix_acl_default" in run("debugfs", "-R", "ea_list /srv", image)
+
+
+def test_nothing_is_told_where_nothing_is_squashed(tmp_path: Path) -> None:
+    archives = [write_archive(tmp_path / "root"), write_shared(tmp_path / "shared", ["a"])]
+    root = Tree.of([ArchiveLayer(each, Clamp()) for each in archives], epoch=EPOCH)
+    disk = replace(disk_of(tmp_path), layout=Layout.RECOVERY)
+    make_squashfs(disk.root, tmp_path / "r", FAST, Running(), epoch=EPOCH)
+    files = MemoryLayer("r", {"recovery.squashfs": (tmp_path / "r").read_bytes()}, EPOCH)
+    heard: list[Event] = []
+
+    disk = replace(disk, root=root, recovery=Tree.of([files], epoch=EPOCH))
+    write_disk(disk, tmp_path / "x.raw", Format.RAW, heard.append)
+
+    assert heard == []
 
 
 def test_a_tree_without_boot_arguments_is_refused(tmp_path: Path) -> None:
