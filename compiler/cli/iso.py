@@ -115,7 +115,7 @@ def iso(  # noqa: PLR0913  (one parameter for each option)
 def _iso_of(spec: ImageSpec, settings: Settings, shop: Shop, *, keeps_recovery: bool) -> Iso:
     """Open everything that the ISO is made of."""
     clamp = clamp_of(settings)
-    root = root_of(spec, shop, clamp)
+    root = root_of(spec, shop, clamp).tree
     configs = config_layer(CONFIGURATION, cloud_files(spec), clamp.epoch)
     files = tree_of((*spec.image, *spec.overlay_image), shop, clamp, configs)
     if files is not None and not keeps_recovery:

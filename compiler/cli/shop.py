@@ -70,7 +70,8 @@ class _Shop:
         found = obtained(self._settings, name, host_platform(), how, folder)
         store, image = self._stack.enter_context(found)
         layers = [(store.layer_path(each), store.entries(each)) for each in image.layers]
-        return ImageLayer(name, LayeredRoot(layers, clamp=_AS_THEY_ARE))
+        root = LayeredRoot(layers, clamp=_AS_THEY_ARE)
+        return ImageLayer(name, root, digest=image.source)
 
     def unpacked(self, file: Path) -> Path:
         """Unpack a squashfs or the image of a file system."""

@@ -96,9 +96,13 @@ class ArchiveLayer:
 
 
 class ImageLayer:
-    """An image of a registry, as its layers lie in the store."""
+    """An image of a registry, as its layers lie in the store.
 
-    def __init__(self, name: str, root: LayeredRoot) -> None:
+    `digest` is the one that the image has in its registry; empty for one that came from a file.
+    """
+
+    def __init__(self, name: str, root: LayeredRoot, digest: str = "") -> None:
+        self.digest = digest
         self._name = name
         self._root = root
         self._found: Sequence[Entry] | None = None

@@ -1,5 +1,6 @@
 """Sources of images → layers of a tree: packages, images of registries, folders and files."""
 
+import hashlib
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from compiler.archive import Clamp, Entry, Kind
 from compiler.errors import CompilerError, ImageError
 from compiler.events import Noted
 from compiler.image.layers import ArchiveLayer, FolderLayer, FoldersLayer, ImageLayer
+from compiler.image.record import Origin
 from compiler.image.tree import Indexed, Layer, Tree
 from compiler.image.unpacked import file_system_of
 from compiler.spec.source import ImageSource, SourceKind
@@ -33,20 +35,20 @@ class Shop:
 class PackageLayer:
     """What a package brings, straight out of its archives."""
 
-    def __init__(self, incoming: Incoming, clamp: Clamp) -> None:
-        self._incoming = incoming
+    def __init__(self, package: Incoming, clamp: Clamp) -> None:
+        self.package = package
         self._clamp = clamp
         self._found: Sequence[Entry] | None = None
 
     @property
     def name(self) -> str:
         """Return the package's identity."""
-        return str(self._incoming.id)
+        return str(self.package.id)
 
     def entries(self) -> Sequence[Entry]:
         """List what its archives show."""
         if self._found is None:
-            shown = entries_in(self._incoming, None)
+            shown = entries_in(self.package, None)
             self._found = [
                 entry._replace(target=_cleaned(entry), mtime=self._clamp.apply(entry.mtime))
                 for entry, _ in shown
@@ -56,26 +58,73 @@ class PackageLayer:
     @contextmanager
     def read(self, wanted: Container[int]) -> Iterator[Iterator[Indexed]]:
         """Read the archives once more."""
-        shown = enumerate(entries_in(self._incoming, None))
+        shown = enumerate(entries_in(self.package, None))
         yield ((index, member.content) for index, (_, member) in shown if index in wanted)
 
 
-def open_tree(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A source that was opened, as layers; of a package, what it needs comes before it."""
+
+    source: ImageSource
+    layers: Sequence[Layer]
+
+    def has(self, path: str) -> bool:
+        """Whether one of the layers has a path."""
+        return any(each.path == path for layer in self.layers for each in layer.entries())
+
+    def origin(self) -> Origin:
+        """Say where it comes from; the digest of a file is that of all its bytes."""
+        last = self.layers[-1]
+        if isinstance(last, PackageLayer):
+            digest = last.package.metadata.sha256
+            source = f"{self.source.kind.value}:{last.package.id}"
+            return Origin(source=source, digest=f"sha256:{digest}" if digest else "")
+        if isinstance(last, ImageLayer):
+            return Origin(source=str(self.source), digest=last.digest)
+        if self.source.kind is not SourceKind.FILE:
+            return Origin(source=str(self.source))
+        with Path(self.source.value).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return Origin(source=str(self.source), digest=f"sha256:{digest}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """What sources show together, and they themselves in their order."""
+
+    tree: Tree
+    parts: Sequence[Part]
+
+    def origin(self) -> Origin:
+        """Say where all of it comes from; several sources have no digest together."""
+        origins = [each.origin() for each in self.parts]
+        if len(origins) == 1:
+            return origins[0]
+        return Origin(source=", ".join(each.source for each in origins))
+
+    def origin_of(self, path: str) -> Origin | None:
+        """Say where a file comes from; None if no source has it."""
+        return next((each.origin() for each in self.parts[::-1] if each.has(path)), None)
+
+
+def open_sources(
     sources: Sequence[ImageSource], shop: Shop, clamp: Clamp, first: Sequence[Layer] = ()
-) -> Tree:
+) -> Opened:
     """Open sources as one tree, later ones over earlier ones, and all over the layers `first`.
 
     Raises what is wrong with them, at the place where they were written.
     """
-    layers = list(first)
+    parts = []
     for source in sources:
         try:
-            layers += open_layers(source, shop, clamp)
+            parts.append(Part(source=source, layers=open_layers(source, shop, clamp)))
         except CompilerError as error:
             if error.location is None:
                 error.location = source.location
             raise
-    return Tree.of(layers, epoch=clamp.epoch)
+    layers = [*first, *(layer for part in parts for layer in part.layers)]
+    return Opened(tree=Tree.of(layers, epoch=clamp.epoch), parts=parts)
 
 
 def common_folders(epoch: int) -> Layer:

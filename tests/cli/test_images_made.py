@@ -2,13 +2,21 @@
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
+from compiler.artifact.metadata import read_metadata
+from compiler.oci import Reference
+from compiler.registry.client import RegistryClient
+from compiler.registry.settings import RegistrySettings
 from tests.cli.test_main import cos
+from tests.image.test_disk import cut, dump
 from tests.image.trees import FILES, write_archive, write_tree
 from tests.publish.shop import Shop
+from tests.repository.luet import luet_tar, push_schema2
 
 FAST = ("-x", "-comp gzip -Xcompression-level 1")
 
@@ -218,6 +226,40 @@ def test_a_disk_is_made_in_the_form_that_is_asked_for(tmp_path: Path) -> None:
         ["qemu-img", "info", tmp_path / "cOS.qcow2"], capture_output=True, text=True, check=True
     )
     assert "virtual size: 1 GiB" in info.stdout
+
+
+def recorded(folder: Path, *arguments: str | Path) -> dict[str, str]:
+    """Make a disk with a recovery system; return what its record says of that."""
+    layout = ("--layout", "recovery")
+    done = cos("disk", *arguments, *layout, *FAST, cwd=folder, HOME=str(folder))
+    assert done.returncode == 0, done.stderr
+    part = cut(folder / "cOS.raw", "recovery", folder / "part")
+    record = yaml.safe_load(dump(part, "/state.yaml", folder / "record").read_bytes())
+    found: dict[str, str] = record["recovery"]["recovery"]
+    return found
+
+
+def test_the_record_of_a_disk_has_the_digest_of_its_package(tmp_path: Path, shop: Shop) -> None:
+    record = recorded(tmp_path, "channel:t/os", "--local", shop.artifacts)
+
+    archive = read_metadata(shop.artifacts / "os-t-1.metadata.yaml").sha256
+    assert (record["source"], record["digest"]) == ("channel:t/os-1", f"sha256:{archive}")
+
+
+@pytest.mark.registry
+def test_the_record_of_a_disk_has_the_digest_that_its_image_has_in_the_registry(
+    tmp_path: Path, repository: Reference
+) -> None:
+    image = replace(repository, tag="1")
+    files = {**FILES, "boot/vmlinuz": FILES["boot/vmlinuz-6"], "boot/initrd": b"initrd"}
+    with RegistryClient(RegistrySettings()) as registry:
+        push_schema2(registry, image, luet_tar(files, packed=True))
+        pushed = registry.head(image)
+
+    record = recorded(tmp_path, f"docker:{image}")
+
+    assert pushed is not None
+    assert (record["source"], record["digest"]) == (f"oci:{image}", pushed.digest)
 
 
 @pytest.mark.parametrize(

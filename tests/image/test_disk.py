@@ -18,6 +18,7 @@ from compiler.image.disk import write_disk
 from compiler.image.disk_plan import Disk, Layout
 from compiler.image.formats import Format
 from compiler.image.layers import ArchiveLayer, FolderLayer, MemoryLayer
+from compiler.image.record import Origin
 from compiler.image.sparse import data_of
 from compiler.image.squashfs import make_squashfs
 from compiler.image.tree import Tree
@@ -26,6 +27,7 @@ from tests.image.trees import EPOCH, INITRD, KERNEL, MENU, write_archive, write_
 
 FAST = ("-comp", "gzip", "-Xcompression-level", "1")
 MIB = 1 << 20
+ORIGIN = Origin(source="oci:x:1", digest=f"sha256:{'ab' * 32}")
 
 pytestmark = pytest.mark.xdist_group("disks")  # they share what takes long to make
 
@@ -42,7 +44,7 @@ def disk_of(folder: Path) -> Disk:
     archive = write_archive(folder / "root.tar.gz")
     root = Tree.of([ArchiveLayer(archive, Clamp())], epoch=EPOCH)
     config = {"90_x.yaml": b"name: x\n"}
-    return Disk(root=root, squashfs=FAST, cloud_init=config, source="dir:x", epoch=EPOCH)
+    return Disk(root=root, squashfs=FAST, cloud_init=config, origin=ORIGIN, epoch=EPOCH)
 
 
 @pytest.fixture(scope="module")
@@ -185,13 +187,16 @@ def test_the_record_says_what_is_installed(full: Path, tmp_path: Path) -> None:
     assert record["date"] == "2020-01-01T00:00:00Z"
     assert record["state"]["label"] == "COS_STATE"
     assert record["state"]["passive"] == {
-        "source": "dir:x",
+        "source": "oci:x:1",
+        "digest": ORIGIN.digest,
         "label": "COS_PASSIVE",
         "fs": "ext2",
         "date": "2020-01-01T00:00:00Z",
         "fromAction": "build-disk",
     }
-    assert record["recovery"]["recovery"]["fs"] == "squashfs"
+    recovery = record["recovery"]["recovery"]
+    assert (recovery["source"], recovery["digest"]) == ("oci:x:1", ORIGIN.digest)
+    assert recovery["fs"] == "squashfs"
 
 
 def test_the_first_sector_leads_to_the_core_in_its_partition(full: Path) -> None:
@@ -325,12 +330,17 @@ def test_a_recovery_system_that_was_made_before_is_taken_as_it_is(tmp_path: Path
     make_squashfs(disk.root, tmp_path / "r", FAST, Running(), epoch=EPOCH)
     before = (tmp_path / "r").read_bytes()
     files = MemoryLayer("r", {"recovery.squashfs": before}, EPOCH)
-    disk = replace(disk, recovery=Tree.of([files], epoch=EPOCH))
+    disk = replace(
+        disk, recovery=Tree.of([files], epoch=EPOCH), recovery_origin=Origin(source="dir:r")
+    )
 
     made = write_disk(disk, tmp_path / "x.raw", Format.RAW)
 
     part = cut(made.path, "recovery", tmp_path / "part")
     assert dump(part, "/cOS/recovery.squashfs", tmp_path / "x").read_bytes() == before
+    record = yaml.safe_load(dump(part, "/state.yaml", tmp_path / "record").read_bytes())
+    assert record["recovery"]["recovery"]["source"] == "dir:r"
+    assert "digest" not in record["recovery"]["recovery"]
 
 
 def test_systems_keep_acls_and_the_squashed_recovery_is_told_to_lose_them(tmp_path: Path) -> None:
