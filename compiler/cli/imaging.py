@@ -16,7 +16,7 @@ from compiler.cli.settings import Settings
 from compiler.errors import UsageError
 from compiler.events import Noted
 from compiler.image.layers import MemoryLayer
-from compiler.image.rootfs import Opened, Shop, common_folders, open_sources
+from compiler.image.rootfs import Opened, Shop, open_root, open_sources
 from compiler.image.squashfs import DEFAULT_OPTIONS, NO_COMPRESSION
 from compiler.image.tree import Layer, Tree
 from compiler.spec.image import ImageSpec
@@ -125,10 +125,8 @@ def clamp_of(settings: Settings) -> Clamp:
 
 
 def root_of(spec: ImageSpec, shop: Shop, clamp: Clamp) -> Opened:
-    """Open the root of an image; its parts are the sources that it is of, without overlays."""
-    sources = (*spec.rootfs, *spec.overlay_rootfs)
-    opened = open_sources(sources, shop, clamp, [common_folders(clamp.epoch)])
-    return replace(opened, parts=opened.parts[: len(spec.rootfs)])
+    """Open the root of an image."""
+    return open_root(spec.rootfs, spec.overlay_rootfs, shop, clamp)
 
 
 def tree_of(

@@ -2,8 +2,10 @@
 
 import os
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from tempfile import gettempdir
 
 import pytest
 import yaml
@@ -12,7 +14,8 @@ from compiler.artifact.metadata import read_metadata
 from compiler.oci import Reference
 from compiler.registry.client import RegistryClient
 from compiler.registry.settings import RegistrySettings
-from tests.cli.test_main import cos
+from tests.cli.machine import add_shell
+from tests.cli.test_main import CHECKOUT, cos
 from tests.image.test_disk import cut, dump
 from tests.image.trees import FILES, write_archive, write_tree
 from tests.publish.shop import Shop
@@ -112,6 +115,92 @@ def test_a_manifest_takes_packages_of_local_results_with_what_they_need(
     )
     assert "squashfs-root/usr/extra\n" in listed.stdout
     assert "squashfs-root/proc\n" in listed.stdout
+
+
+@pytest.fixture
+def finalizing(tmp_path: Path, shop: Shop) -> Path:
+    """A manifest whose packages have finalizers; the shell for them lies beside them."""
+    add_shell(tmp_path / "shell")
+    text = "install: ['echo {{.Values.name}} $KEY >> /etc/said', 'echo x > /etc/os-release']\n"
+    shop.build("first", finalizer=text)
+    shop.build(
+        "second",
+        finalizer=text,
+        more="requires: [{category: t, name: first, version: '>=0'}]",
+    )
+    shop.build("broken", finalizer="install: ['echo oops; exit 3']")
+    shop.repository()
+    (tmp_path / "over/etc").mkdir(parents=True)
+    (tmp_path / "over/etc/os-release").write_text("GRUB_ENTRY_NAME=Mine\n")
+    (tmp_path / ".luet.yaml").write_text("finalizer_envs: [{key: KEY, value: told}]\n")
+    manifest = tmp_path / "m.yaml"
+    manifest.write_text(
+        "packages: {rootfs: [t/os, t/second, dir:shell], isoimage: [t/second]}\n"
+        "overlay: {rootfs: over}\n"
+    )
+    return manifest
+
+
+@pytest.mark.container
+def test_finalizers_run_in_the_root_before_overlays_and_give_the_same_image_twice(
+    tmp_path: Path, shop: Shop, finalizing: Path
+) -> None:
+    before = sorted(Path(gettempdir()).glob("cos-finalized-*"))
+
+    one = iso(tmp_path, finalizing, "--local", shop.artifacts, "--name", "one")
+    two = iso(tmp_path, finalizing, "--local", shop.artifacts, "--name", "two")
+
+    assert one.returncode == 0, one.stderr
+    assert (tmp_path / "one.iso").read_bytes() == (tmp_path / "two.iso").read_bytes()
+    (tmp_path / "sq").write_bytes(extracted(tmp_path / "one.iso", "/rootfs.squashfs"))
+    said = subprocess.run(
+        ["unsquashfs", "-cat", tmp_path / "sq", "etc/said"], capture_output=True, check=True
+    )
+    assert said.stdout == b"first told\nsecond told\n"
+    assert 'menuentry "Mine"' in menu(tmp_path / "one.iso")
+    warnings = [line for line in one.stderr.splitlines() if line.startswith("warning")]
+    assert warnings == [
+        f"warning: t/{name}-1: its finalizer is not run: only those of the root are"
+        for name in ("first", "second")
+    ]
+    assert two.returncode == 0
+    assert sorted(Path(gettempdir()).glob("cos-finalized-*")) == before
+
+
+@pytest.mark.container
+def test_a_finalizer_that_fails_makes_no_image(
+    tmp_path: Path, shop: Shop, finalizing: Path
+) -> None:
+    finalizing.write_text("packages: {rootfs: [t/os, t/broken, dir:shell]}\n")
+
+    done = iso(tmp_path, finalizing, "--local", shop.artifacts)
+
+    assert done.returncode == 1
+    assert done.stderr.endswith(
+        "error: t/broken-1: its finalizer failed: 'echo oops; exit 3' ended with exit code 3\n"
+        "    oops\n"
+    )
+    assert not list(tmp_path.glob("*.iso*"))
+
+
+@pytest.mark.container
+def test_finalizers_that_cannot_be_run_are_told_before_anything_is_done(
+    tmp_path: Path, shop: Shop, finalizing: Path
+) -> None:
+    argv = ("unshare", "--map-root-user", "--", sys.executable, "-m", "compiler", "iso",
+            finalizing, "--local", shop.artifacts)  # fmt: skip
+
+    done = subprocess.run(
+        argv, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(CHECKOUT), "HOME": str(tmp_path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "error: the finalizers of t/first-1, t/second-1 cannot be run: no other user than root is"
+        " here (run it as root, or give yourself subordinate ids in /etc/subuid and /etc/subgid)"
+    )
+    assert not list(tmp_path.glob("*.iso*"))
 
 
 def test_the_recovery_system_can_be_left_out(tmp_path: Path, shop: Shop) -> None:

@@ -2,35 +2,44 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from compiler.archive import Clamp
+from compiler.archive.tar import Source
 from compiler.artifact.layered import LayeredRoot
 from compiler.artifact.metadata import ArtifactMetadata
-from compiler.image.layers import ImageLayer
+from compiler.image.layers import ImageLayer, MemoryLayer, TreeLayer
 from compiler.image.record import Origin
-from compiler.image.rootfs import Shop, open_sources
+from compiler.image.rootfs import Shop, open_root, open_sources
+from compiler.image.tree import Tree
 from compiler.spec.package import Definition
 from compiler.spec.source import SourceKind, parse_source
 from compiler.system.change import Incoming
+from compiler.system.database import Installed
 from tests.image.trees import EPOCH, write_archive, write_tree
 
 DIGEST = f"sha256:{'ab' * 32}"
 
 
-def shop_of(folder: Path, *packages: str) -> Shop:
-    """Have packages by name, each with one file in it, and every image."""
+def shop_of(folder: Path, *packages: str, finalizer: str | None = None) -> Shop:
+    """Have packages by name, all with the same finalizer, and every image."""
 
     def fetched(names: Sequence[str]) -> Sequence[Incoming]:
         assert names == ["t/os"]
-        return [incoming(folder, name) for name in packages]
+        return [replace(incoming(folder, name), finalizer=finalizer) for name in packages]
+
+    def finalized(tree: Tree, packages: Sequence[Installed], clamp: Clamp) -> Tree:
+        files = {"etc/finalized": "\n".join(str(each.id) for each in packages).encode()}
+        return Tree.of([TreeLayer(tree), MemoryLayer("made", files, EPOCH)], epoch=clamp.epoch)
 
     return Shop(
         packages=fetched,
         image=lambda name: ImageLayer(name, LayeredRoot((), clamp=Clamp()), DIGEST),
         unpacked=lambda _: write_tree(folder / "unpacked"),
+        finalized=finalized,
     )
 
 
@@ -91,3 +100,23 @@ def test_a_file_comes_from_the_last_source_that_has_it(tmp_path: Path) -> None:
 
     assert opened.origin_of("x") == Origin(source=f"dir:{tmp_path / 'two'}")
     assert opened.origin_of("z") is None
+
+
+def finalized_by(folder: Path, finalizer: str | None) -> list[bytes | Source]:
+    """Open a root; return what says which packages were finalized."""
+    shop = shop_of(folder, "needed", "os", finalizer=finalizer)
+    sources = [parse_source("channel:t/os", plain=SourceKind.CHANNEL)] * 2
+    opened = open_root(sources, (), shop, Clamp(epoch=EPOCH))
+    there = opened.tree.get("etc/finalized") is not None
+    return [data for _, data in opened.tree.files(["etc/finalized"])] if there else []
+
+
+def test_packages_with_finalizers_are_finalized_once(tmp_path: Path) -> None:
+    assert finalized_by(tmp_path, "install: ['true']") == [b"t/needed-1\nt/os-1"]
+
+
+@pytest.mark.parametrize("finalizer", [None, "uninstall: ['true']"])
+def test_where_nothing_is_to_run_the_root_is_not_unpacked(
+    tmp_path: Path, finalizer: str | None
+) -> None:
+    assert finalized_by(tmp_path, finalizer) == []
