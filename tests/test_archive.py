@@ -211,7 +211,7 @@ def test_a_file_is_let_go_of_wherever_its_writing_fails(tmp_path: Path, taken: i
     class Pipe(io.BytesIO):
         left = taken
 
-        def write(self, data: object, /) -> int:
+        def write(self, _data: object, /) -> int:
             if not self.left:
                 raise BrokenPipeError
             self.left -= 1

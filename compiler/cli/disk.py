@@ -24,7 +24,6 @@ from compiler.cli.imaging import (
     file_name,
     root_of,
     spec_of,
-    tree_of,
 )
 from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
@@ -36,7 +35,8 @@ from compiler.image.disk import write_disk
 from compiler.image.disk_plan import SIZES, Disk, Layout
 from compiler.image.formats import Format
 from compiler.image.output import refuse_existing
-from compiler.image.rootfs import Shop
+from compiler.image.rootfs import Shop, open_sources
+from compiler.image.systems import RECOVERY_FILE
 from compiler.spec.image import ImageSpec
 
 _UNITS = {"": 1, "M": 1, "G": 1024, "T": 1024 * 1024}
@@ -92,7 +92,7 @@ def disk(  # noqa: PLR0913  (one parameter for each option)
     refuse_existing(target, force=force)
     with open_shop(context, local, spec) as shop:
         wanted = _disk_of(spec, settings, shop, (sizes, layout, form, deploy_command))
-        made = write_disk(wanted, target, form)
+        made = write_disk(wanted, target, form, reporter(settings))
     reporter(settings)(Noted(f"{made.checksum} has its SHA-256"))
     typer.echo(made.path)
 
@@ -105,16 +105,18 @@ def _disk_of(spec: ImageSpec, settings: Settings, shop: Shop, options: _Options)
     sizes, layout, form, command = options
     clamp = clamp_of(settings)
     root = root_of(spec, shop, clamp)
+    recovery = open_sources(spec.disk.recovery or spec.image, shop, clamp)
     return Disk(
-        root=root,
+        root=root.tree,
         layout=layout,
-        recovery=tree_of(spec.disk.recovery or spec.image, shop, clamp),
+        recovery=recovery.tree,
         sizes=sizes,
         cloud_init=cloud_files(spec),
         deploy_command=command or spec.disk.deploy_command or _DEPLOY,
         squashfs=spec.squashfs_options,
-        title=spec.title or title_of(root),
-        source=", ".join(map(str, spec.rootfs)),
+        title=spec.title or title_of(root.tree),
+        origin=root.origin(),
+        recovery_origin=recovery.origin_of(RECOVERY_FILE),
         step=form.step,
         epoch=clamp.epoch,
     )

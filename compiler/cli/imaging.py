@@ -16,7 +16,7 @@ from compiler.cli.settings import Settings
 from compiler.errors import UsageError
 from compiler.events import Noted
 from compiler.image.layers import MemoryLayer
-from compiler.image.rootfs import Shop, common_folders, open_tree
+from compiler.image.rootfs import Opened, Shop, open_root, open_sources
 from compiler.image.squashfs import DEFAULT_OPTIONS, NO_COMPRESSION
 from compiler.image.tree import Layer, Tree
 from compiler.spec.image import ImageSpec
@@ -124,17 +124,16 @@ def clamp_of(settings: Settings) -> Clamp:
     return Clamp(epoch=epoch, after=epoch if settings.source_date_epoch is not None else 2**62)
 
 
-def root_of(spec: ImageSpec, shop: Shop, clamp: Clamp) -> Tree:
+def root_of(spec: ImageSpec, shop: Shop, clamp: Clamp) -> Opened:
     """Open the root of an image."""
-    sources = (*spec.rootfs, *spec.overlay_rootfs)
-    return open_tree(sources, shop, clamp, [common_folders(clamp.epoch)])
+    return open_root(spec.rootfs, spec.overlay_rootfs, shop, clamp)
 
 
 def tree_of(
     sources: Sequence[ImageSource], shop: Shop, clamp: Clamp, first: Sequence[Layer] = ()
 ) -> Tree | None:
     """Open what is beside the root; None if there is nothing."""
-    return open_tree(sources, shop, clamp, first) if sources or first else None
+    return open_sources(sources, shop, clamp, first).tree if sources or first else None
 
 
 def cloud_files(spec: ImageSpec) -> dict[str, bytes]:

@@ -107,7 +107,7 @@ def iso(  # noqa: PLR0913  (one parameter for each option)
     refuse_existing(target, force=force)
     with open_shop(context, local, spec) as shop:
         wanted = _iso_of(spec, settings, shop, keeps_recovery=recovery is not False)
-        made = make_iso(wanted, target)
+        made = make_iso(wanted, target, reporter(settings))
     reporter(settings)(Noted(f"{made.checksum} has its SHA-256"))
     typer.echo(made.path)
 
@@ -115,7 +115,7 @@ def iso(  # noqa: PLR0913  (one parameter for each option)
 def _iso_of(spec: ImageSpec, settings: Settings, shop: Shop, *, keeps_recovery: bool) -> Iso:
     """Open everything that the ISO is made of."""
     clamp = clamp_of(settings)
-    root = root_of(spec, shop, clamp)
+    root = root_of(spec, shop, clamp).tree
     configs = config_layer(CONFIGURATION, cloud_files(spec), clamp.epoch)
     files = tree_of((*spec.image, *spec.overlay_image), shop, clamp, configs)
     if files is not None and not keeps_recovery:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,9 +14,11 @@ from compiler.archive import Clamp
 from compiler.artifact.layered import LayeredRoot
 from compiler.cli.client import client_config, open_client
 from compiler.cli.images import Unpacking, obtained
+from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
 from compiler.cli.userns import enter_user_namespace
 from compiler.errors import UsageError
+from compiler.image.finalized import finalized, need_rights, run_finalizers
 from compiler.image.layers import ImageLayer
 from compiler.image.place import place_files
 from compiler.image.rootfs import PackageLayer, Shop, packages_of
@@ -28,6 +30,7 @@ from compiler.store.images import host_platform
 from compiler.system.change import Incoming
 from compiler.system.client import Client
 from compiler.system.config import read_repository
+from compiler.system.database import Installed
 
 _AS_THEY_ARE = Clamp(epoch=0, after=2**62)
 _REPOSITORY = re.compile(r"etc/luet/repos\.conf\.d/[^/]+\.ya?ml")
@@ -43,7 +46,13 @@ def open_shop(context: typer.Context, local: Path | None, spec: ImageSpec) -> It
         raise UsageError(f"--local {local}: there is no such folder")
     with ExitStack() as stack:
         shop = _Shop(context, local, spec, stack)
-        yield Shop(packages=shop.packages, image=shop.image, unpacked=shop.unpacked)
+        yield Shop(
+            packages=shop.packages,
+            image=shop.image,
+            unpacked=shop.unpacked,
+            finalized=shop.finalized,
+            report=reporter(shop.settings),
+        )
 
 
 class _Shop:
@@ -53,7 +62,7 @@ class _Shop:
         self, context: typer.Context, local: Path | None, spec: ImageSpec, stack: ExitStack
     ) -> None:
         self._context = context
-        self._settings: Settings = context.obj or Settings()
+        self.settings: Settings = context.obj or Settings()
         self._local = local
         self._spec = spec
         self._stack = stack
@@ -67,10 +76,11 @@ class _Shop:
         enter_user_namespace()
         how = Unpacking(auth={})
         folder = self._folder("cos-images-")
-        found = obtained(self._settings, name, host_platform(), how, folder)
+        found = obtained(self.settings, name, host_platform(), how, folder)
         store, image = self._stack.enter_context(found)
         layers = [(store.layer_path(each), store.entries(each)) for each in image.layers]
-        return ImageLayer(name, LayeredRoot(layers, clamp=_AS_THEY_ARE))
+        root = LayeredRoot(layers, clamp=_AS_THEY_ARE)
+        return ImageLayer(name, root, digest=image.source)
 
     def unpacked(self, file: Path) -> Path:
         """Unpack a squashfs or the image of a file system."""
@@ -78,6 +88,14 @@ class _Shop:
         folder = self._folder("cos-unpacked-") / "root"
         unpack_file_system(file, folder)
         return folder
+
+    def finalized(self, root: Tree, packages: Sequence[Installed], clamp: Clamp) -> Tree:
+        """Run the finalizers of packages in a copy of a root; returns what it is then."""
+        need_rights(packages)
+        client = self._client
+        env = {each.key: each.value for each in client.config.finalizer_envs}
+        run = partial(run_finalizers, packages=packages, env=env, report=client.report)
+        return finalized(root, self._folder("cos-finalized-") / "root", run, clamp)
 
     @cached_property
     def _client(self) -> Client:
@@ -92,7 +110,7 @@ class _Shop:
 
     def _opened(self, repositories: Sequence[RepositoryConfig]) -> Client:
         """Open a client whose system is empty."""
-        config = client_config(self._settings)
+        config = client_config(self.settings)
         own = [] if self._local is None else [_local_repository(self._local)]
         found = {each.name: each for each in (*own, *repositories, *config.repositories)}
         rootfs = str(self._folder("cos-packages-"))

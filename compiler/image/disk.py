@@ -7,6 +7,7 @@ they lie in the disk, and GRUB's first sector and core are written by `bios`.
 from pathlib import Path
 
 from compiler import layout
+from compiler.events import Reporter, silent
 from compiler.image.bios import write_boot_code
 from compiler.image.boot import boot_files, need
 from compiler.image.disk_plan import Disk, divide
@@ -21,23 +22,23 @@ from compiler.image.tools import DISK as DISK_TOOLS
 from compiler.image.tools import need_tools
 
 
-def write_disk(disk: Disk, target: Path, form: Format) -> Result:
+def write_disk(disk: Disk, target: Path, form: Format, report: Reporter = silent) -> Result:
     """Write a disk image in some form, and its checksum.
 
     Raises as `make_disk`, and then leaves nothing.
     """
     with scratch_beside(target) as scratch, write_result(target) as new:
         if form is Format.RAW:
-            make_disk(disk, new, scratch)
+            make_disk(disk, new, scratch, report)
         else:
             raw = scratch / "raw"
             raw.touch()
-            make_disk(disk, raw, scratch)
+            make_disk(disk, raw, scratch, report)
             convert(raw, new, form, identity=identity(disk.seed, form.value), epoch=disk.epoch)
     return result_of(target)
 
 
-def make_disk(disk: Disk, target: Path, scratch: Path) -> None:
+def make_disk(disk: Disk, target: Path, scratch: Path, report: Reporter = silent) -> None:
     """Write a raw disk into an empty file; `scratch` is a folder to work in.
 
     Raises `CompilerError` for a root that cannot boot, a size that is too small, or what fails.
@@ -48,7 +49,7 @@ def make_disk(disk: Disk, target: Path, scratch: Path) -> None:
     need(disk.root, layout.BOOT_ARGUMENTS)
     menu = scratch / "grub.cfg"
     place_files(disk.root, {need(disk.root, layout.GRUB_MENU).path: menu})
-    images = make_images(disk, scratch)
+    images = make_images(disk, scratch, report)
     slices, size = divide(disk, images)
     with target.open("r+b") as file:
         file.truncate(size)

@@ -9,6 +9,7 @@ from pathlib import Path
 from compiler import layout
 from compiler.errors import UsageError
 from compiler.image.gpt import BIOS_TYPE, EFI_TYPE, LINUX_TYPE, Slice, sliced
+from compiler.image.record import Origin
 from compiler.image.squashfs import DEFAULT_OPTIONS
 from compiler.image.tree import Tree
 from compiler.layout import MIB
@@ -39,7 +40,8 @@ class Disk:
 
     `recovery` is a tree with `recovery.squashfs`; without it the root is squashed. `sizes` are MiB,
     by the names of `SIZES`; what is not there is as large as its content needs. `cloud_init` are
-    files of the OEM partition, by name. `source` and `digest` go into the record of the system.
+    files of the OEM partition, by name. `origin` goes into the record of the systems, and
+    `recovery_origin` into that of the recovery system, if that comes from elsewhere.
     """
 
     root: Tree
@@ -50,8 +52,8 @@ class Disk:
     deploy_command: str = "cos-reset"
     squashfs: tuple[str, ...] = DEFAULT_OPTIONS
     title: str = "cOS"
-    source: str = ""
-    digest: str = ""
+    origin: Origin = field(default_factory=Origin)
+    recovery_origin: Origin | None = None
     step: int = 1
     """Of how many MiB the whole disk is a multiple."""
     epoch: int

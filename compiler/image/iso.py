@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from compiler.errors import UsageError
+from compiler.events import Noted, Reporter, silent
 from compiler.image import menu
 from compiler.image.boot import boot_files
 from compiler.image.efi import Fat, make_fat
@@ -16,7 +17,7 @@ from compiler.image.grub import CD_BIOS, DISK_BIOS, EFI, make_core, module_folde
 from compiler.image.output import Result, result_of, scratch_beside, write_result
 from compiler.image.parallel import beside
 from compiler.image.place import place_files, place_tree
-from compiler.image.squashfs import DEFAULT_OPTIONS, make_squashfs
+from compiler.image.squashfs import DEFAULT_OPTIONS, lost_attributes, make_squashfs
 from compiler.image.tools import ISO as ISO_TOOLS
 from compiler.image.tools import need_tools, run_tool
 from compiler.image.tree import Tree
@@ -67,13 +68,18 @@ class Iso:
     epoch: int
 
 
-def make_iso(iso: Iso, target: Path) -> Result:
-    """Write an ISO image and its checksum; raises `CompilerError`, and then leaves nothing."""
+def make_iso(iso: Iso, target: Path, report: Reporter = silent) -> Result:
+    """Write an ISO image and its checksum; raises `CompilerError`, and then leaves nothing.
+
+    Warns of attributes of the root that a squashfs cannot hold.
+    """
     check_label(iso.label)
     need_tools(ISO_TOOLS)
     for firmware in iso.firmware:
         module_folder(_PLATFORMS[firmware])
     boot = boot_files(iso.root, iso.kernel, iso.initrd)
+    if lost := lost_attributes(iso.root.entries):
+        report(Noted(lost, warning=True))
     with scratch_beside(target) as scratch:
         staged = scratch / "iso"
         (staged / menu.FOLDER[1:]).mkdir(parents=True)

@@ -13,7 +13,7 @@ from compiler.archive.tar import Content, folder_content
 from compiler.archive.unpack import entry_of
 from compiler.artifact.layered import LayeredRoot
 from compiler.errors import ArchiveError
-from compiler.image.tree import Indexed
+from compiler.image.tree import Indexed, Tree
 
 
 class FolderLayer:
@@ -96,9 +96,13 @@ class ArchiveLayer:
 
 
 class ImageLayer:
-    """An image of a registry, as its layers lie in the store."""
+    """An image of a registry, as its layers lie in the store.
 
-    def __init__(self, name: str, root: LayeredRoot) -> None:
+    `digest` is the one that the image has in its registry; empty for one that came from a file.
+    """
+
+    def __init__(self, name: str, root: LayeredRoot, digest: str = "") -> None:
+        self.digest = digest
         self._name = name
         self._root = root
         self._found: Sequence[Entry] | None = None
@@ -118,6 +122,29 @@ class ImageLayer:
     def read(self, wanted: Container[int]) -> Iterator[Iterator[Indexed]]:
         """Give the contents, each from the layer that has it."""
         yield _contents(self.entries(), wanted, self._root.content())
+
+
+class TreeLayer:
+    """A whole tree as one source of another."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._found = list(tree.entries)
+
+    @property
+    def name(self) -> str:
+        """Return the names of its sources."""
+        return self._tree.name
+
+    def entries(self) -> Sequence[Entry]:
+        """List all that it shows."""
+        return self._found
+
+    @contextmanager
+    def read(self, wanted: Container[int]) -> Iterator[Iterator[Indexed]]:
+        """Give the contents."""
+        numbers = {each.path: index for index, each in enumerate(self._found) if index in wanted}
+        yield ((numbers[entry.path], data) for entry, data in self._tree.stream(numbers))
 
 
 class FoldersLayer:

@@ -1,7 +1,7 @@
 """What several lists of entries show when each is laid over those before it, as pure data."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from compiler.archive import Entry, Kind, renamed
@@ -41,8 +41,13 @@ def merged(lists: Sequence[Sequence[Entry]], epoch: int) -> list[Shown]:
             _lay(found, Shown(entry, Place(number, index)))
     _with_links(found, settled)
     _add_parents(found, epoch)
-    folders = [each for each in found.values() if each.entry.kind is _FOLDER]
-    others = [each for each in found.values() if each.entry.kind is not _FOLDER]
+    return ordered(found.values())
+
+
+def ordered(shown: Collection[Shown]) -> list[Shown]:
+    """Sort what a tree shows: folders by path, and then all else by place."""
+    folders = [each for each in shown if each.entry.kind is _FOLDER]
+    others = [each for each in shown if each.entry.kind is not _FOLDER]
     folders.sort(key=lambda each: os.fsencode(each.entry.path))
     others.sort(key=lambda each: each.place)
     return folders + others

@@ -12,7 +12,7 @@ from compiler.image.ext import Ext, Item, make_ext
 from compiler.image.first_boot import DEPLOYING, GROWING, deploying, growing
 from compiler.image.gpt import Slice, identity
 from compiler.image.grub import DISK_BIOS, EFI, make_scripted_core, module_files
-from compiler.image.record import state_record
+from compiler.image.record import Origin, state_record
 from compiler.image.sparse import copy_sparse
 from compiler.layout import Label
 
@@ -124,9 +124,16 @@ def _items(files: _Files, scratch: Path, epoch: int) -> Iterator[Item]:
 
 def _record(disk: Disk, images: Images) -> bytes:
     """Write down where the systems of the disk come from."""
-    origin = {"source": disk.source, **({"digest": disk.digest} if disk.digest else {})}
-    found = {"recovery": {**origin, "fs": "squashfs"}}
+    origin = _written(disk.origin)
+    found = {"recovery": {**_written(disk.recovery_origin or disk.origin), "fs": "squashfs"}}
     if images.active is not None:
         found["active"] = {**origin, "label": str(Label.ACTIVE), "fs": "ext2"}
         found["passive"] = {**origin, "label": str(Label.PASSIVE), "fs": "ext2"}
     return state_record(found, epoch=disk.epoch)
+
+
+def _written(origin: Origin) -> dict[str, str]:
+    return {
+        "source": origin.source,
+        **({"digest": origin.digest} if origin.digest else {}),
+    }

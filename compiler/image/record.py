@@ -1,6 +1,7 @@
 """The record of what is installed on a disk that is made here, as the agent writes it elsewhere."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import yaml
@@ -8,6 +9,17 @@ import yaml
 from compiler.layout import Label
 
 _ACTION = "build-disk"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a system comes from: a source by scheme, and `sha256:…` of it where it has one.
+
+    Both are what the agent writes down of a machine that was installed or upgraded from there.
+    """
+
+    source: str = ""
+    digest: str = ""
 
 
 def state_record(images: Mapping[str, Mapping[str, str]], *, epoch: int) -> bytes:

@@ -2,11 +2,12 @@
 
 import os
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from compiler.archive import Entry
+from compiler.archive import Entry, Kind
+from compiler.archive.members import short
 from compiler.archive.tar import Content, write_tar
 from compiler.errors import ImageError, OutsideError
 from compiler.image.tools import told
@@ -27,6 +28,13 @@ _UNCOMPRESSED = 0x8000
 _FOLDERS = frozenset({1, 8})
 _COMPRESSIONS = {1: "gzip", 2: "lzma", 3: "lzo", 4: "xz", 5: "lz4", 6: "zstd"}
 """As squashfs_fs.h of Linux numbers them."""
+
+_HELD = ("user.", "trusted.", "security.")
+"""Prefixes of the extended attributes that a squashfs can hold (squashfs_fs.h of Linux); mksquashfs
+leaves out all others, POSIX ACLs among them, and succeeds."""
+
+_NAMED = 5
+"""How many paths a warning names."""
 
 _PATCHABLE = ("-noI",)
 """Inodes stay uncompressed, so that the time of the root can be set afterwards: mksquashfs gives
@@ -72,6 +80,25 @@ def make_squashfs(
         target.unlink(missing_ok=True)
         raise told(error) from None
     _set_root_time(target, epoch)
+
+
+def lost_attributes(entries: Iterable[Entry]) -> str:
+    """Say in a warning which attributes a squashfs of these entries is without; "" if of none."""
+    lost: dict[str, list[str]] = {}
+    for entry in entries:
+        names = [name for name in entry.xattrs if not name.startswith(_HELD)]
+        if names and entry.kind is not Kind.HARDLINK:
+            lost[entry.path] = names
+    if not lost:
+        return ""
+    paths = sorted(lost, key=os.fsencode)
+    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+    kinds = sorted({short(name) for names in lost.values() for name in names})
+    return (
+        f"the squashed system loses {', '.join(kinds[:_NAMED])} of"
+        f" {', '.join(map(short, paths[:_NAMED]))}{more}, which a squashfs cannot hold"
+        " (give these rights by owner and mode, or set them in a stage of the boot)"
+    )
 
 
 def _as_root() -> tuple[str, ...]:

@@ -5,13 +5,19 @@ from functools import partial
 from pathlib import Path
 
 from compiler.errors import ImageError
+from compiler.events import Noted, Reporter, silent
 from compiler.image.disk_plan import Disk, Images, Layout
 from compiler.image.ext import Ext, content_size, make_ext, relabel, tree_items
 from compiler.image.gpt import identity
 from compiler.image.parallel import beside
 from compiler.image.place import place_files
 from compiler.image.sparse import copy_sparse
-from compiler.image.squashfs import GRUB_READS, compression_of, make_squashfs
+from compiler.image.squashfs import (
+    GRUB_READS,
+    compression_of,
+    lost_attributes,
+    make_squashfs,
+)
 from compiler.layout import MIB, Label
 from compiler.process import Running
 
@@ -22,16 +28,19 @@ _RESERVE = 256 * MIB
 """What is free in the image of a system, for hooks that add to it."""
 
 
-def make_images(disk: Disk, scratch: Path) -> Images:
+def make_images(disk: Disk, scratch: Path, report: Reporter = silent) -> Images:
     """Make what the layout needs in a folder, recovery and system at the same time.
 
-    Raises `ImageError` for a recovery system that GRUB could not start.
+    Warns of attributes of the root that its squashed form cannot hold. Raises `ImageError` for a
+    recovery system that GRUB could not start.
     """
     recovery = scratch / RECOVERY_FILE
     if disk.recovery is not None and disk.recovery.get(RECOVERY_FILE) is not None:
         place_files(disk.recovery, {RECOVERY_FILE: recovery})
         check_readable(recovery)
         return _with_system(disk, recovery, scratch)
+    if lost := lost_attributes(disk.root.entries):
+        report(Noted(lost, warning=True))
     with beside(partial(_squash, disk, recovery)):
         return _with_system(disk, recovery, scratch)
 

@@ -10,7 +10,7 @@ from typing import Protocol, Self
 from compiler.archive import Entry, Kind
 from compiler.archive.tar import Content, Source
 from compiler.errors import ArchiveError
-from compiler.image.merge import Shown, merged, resolve
+from compiler.image.merge import Place, Shown, merged, ordered, resolve
 
 Data = bytes | Source | None
 """The content of a file: whole, or to be read in pieces; None for what has none."""
@@ -55,6 +55,24 @@ class Tree:
     def without(self, path: str) -> "Tree":
         """Return the same tree, but for one file."""
         return Tree(self._layers, [each for each in self._shown if each.entry.path != path])
+
+    def changed(self, layer: Layer, taken: Container[str], gone: Container[str]) -> "Tree":
+        """Return the same tree, but with the entries of a layer at the paths `taken`.
+
+        What else it has at these paths and at those of `gone` goes. Links are not followed.
+        """
+        number = len(self._layers)
+        kept = [
+            each
+            for each in self._shown
+            if each.entry.path not in taken and each.entry.path not in gone
+        ]
+        new = [
+            Shown(entry, Place(number, index))
+            for index, entry in enumerate(layer.entries())
+            if entry.path in taken
+        ]
+        return Tree((*self._layers, layer), ordered(kept + new))
 
     @property
     def name(self) -> str:

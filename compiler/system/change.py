@@ -8,6 +8,7 @@ from compiler.archive.place import Devices
 from compiler.artifact.metadata import ArtifactMetadata
 from compiler.spec.package import PackageId
 from compiler.system.protect import Protection
+from compiler.system.tables import Installed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,18 @@ class Incoming:
     def id(self) -> PackageId:
         """The identity of the package."""
         return self.metadata.id
+
+    @property
+    def installed(self) -> Installed:
+        """What the database has of it once it is installed."""
+        return Installed(
+            definition=self.metadata.runtime,
+            repository=self.repository,
+            timestamp=self.metadata.timestamp,
+            sha256=self.metadata.sha256,
+            finalizer=self.finalizer,
+            requested=self.requested,
+        )
 
     @property
     def layers(self) -> tuple[Path, ...]:

@@ -92,7 +92,7 @@ def run_finalizers(
         if package.finalizer is None:
             continue
         try:
-            _run_one(system, package, env, moment, reporter)
+            finalize(system.root, package, env, moment=moment, reporter=reporter)
         except CompilerError as error:
             reporter(Noted(f"{package.id}: its finalizer failed: {error}", warning=True))
             failed.append(str(package.id))
@@ -152,10 +152,18 @@ def _check_started(root: Path, task: Task, said: str) -> None:
         raise OutsideError(f"{task.argv[0]}: cannot be started in {root}: {said}")
 
 
-def _run_one(
-    system: System, package: Installed, env: Mapping[str, str], moment: Moment, reporter: Reporter
+def finalize(
+    root: Path,
+    package: Installed,
+    env: Mapping[str, str],
+    *,
+    moment: Moment = Moment.INSTALL,
+    reporter: Reporter = silent,
 ) -> None:
-    """Run the commands of one package; the first that fails ends it."""
+    """Run the commands of one package in a root; the first that fails ends it.
+
+    Raises `CompilerError`.
+    """
     name = str(package.id)
     source = f"{name}/finalize.yaml"
     finalizer = parse_finalizer(package.finalizer or "", package.definition, source)
@@ -163,7 +171,7 @@ def _run_one(
     for text in commands:
         reporter(StepStarted(name, text))
         argv = (*(finalizer.shell or _SHELL), text)
-        finished = _run(system.root, argv, env, lambda line: reporter(StepOutput(name, line)))
+        finished = _run(root, argv, env, lambda line: reporter(StepOutput(name, line)))
         if finished.code:
             said = "".join(f"\n    {line}" for line in finished.tail[-_SHOWN:])
             raise CompilerError(f"{text!r} ended with exit code {finished.code}{said}")

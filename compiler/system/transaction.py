@@ -15,7 +15,7 @@ from compiler.spec.package import PackageId
 from compiler.system.change import Change, Incoming, Options
 from compiler.system.conflicts import Conflict, find_conflicts
 from compiler.system.content import paths_in
-from compiler.system.database import Entered, Installed
+from compiler.system.database import Entered
 from compiler.system.disk import Disk, RootDisk
 from compiler.system.journal import (
     Journal,
@@ -203,13 +203,8 @@ def _entered(change: Change, stage: Stage, leaving: Sequence[Leaving]) -> list[E
     asked = {each.package.id.title for each in leaving if each.package.requested}
     return [
         Entered(
-            package=Installed(
-                definition=incoming.metadata.runtime,
-                repository=incoming.repository,
-                timestamp=incoming.metadata.timestamp,
-                sha256=incoming.metadata.sha256,
-                finalizer=incoming.finalizer,
-                requested=incoming.requested or incoming.id.title in asked,
+            package=replace(
+                incoming.installed, requested=incoming.requested or incoming.id.title in asked
             ),
             paths=owned,
         )

@@ -109,7 +109,7 @@ def serving(folder: Path) -> Iterator[str]:
 
 def add_shell(root: Path) -> None:
     """Put a shell into a root: the one of this machine, with what it is linked to."""
-    (root / "bin").mkdir(exist_ok=True)
+    (root / "bin").mkdir(parents=True, exist_ok=True)
     shell = Path(os.path.realpath("/bin/sh"))
     shutil.copy(shell, root / "bin/sh")
     listed: list[str] = []

@@ -2,13 +2,24 @@
 
 import os
 import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
+from tempfile import gettempdir
 
 import pytest
+import yaml
 
-from tests.cli.test_main import cos
+from compiler.artifact.metadata import read_metadata
+from compiler.oci import Reference
+from compiler.registry.client import RegistryClient
+from compiler.registry.settings import RegistrySettings
+from tests.cli.machine import add_shell
+from tests.cli.test_main import CHECKOUT, cos
+from tests.image.test_disk import cut, dump
 from tests.image.trees import FILES, write_archive, write_tree
 from tests.publish.shop import Shop
+from tests.repository.luet import luet_tar, push_schema2
 
 FAST = ("-x", "-comp gzip -Xcompression-level 1")
 
@@ -104,6 +115,92 @@ def test_a_manifest_takes_packages_of_local_results_with_what_they_need(
     )
     assert "squashfs-root/usr/extra\n" in listed.stdout
     assert "squashfs-root/proc\n" in listed.stdout
+
+
+@pytest.fixture
+def finalizing(tmp_path: Path, shop: Shop) -> Path:
+    """A manifest whose packages have finalizers; the shell for them lies beside them."""
+    add_shell(tmp_path / "shell")
+    text = "install: ['echo {{.Values.name}} $KEY >> /etc/said', 'echo x > /etc/os-release']\n"
+    shop.build("first", finalizer=text)
+    shop.build(
+        "second",
+        finalizer=text,
+        more="requires: [{category: t, name: first, version: '>=0'}]",
+    )
+    shop.build("broken", finalizer="install: ['echo oops; exit 3']")
+    shop.repository()
+    (tmp_path / "over/etc").mkdir(parents=True)
+    (tmp_path / "over/etc/os-release").write_text("GRUB_ENTRY_NAME=Mine\n")
+    (tmp_path / ".luet.yaml").write_text("finalizer_envs: [{key: KEY, value: told}]\n")
+    manifest = tmp_path / "m.yaml"
+    manifest.write_text(
+        "packages: {rootfs: [t/os, t/second, dir:shell], isoimage: [t/second]}\n"
+        "overlay: {rootfs: over}\n"
+    )
+    return manifest
+
+
+@pytest.mark.container
+def test_finalizers_run_in_the_root_before_overlays_and_give_the_same_image_twice(
+    tmp_path: Path, shop: Shop, finalizing: Path
+) -> None:
+    before = sorted(Path(gettempdir()).glob("cos-finalized-*"))
+
+    one = iso(tmp_path, finalizing, "--local", shop.artifacts, "--name", "one")
+    two = iso(tmp_path, finalizing, "--local", shop.artifacts, "--name", "two")
+
+    assert one.returncode == 0, one.stderr
+    assert (tmp_path / "one.iso").read_bytes() == (tmp_path / "two.iso").read_bytes()
+    (tmp_path / "sq").write_bytes(extracted(tmp_path / "one.iso", "/rootfs.squashfs"))
+    said = subprocess.run(
+        ["unsquashfs", "-cat", tmp_path / "sq", "etc/said"], capture_output=True, check=True
+    )
+    assert said.stdout == b"first told\nsecond told\n"
+    assert 'menuentry "Mine"' in menu(tmp_path / "one.iso")
+    warnings = [line for line in one.stderr.splitlines() if line.startswith("warning")]
+    assert warnings == [
+        f"warning: t/{name}-1: its finalizer is not run: only those of the root are"
+        for name in ("first", "second")
+    ]
+    assert two.returncode == 0
+    assert sorted(Path(gettempdir()).glob("cos-finalized-*")) == before
+
+
+@pytest.mark.container
+def test_a_finalizer_that_fails_makes_no_image(
+    tmp_path: Path, shop: Shop, finalizing: Path
+) -> None:
+    finalizing.write_text("packages: {rootfs: [t/os, t/broken, dir:shell]}\n")
+
+    done = iso(tmp_path, finalizing, "--local", shop.artifacts)
+
+    assert done.returncode == 1
+    assert done.stderr.endswith(
+        "error: t/broken-1: its finalizer failed: 'echo oops; exit 3' ended with exit code 3\n"
+        "    oops\n"
+    )
+    assert not list(tmp_path.glob("*.iso*"))
+
+
+@pytest.mark.container
+def test_finalizers_that_cannot_be_run_are_told_before_anything_is_done(
+    tmp_path: Path, shop: Shop, finalizing: Path
+) -> None:
+    argv = ("unshare", "--map-root-user", "--", sys.executable, "-m", "compiler", "iso",
+            finalizing, "--local", shop.artifacts)  # fmt: skip
+
+    done = subprocess.run(
+        argv, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(CHECKOUT), "HOME": str(tmp_path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "error: the finalizers of t/first-1, t/second-1 cannot be run: no other user than root is"
+        " here (run it as root, or give yourself subordinate ids in /etc/subuid and /etc/subgid)"
+    )
+    assert not list(tmp_path.glob("*.iso*"))
 
 
 def test_the_recovery_system_can_be_left_out(tmp_path: Path, shop: Shop) -> None:
@@ -218,6 +315,40 @@ def test_a_disk_is_made_in_the_form_that_is_asked_for(tmp_path: Path) -> None:
         ["qemu-img", "info", tmp_path / "cOS.qcow2"], capture_output=True, text=True, check=True
     )
     assert "virtual size: 1 GiB" in info.stdout
+
+
+def recorded(folder: Path, *arguments: str | Path) -> dict[str, str]:
+    """Make a disk with a recovery system; return what its record says of that."""
+    layout = ("--layout", "recovery")
+    done = cos("disk", *arguments, *layout, *FAST, cwd=folder, HOME=str(folder))
+    assert done.returncode == 0, done.stderr
+    part = cut(folder / "cOS.raw", "recovery", folder / "part")
+    record = yaml.safe_load(dump(part, "/state.yaml", folder / "record").read_bytes())
+    found: dict[str, str] = record["recovery"]["recovery"]
+    return found
+
+
+def test_the_record_of_a_disk_has_the_digest_of_its_package(tmp_path: Path, shop: Shop) -> None:
+    record = recorded(tmp_path, "channel:t/os", "--local", shop.artifacts)
+
+    archive = read_metadata(shop.artifacts / "os-t-1.metadata.yaml").sha256
+    assert (record["source"], record["digest"]) == ("channel:t/os-1", f"sha256:{archive}")
+
+
+@pytest.mark.registry
+def test_the_record_of_a_disk_has_the_digest_that_its_image_has_in_the_registry(
+    tmp_path: Path, repository: Reference
+) -> None:
+    image = replace(repository, tag="1")
+    files = {**FILES, "boot/vmlinuz": FILES["boot/vmlinuz-6"], "boot/initrd": b"initrd"}
+    with RegistryClient(RegistrySettings()) as registry:
+        push_schema2(registry, image, luet_tar(files, packed=True))
+        pushed = registry.head(image)
+
+    record = recorded(tmp_path, f"docker:{image}")
+
+    assert pushed is not None
+    assert (record["source"], record["digest"]) == (f"oci:{image}", pushed.digest)
 
 
 @pytest.mark.parametrize(

@@ -12,19 +12,22 @@ import yaml
 
 from compiler.archive import Clamp
 from compiler.errors import CompilerError, ImageError, UsageError
+from compiler.events import Event, Noted
 from compiler.grubenv import parse_block
 from compiler.image.disk import write_disk
 from compiler.image.disk_plan import Disk, Layout
 from compiler.image.formats import Format
 from compiler.image.layers import ArchiveLayer, FolderLayer, MemoryLayer
+from compiler.image.record import Origin
 from compiler.image.sparse import data_of
 from compiler.image.squashfs import make_squashfs
 from compiler.image.tree import Tree
 from compiler.process import Running
-from tests.image.trees import EPOCH, INITRD, KERNEL, MENU, write_archive, write_tree
+from tests.image.trees import EPOCH, INITRD, KERNEL, MENU, write_archive, write_shared, write_tree
 
 FAST = ("-comp", "gzip", "-Xcompression-level", "1")
 MIB = 1 << 20
+ORIGIN = Origin(source="oci:x:1", digest=f"sha256:{'ab' * 32}")
 
 pytestmark = pytest.mark.xdist_group("disks")  # they share what takes long to make
 
@@ -41,7 +44,7 @@ def disk_of(folder: Path) -> Disk:
     archive = write_archive(folder / "root.tar.gz")
     root = Tree.of([ArchiveLayer(archive, Clamp())], epoch=EPOCH)
     config = {"90_x.yaml": b"name: x\n"}
-    return Disk(root=root, squashfs=FAST, cloud_init=config, source="dir:x", epoch=EPOCH)
+    return Disk(root=root, squashfs=FAST, cloud_init=config, origin=ORIGIN, epoch=EPOCH)
 
 
 @pytest.fixture(scope="module")
@@ -184,13 +187,16 @@ def test_the_record_says_what_is_installed(full: Path, tmp_path: Path) -> None:
     assert record["date"] == "2020-01-01T00:00:00Z"
     assert record["state"]["label"] == "COS_STATE"
     assert record["state"]["passive"] == {
-        "source": "dir:x",
+        "source": "oci:x:1",
+        "digest": ORIGIN.digest,
         "label": "COS_PASSIVE",
         "fs": "ext2",
         "date": "2020-01-01T00:00:00Z",
         "fromAction": "build-disk",
     }
-    assert record["recovery"]["recovery"]["fs"] == "squashfs"
+    recovery = record["recovery"]["recovery"]
+    assert (recovery["source"], recovery["digest"]) == ("oci:x:1", ORIGIN.digest)
+    assert recovery["fs"] == "squashfs"
 
 
 def test_the_first_sector_leads_to_the_core_in_its_partition(full: Path) -> None:
@@ -324,12 +330,47 @@ def test_a_recovery_system_that_was_made_before_is_taken_as_it_is(tmp_path: Path
     make_squashfs(disk.root, tmp_path / "r", FAST, Running(), epoch=EPOCH)
     before = (tmp_path / "r").read_bytes()
     files = MemoryLayer("r", {"recovery.squashfs": before}, EPOCH)
-    disk = replace(disk, recovery=Tree.of([files], epoch=EPOCH))
+    disk = replace(
+        disk, recovery=Tree.of([files], epoch=EPOCH), recovery_origin=Origin(source="dir:r")
+    )
 
     made = write_disk(disk, tmp_path / "x.raw", Format.RAW)
 
     part = cut(made.path, "recovery", tmp_path / "part")
     assert dump(part, "/cOS/recovery.squashfs", tmp_path / "x").read_bytes() == before
+    record = yaml.safe_load(dump(part, "/state.yaml", tmp_path / "record").read_bytes())
+    assert record["recovery"]["recovery"]["source"] == "dir:r"
+    assert "digest" not in record["recovery"]["recovery"]
+
+
+def test_systems_keep_acls_and_the_squashed_recovery_is_told_to_lose_them(tmp_path: Path) -> None:
+    archives = [write_archive(tmp_path / "root"), write_shared(tmp_path / "shared", ["a"])]
+    root = Tree.of([ArchiveLayer(each, Clamp()) for each in archives], epoch=EPOCH)
+    heard: list[Event] = []
+
+    disk = replace(disk_of(tmp_path), root=root)
+    made = write_disk(disk, tmp_path / "x.raw", Format.RAW, heard.append)
+
+    (warning,) = [each for each in heard if isinstance(each, Noted) and each.warning]
+    assert " of srv, srv/a, which a squashfs cannot hold" in warning.message
+    state = cut(made.path, "state", tmp_path / "state")
+    image = dump(state, "/cOS/passive.img", tmp_path / "image")
+    assert "system.posix_acl_access" in run("debugfs", "-R", "ea_list /srv/a", image)
+    assert "system.posix_acl_default" in run("debugfs", "-R", "ea_list /srv", image)
+
+
+def test_nothing_is_told_where_nothing_is_squashed(tmp_path: Path) -> None:
+    archives = [write_archive(tmp_path / "root"), write_shared(tmp_path / "shared", ["a"])]
+    root = Tree.of([ArchiveLayer(each, Clamp()) for each in archives], epoch=EPOCH)
+    disk = replace(disk_of(tmp_path), layout=Layout.RECOVERY)
+    make_squashfs(disk.root, tmp_path / "r", FAST, Running(), epoch=EPOCH)
+    files = MemoryLayer("r", {"recovery.squashfs": (tmp_path / "r").read_bytes()}, EPOCH)
+    heard: list[Event] = []
+
+    disk = replace(disk, root=root, recovery=Tree.of([files], epoch=EPOCH))
+    write_disk(disk, tmp_path / "x.raw", Format.RAW, heard.append)
+
+    assert heard == []
 
 
 def test_a_tree_without_boot_arguments_is_refused(tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ import pytest
 
 from compiler.archive import Clamp
 from compiler.errors import CompilerError, ImageError, UsageError
+from compiler.events import Event, Noted
 from compiler.image.iso import Firmware, Iso, make_iso
 from compiler.image.layers import ArchiveLayer, FolderLayer, MemoryLayer
 from compiler.image.tree import Tree
-from tests.image.trees import EPOCH, INITRD, KERNEL, write_archive, write_tree
+from tests.image.trees import EPOCH, INITRD, KERNEL, write_archive, write_shared, write_tree
 
 FAST = ("-comp", "gzip", "-Xcompression-level", "1")
 
@@ -162,6 +163,17 @@ def test_an_iso_for_one_firmware_has_nothing_for_the_other(
     report = run("xorriso", "-indev", made.path, "-report_el_torito", "plain")
     found = [line.split() for line in report.splitlines() if "boot img" in line]
     assert [each[6] for each in found if each[5].isdigit()] == platforms
+
+
+def test_acls_that_the_squashed_root_loses_are_warned_of(tmp_path: Path) -> None:
+    archives = [write_archive(tmp_path / "root"), write_shared(tmp_path / "shared", ["a"])]
+    root = Tree.of([ArchiveLayer(each, Clamp()) for each in archives], epoch=EPOCH)
+    heard: list[Event] = []
+
+    make_iso(replace(iso_of(tmp_path), root=root), tmp_path / "x.iso", heard.append)
+
+    (warning,) = [each for each in heard if isinstance(each, Noted) and each.warning]
+    assert warning.message.startswith("the squashed system loses system.posix_acl_access, ")
 
 
 def refused(iso: Iso, folder: Path) -> CompilerError:

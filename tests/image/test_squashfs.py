@@ -1,5 +1,6 @@
 """Squashed trees: owners, modes, links and attributes, without anything unpacked."""
 
+import os
 import struct
 import subprocess
 from pathlib import Path
@@ -9,10 +10,10 @@ import pytest
 from compiler.archive import Clamp
 from compiler.errors import ImageError
 from compiler.image.layers import ArchiveLayer
-from compiler.image.squashfs import compression_of, make_squashfs
+from compiler.image.squashfs import compression_of, lost_attributes, make_squashfs
 from compiler.image.tree import Tree
 from compiler.process import Running
-from tests.image.trees import EPOCH, write_archive
+from tests.image.trees import EPOCH, write_archive, write_shared
 
 FAST = ("-comp", "gzip", "-Xcompression-level", "1")
 
@@ -60,6 +61,30 @@ def test_the_root_has_the_time_that_is_asked_for(tmp_path: Path) -> None:
     (time,) = struct.unpack_from("<I", data, table + (root >> 16) + 2 + (root & 0xFFFF) + 8)
     assert time == EPOCH
     assert listing(tmp_path / "x.squashfs")[""][0] == "drwxr-xr-x"
+
+
+def test_attributes_that_a_squashfs_cannot_hold_are_told_with_their_paths(tmp_path: Path) -> None:
+    archive = write_shared(tmp_path / "shared.tar", ["a", "b", "c", "d", "e", "f"])
+    tree = Tree.of([ArchiveLayer(archive, Clamp())], epoch=EPOCH)
+
+    assert lost_attributes(tree.entries) == (
+        "the squashed system loses system.posix_acl_access, system.posix_acl_default of"
+        " srv, srv/a, srv/b, srv/c, srv/d and 2 more, which a squashfs cannot hold"
+        " (give these rights by owner and mode, or set them in a stage of the boot)"
+    )
+    assert lost_attributes(each for each in tree.entries if each.path == "boot") == ""
+
+
+def test_exactly_the_attributes_that_are_told_are_lost(tmp_path: Path) -> None:
+    archive = write_shared(tmp_path / "shared.tar", ["a"])
+    tree = Tree.of([ArchiveLayer(archive, Clamp())], epoch=EPOCH)
+
+    make_squashfs(tree, tmp_path / "x", FAST, Running(), epoch=EPOCH)
+
+    subprocess.run(["unsquashfs", "-q", "-n", "-user-xattrs", "-d", tmp_path / "out",
+                    tmp_path / "x"], check=True, stdout=subprocess.DEVNULL)  # fmt: skip
+    assert os.listxattr(tmp_path / "out/srv/a") == ["user.kept"]
+    assert os.listxattr(tmp_path / "out/srv") == []
 
 
 def test_squashed_twice_it_is_the_same(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from compiler.image.squashfs import make_squashfs
 from compiler.image.tree import Tree
 from compiler.image.unpacked import file_system_of, unpack_file_system
 from compiler.process import Running
-from tests.image.trees import EPOCH, KERNEL, write_archive
+from tests.image.trees import ACL, EPOCH, KERNEL, write_archive, write_shared
 
 
 def tree_of(folder: Path) -> Tree:
@@ -54,6 +54,19 @@ def test_a_file_system_is_unpacked_with_owners_and_attributes(
     assert os.getxattr(out / "usr/bin/ping", "security.capability")[:4] == b"\x01\x00\x00\x02"
     assert (out / "usr/bin/su").stat().st_mode & 0o7777 == 0o4755
     assert not (out / "lost+found").exists()
+
+
+@pytest.mark.container
+def test_acls_are_in_an_ext_file_system_as_the_kernel_has_them(tmp_path: Path) -> None:
+    archive = write_shared(tmp_path / "shared.tar", ["a"])
+    write_ext(Tree.of([ArchiveLayer(archive, Clamp())], epoch=EPOCH), tmp_path / "image")
+
+    unpack_file_system(tmp_path / "image", tmp_path / "out")
+
+    assert os.getxattr(tmp_path / "out/srv/a", "system.posix_acl_access") == ACL
+    assert os.getxattr(tmp_path / "out/srv", "system.posix_acl_default") == ACL
+    checked = subprocess.run(["e2fsck", "-fn", tmp_path / "image"], check=False)
+    assert checked.returncode == 0
 
 
 def test_what_a_content_needs_is_enough_for_it(tmp_path: Path) -> None:

@@ -1,8 +1,13 @@
 """Small root trees that can be made images of: what boots is there, and little else."""
 
 import io
+import struct
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
+
+from compiler.archive import Entry, Kind
+from compiler.archive.tar import write_tar
 
 EPOCH = 1577836800
 KERNEL, INITRD = b"kernel" * 1000, b"initrd" * 3000
@@ -18,6 +23,15 @@ FILES = {
     "usr/bin/tool": b"\x7fELF" + b"t" * 200_000,
     "usr/share/empty": b"",
 }
+ACL = struct.pack("<I", 2) + b"".join(
+    struct.pack("<HHI", tag, rights, who)
+    for tag, rights, who in (
+        (0x01, 6, 2**32 - 1), (0x02, 4, 1000), (0x04, 4, 2**32 - 1), (0x10, 4, 2**32 - 1),
+        (0x20, 0, 2**32 - 1),
+    )
+)  # fmt: skip
+"""`u::rw-,u:1000:r--,g::r--,m::r--,o::---` as the kernel has it (posix_acl_xattr.h)."""
+
 LINKS = {"boot/vmlinuz": "vmlinuz-6", "boot/initrd": "initrd-6", "bin": "usr/bin"}
 
 
@@ -58,6 +72,20 @@ def write_archive(target: Path, *, leaves_out: str = "") -> Path:
             capability=capability,
         )
         _add(archive, 'etc/a "name" of blanks', tarfile.REGTYPE, data=b"x", mode=0o644)
+    return target
+
+
+def write_shared(target: Path, names: Sequence[str]) -> Path:
+    """Write an archive with a folder whose files somebody else may read: by ACLs."""
+    access = {"system.posix_acl_access": ACL, "user.kept": b"yes"}
+    default = {"system.posix_acl_default": ACL}
+    entries = [Entry(path="srv", kind=Kind.FOLDER, mode=0o755, mtime=EPOCH, xattrs=default)]
+    entries += [
+        Entry(path=f"srv/{name}", kind=Kind.FILE, mode=0o640, mtime=EPOCH, xattrs=access)
+        for name in names
+    ]
+    with target.open("wb") as file:
+        write_tar(entries, lambda _: b"", file)
     return target
 
 
