@@ -1,6 +1,6 @@
 """`cos build`: builds packages of a tree into artifacts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -20,14 +20,12 @@ from compiler.lock import read_lock
 from compiler.plan import PlanNode
 from compiler.request import Request, targets_of
 from compiler.resolver import resolve_each
-from compiler.tree import Tree, load_tree
+from compiler.tree import Tree
 
 app = typer.Typer(add_completion=False)
 
 _NAMED = 3
 """How many clashing paths a warning names before it only counts the rest."""
-
-_NOT_YET = "cannot be had here: the values that its packages were built with are not kept"
 
 
 @app.command("build")
@@ -89,9 +87,6 @@ def build(  # noqa: PLR0913  (one parameter for each option that only this comma
     push_final_repository: Annotated[
         str, typer.Option("--push-final-images-repository", help="Where they are pushed to.")
     ] = "",
-    from_repositories: Annotated[
-        bool, typer.Option("--from-repositories", help="Not possible: luet has it.")
-    ] = False,
 ) -> None:
     """Build packages of a tree into artifacts.
 
@@ -100,7 +95,6 @@ def build(  # noqa: PLR0913  (one parameter for each option that only this comma
     """
     settings: Settings = context.obj
     report = reporter(settings)
-    _refuse({"--from-repositories": from_repositories})
     _note(report, backend=backend, args=backend_args)
     sharing = SharingOptions(
         image_repository=image_repository,
@@ -117,7 +111,9 @@ def build(  # noqa: PLR0913  (one parameter for each option that only this comma
     )
     sharing.check()
     request = asked.request(settings, documents=sbom)
-    loaded = load_tree(asked.trees, values=request.values, dockerfiles=asked.dockerfiles)
+    if asked.from_repositories and not pretend:
+        enter_user_namespace()  # before the threads that ask repositories
+    loaded = asked.open_tree(context, request.values)
     if pretend:
         _pretend(loaded, request, output)
         return
@@ -157,13 +153,6 @@ def _row(node: PlanNode, request: Request) -> dict[str, object]:
         "key": node.keys.layer,
         "artifact": str(archive) if archive.exists() and not node.id.variant else "",
     }
-
-
-def _refuse(asked: Mapping[str, bool]) -> None:
-    """Refuse what would otherwise look done and is not."""
-    for name, given in asked.items():
-        if given:
-            raise UsageError(f"{name} {_NOT_YET}", hint="give the trees with --tree")
 
 
 def _note(report: Reporter, *, backend: str, args: Sequence[str] | None) -> None:

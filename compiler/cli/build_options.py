@@ -1,18 +1,23 @@
 """What `cos build` and `cos plan` are both told, declared once."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from compiler.cli import options
 from compiler.cli.settings import Settings
+from compiler.cli.tree_options import FromRepositories
+from compiler.cli.trees import open_tree
 from compiler.engine import Network
 from compiler.graph import Layering
 from compiler.request import Request
 from compiler.spec.flavour import load_values
+from compiler.tree import Tree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +39,22 @@ class BuildOptions:
     dockerfiles: options.Dockerfiles = False
     layering: options.LayeringOption = Layering.AUTO
     network: options.NetworkOption = Network.HOST
+    from_repositories: FromRepositories = False
 
     @property
     def trees(self) -> tuple[Path, ...]:
         """The trees, the later over the earlier."""
         return options.paths(self.tree, [options.HERE])
+
+    def open_tree(self, context: typer.Context, values: Mapping[str, object]) -> Tree:
+        """Load the trees with the values of a request."""
+        return open_tree(
+            context,
+            self.trees,
+            values,
+            dockerfiles=self.dockerfiles,
+            from_repositories=self.from_repositories,
+        )
 
     def values_files(self, settings: Settings) -> tuple[Path, ...]:
         """The values files, the last of which wins."""

@@ -12,7 +12,6 @@ from compiler.cli.settings import Settings
 from compiler.plan import PlanNode
 from compiler.preflight import faults_of, warnings_of
 from compiler.request import Planned, plan_request
-from compiler.tree import load_tree
 
 app = typer.Typer(add_completion=False)
 
@@ -34,7 +33,7 @@ def plan(
     """
     settings: Settings = context.obj
     request = asked.request(settings)
-    loaded = load_tree(asked.trees, values=request.values, dockerfiles=asked.dockerfiles)
+    loaded = asked.open_tree(context, request.values)
     with options.open_store(settings, asked.trees) as store:
         planned = plan_request(loaded, request, store)
     notes = (*warnings_of(planned), *faults_of(planned))
