@@ -36,6 +36,8 @@ class Sources:
     compression: str = "none"
     values: str = ""
     """A hash of the values files, which the metadata of an artifact records."""
+    recorded: Mapping[PackageId, str] = field(default_factory=dict)
+    """The same, for packages that come with values of their own from where they were published."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +169,7 @@ def _described(spec: PackageSpec, sources: Sources) -> dict[str, str]:
     """Name what the metadata beside the archive says besides."""
     build = spec.build.model_dump() if spec.build is not None else None
     return {
-        "values": sources.values,
+        "values": sources.recorded.get(spec.id, sources.values),
         "definition": _text(spec.definition.model_dump()),
         "build": _text(build),
     }

@@ -81,7 +81,7 @@ class Planned:
 def targets_of(tree: Tree, request: Request) -> tuple[PackageId, ...]:
     """Find the packages that a request names, sorted; raises `Faults` for unknown ones."""
     if request.everything or request.top:
-        targets = set(tree.buildtime.packages)
+        targets = {id_ for id_, spec in tree.buildtime.packages.items() if not spec.is_published}
         if request.top:
             targets = _top(tree, targets)
     else:
@@ -281,6 +281,11 @@ def _sources(
         network=request.network.value,
         compression=request.compression.value,
         values=_hash_of(request.values),
+        recorded={
+            package: _hash_of(spec.given(request.values))
+            for package in choices.wiring
+            if (spec := choices.specs[package]).recorded
+        },
     )
 
 

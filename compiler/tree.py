@@ -17,7 +17,15 @@ from pathlib import Path
 from compiler.errors import CompilerError, Faults, Location, ResolutionError, SpecError
 from compiler.spec.fields import closest
 from compiler.spec.flavour import load_values
-from compiler.spec.folder import BUILD, COLLECTION, DEFINITION, FINALIZE, Folder, FolderReader
+from compiler.spec.folder import (
+    BUILD,
+    COLLECTION,
+    DEFINITION,
+    FINALIZE,
+    Folder,
+    FolderReader,
+    Recorded,
+)
 from compiler.spec.load import read_text
 from compiler.spec.package import PackageId, PackageSpec, Requirement
 from compiler.spec.template import Source, Templates
@@ -158,14 +166,19 @@ def load_tree(
     *,
     values: Mapping[str, object] | Sequence[Path] = (),
     dockerfiles: bool = False,
+    recorded: Mapping[Path, Recorded] | None = None,
 ) -> Tree:
     """Load trees, the later over the earlier; raises `Faults` with all that is wrong with them.
 
     `values` are values files, or what is in them, which override the packages' own in templates.
     With `dockerfiles`, every file with `Dockerfile` in its name is a package, named as its folder.
+    Of roots that were published, `recorded` has what their packages were built with.
     """
     with _without_collector():
-        return _load_tree(roots, values, dockerfiles=dockerfiles)
+        overrides = values if isinstance(values, Mapping) else load_values(values)
+        published = recorded or {}
+        named = [(root, published.get(root)) for root in roots]
+        return _load_tree(named, overrides, dockerfiles=dockerfiles)
 
 
 @contextmanager
@@ -181,19 +194,21 @@ def _without_collector() -> Iterator[None]:
 
 
 def _load_tree(
-    roots: Sequence[Path], values: Mapping[str, object] | Sequence[Path], *, dockerfiles: bool
+    roots: Sequence[tuple[Path, Recorded | None]],
+    overrides: Mapping[str, object],
+    *,
+    dockerfiles: bool,
 ) -> Tree:
     faults: list[CompilerError] = []
-    overrides = values if isinstance(values, Mapping) else load_values(values)
-    files = [_Files.of(root, faults) for root in roots]
+    files = [_Files.of(root, faults) for root, _ in roots]
     templates = _load_templates(files, faults)
     if templates is None:
         raise Faults.of(faults)
-    reader = FolderReader(templates, overrides)
     packages: dict[PackageId, PackageSpec] = {}
-    for each in files:
+    for each, (_, recorded) in zip(files, roots, strict=True):
+        reader = FolderReader(templates, overrides, recorded)
         _add(packages, _load_packages(each, reader, dockerfiles=dockerfiles), reader.faults)
-    faults += reader.faults
+        faults += reader.faults
     faults += _same_files(packages)
     if faults:
         raise Faults.of(faults)

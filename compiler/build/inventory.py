@@ -136,7 +136,7 @@ class Inventory:
 
     def inputs(self, node: PlanNode, record: NodeRecord) -> Inputs:
         """Name everything that a node was built from, by digest."""
-        values = self._settings.values
+        values = node.node.spec.given(self._settings.values)
         digests = {"sha256": _hash_of(values)}
         return Inputs(
             tree=self._origin.tree,

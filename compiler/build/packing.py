@@ -133,7 +133,7 @@ class Packer:
             artifact,
             epoch=settings.epoch,
             origin=Origin(seed, image.platform if image is not None else None),
-            values=settings.values,
+            values=node.node.spec.given(settings.values),
         )
         metadata = write_metadata(described, settings.destination)
         if self._remembers:

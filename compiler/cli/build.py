@@ -1,57 +1,39 @@
 """`cos build`: builds packages of a tree into artifacts."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from compiler.artifact import archive_name
 from compiler.cli import options
+from compiler.cli.build_options import BuildOptions, with_build_options
 from compiler.cli.call import Call, Locking, SharingOptions
 from compiler.cli.output import dump
 from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
 from compiler.cli.userns import enter_user_namespace
-from compiler.engine import Network
 from compiler.errors import Faults, UsageError
 from compiler.events import Noted, Reporter
-from compiler.graph import Layering
 from compiler.lock import NAME as LOCK
 from compiler.lock import read_lock
 from compiler.plan import PlanNode
 from compiler.request import Request, targets_of
 from compiler.resolver import resolve_each
-from compiler.spec.flavour import load_values
-from compiler.tree import Tree, load_tree
+from compiler.tree import Tree
 
 app = typer.Typer(add_completion=False)
 
 _NAMED = 3
 """How many clashing paths a warning names before it only counts the rest."""
 
-_NOT_YET = "cannot be had here: the values that its packages were built with are not kept"
-
 
 @app.command("build")
-def build(  # noqa: PLR0913  (one parameter for each option of the command)
+@with_build_options
+def build(  # noqa: PLR0913  (one parameter for each option that only this command has)
     context: typer.Context,
-    packages: options.Packages = None,
+    asked: BuildOptions,
     *,
-    tree: options.Trees = None,
-    values: options.Values = None,
-    destination: options.Destination = Path("build"),
-    compression: options.CompressionOption = "none",
-    everything: options.All = False,
-    full: options.Full = False,
-    revdeps: options.Revdeps = False,
-    nodeps: options.NoDeps = False,
-    onlydeps: options.OnlyDeps = False,
-    only_target: options.OnlyTarget = False,
-    rebuild: options.Rebuild = False,
-    dockerfiles: options.Dockerfiles = False,
-    layering: options.LayeringOption = Layering.AUTO,
-    network: options.NetworkOption = Network.HOST,
     pretend: Annotated[
         bool, typer.Option("--pretend", help="Only list which requirements the targets have.")
     ] = False,
@@ -105,9 +87,6 @@ def build(  # noqa: PLR0913  (one parameter for each option of the command)
     push_final_repository: Annotated[
         str, typer.Option("--push-final-images-repository", help="Where they are pushed to.")
     ] = "",
-    from_repositories: Annotated[
-        bool, typer.Option("--from-repositories", help="Not possible: luet has it.")
-    ] = False,
 ) -> None:
     """Build packages of a tree into artifacts.
 
@@ -116,7 +95,6 @@ def build(  # noqa: PLR0913  (one parameter for each option of the command)
     """
     settings: Settings = context.obj
     report = reporter(settings)
-    _refuse({"--from-repositories": from_repositories})
     _note(report, backend=backend, args=backend_args)
     sharing = SharingOptions(
         image_repository=image_repository,
@@ -132,41 +110,24 @@ def build(  # noqa: PLR0913  (one parameter for each option of the command)
         final_repository=push_final_repository,
     )
     sharing.check()
-    trees = options.paths(tree, [options.HERE])
-    overrides = load_values(options.values_files(values, settings))
-    request = Request(
-        packages=tuple(packages or ()),
-        everything=everything,
-        top=full,
-        dependents=revdeps,
-        only_requirements=onlydeps,
-        no_requirements=nodeps,
-        only_targets=only_target,
-        rebuild=rebuild,
-        layering=layering,
-        destination=destination,
-        compression=options.compression_of(compression),
-        documents=sbom,
-        network=network,
-        source_date_epoch=settings.source_date_epoch,
-        values=overrides,
-    )
-    loaded = load_tree(trees, values=overrides, dockerfiles=dockerfiles)
+    request = asked.request(settings, documents=sbom)
+    if asked.from_repositories and not pretend:
+        enter_user_namespace()  # before the threads that ask repositories
+    loaded = asked.open_tree(context, request.values)
     if pretend:
         _pretend(loaded, request, output)
         return
     enter_user_namespace()
-    with options.open_store(settings, trees) as store:
-        files = options.values_files(values, settings)
-        name = "\n".join([*(str(each.resolve()) for each in (*trees, *files)), _what(request)])
-        lock = options.project_folder(trees) / LOCK
+    with options.open_store(settings, asked.trees) as store:
+        files = (*asked.trees, *asked.values_files(settings))
+        lock = options.project_folder(asked.trees) / LOCK
         call = Call(
             tree=loaded,
             request=request,
             store=store,
             report=report,
             settings=settings,
-            name=name,
+            name="\n".join([*(str(each.resolve()) for each in files), _what(request)]),
             options=sharing,
             locking=Locking(lock, read_lock(lock), refuses=locked),
             backend=backend,
@@ -192,13 +153,6 @@ def _row(node: PlanNode, request: Request) -> dict[str, object]:
         "key": node.keys.layer,
         "artifact": str(archive) if archive.exists() and not node.id.variant else "",
     }
-
-
-def _refuse(asked: Mapping[str, bool]) -> None:
-    """Refuse what would otherwise look done and is not."""
-    for name, given in asked.items():
-        if given:
-            raise UsageError(f"{name} {_NOT_YET}", hint="give the trees with --tree")
 
 
 def _note(report: Reporter, *, backend: str, args: Sequence[str] | None) -> None:

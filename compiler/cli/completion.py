@@ -30,26 +30,65 @@ _cos() {
 }
 complete -o default -F _cos cos
 """
+_BASH_STEP = '            "{said}") path="{path}" ;;'
+_BASH_WORDS = '        "{path}") wanted="{words}" ;;'
 _ZSH = "#compdef cos\nautoload -U +X bashcompinit && bashcompinit\n"
+_FISH = """\
+# completion of cos for fish: source it, or put it into ~/.config/fish/completions/cos.fish
+function __cos_words
+    set -l path cos
+    for each in (commandline -opc)
+        switch "$path $each"
+@STEPS@
+        end
+    end
+    switch $path
+@WORDS@
+    end
+end
+function __cos_fits
+    set -l start (commandline -ct)
+    for each in (__cos_words)
+        string match -q -- '-*' $start; or string match -qv -- '-*' $each; or continue
+        test (string sub -l (string length -- "$start") -- $each) = "$start"; and return
+    end
+    return 1
+end
+complete -c cos -n __cos_fits -f -a '(__cos_words)'
+"""
+_FISH_STEP = """\
+            case '{said}'
+                set path '{path}'"""
+_FISH_WORDS = """\
+        case '{path}'
+            printf '%s\\n' {words}"""
 
 
 @app.command("completion")
-def completion(shell: Annotated[str, typer.Argument(help="bash or zsh.")]) -> None:
+def completion(shell: Annotated[str, typer.Argument(help="bash, zsh or fish.")]) -> None:
     """Print what lets a shell complete commands and options: `source <(cos completion bash)`.
 
-    Where no word of ours fits, the shell offers files.
+    fish reads it from `cos completion fish | source`. Where no word of ours fits, the shell offers
+    files.
     """
-    if shell not in {"bash", "zsh"}:
-        raise UsageError(f"there is no completion for {shell!r}", hint="bash and zsh have one")
-    typer.echo((_ZSH if shell == "zsh" else "") + _script(dict(_paths())), nl=False)
+    if shell not in {"bash", "zsh", "fish"}:
+        hint = "bash, zsh and fish have one"
+        raise UsageError(f"there is no completion for {shell!r}", hint=hint)
+    words = dict(_paths())
+    if shell == "fish":
+        typer.echo(_script(_FISH, words, step=_FISH_STEP, follow=_FISH_WORDS), nl=False)
+        return
+    script = _script(_BASH, words, step=_BASH_STEP, follow=_BASH_WORDS)
+    typer.echo((_ZSH if shell == "zsh" else "") + script, nl=False)
 
 
-def _script(words: Mapping[str, tuple[str, ...]]) -> str:
-    """Write the function for bash, out of the words that may follow each path of commands."""
-    steps = [f'            "{path}") path="{path}" ;;' for path in words if path != "cos"]
-    steps += [f'            "cos {short}") path="cos {name}" ;;' for short, name in ALIASES.items()]
-    follow = [f'        "{path}") wanted="{" ".join(each)}" ;;' for path, each in words.items()]
-    return _BASH.replace("@STEPS@", "\n".join(steps)).replace("@WORDS@", "\n".join(follow))
+def _script(frame: str, words: Mapping[str, tuple[str, ...]], *, step: str, follow: str) -> str:
+    """Write the functions for a shell, out of the words that may follow each path of commands."""
+    paths = {path: path for path in words if path != "cos"}
+    paths |= {f"cos {short}": f"cos {name}" for short, name in ALIASES.items()}
+    steps = [step.format(said=said, path=path) for said, path in paths.items()]
+    wanted = [follow.format(path=path, words=" ".join(each)) for path, each in words.items()]
+    return frame.replace("@STEPS@", "\n".join(steps)).replace("@WORDS@", "\n".join(wanted))
 
 
 def _paths() -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -1,16 +1,21 @@
-"""What `cos create-repo` takes from the repositories of the configuration."""
+"""What building and `cos create-repo` take from the repositories of the configuration."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import typer
 
-from compiler.cli.client import client_config, open_client
+from compiler.cli.client import client_config, open_client, tell
 from compiler.cli.repo import Title
 from compiler.cli.repositories import repository_of
 from compiler.cli.settings import Settings
-from compiler.repository.synced import Available
+from compiler.errors import UsageError
+from compiler.repository.compilertree import PublishedTree, published_tree
+from compiler.repository.synced import Available, Synced
 from compiler.spec.package import PackageId, PackageSpec
+from compiler.system.client import Client
 
 _PARAMETERS = {"name": "name", "description": "description", "type": "kind", "urls": "urls"}
 """The fields of a title by the parameters of the command that give them."""
@@ -35,12 +40,36 @@ def specs(context: typer.Context, folder: Path) -> dict[PackageId, PackageSpec]:
     Their finalizers are written into `folder`.
     """
     with open_client(context) as client:
-        ordered = sorted(client.repositories, key=lambda each: each.config.priority, reverse=True)
-        packages = {id_: found for each in ordered for id_, found in each.packages.items()}
+        packages = {
+            id_: found for each in _preferred_last(client) for id_, found in each.packages.items()
+        }
     return {
         id_: _spec(found, folder / str(number))
         for number, (id_, found) in enumerate(packages.items())
     }
+
+
+@contextmanager
+def trees(context: typer.Context) -> Iterator[tuple[PublishedTree, ...]]:
+    """Lend the trees that repositories were made of, those of preferred ones last."""
+    with open_client(context) as client:
+        found = []
+        for each in _preferred_last(client):
+            folder = client.shelf.folder(each.config)
+            tree = published_tree(each, client.source(each.config), folder)
+            if tree is not None:
+                found.append(tree)
+            else:
+                tell(client, f"{each.name}: has no trees to build from; left out", warning=True)
+        yield tuple(found)
+
+
+def _preferred_last(client: Client) -> list[Synced]:
+    """List what repositories have, so that the later wins; raises `UsageError` without any."""
+    if not client.used:
+        hint = "`cos repo add` adds one, and --config FILE names the configuration"
+        raise UsageError("--from-repositories: no repository is configured", hint=hint)
+    return sorted(client.repositories, key=lambda each: each.config.priority)[::-1]
 
 
 def _spec(package: Available, folder: Path) -> PackageSpec:

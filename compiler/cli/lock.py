@@ -10,26 +10,27 @@ from compiler.cli.call import SharingOptions
 from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
 from compiler.cli.sharing import RegistrySharing
+from compiler.cli.tree_options import FromRepositories
+from compiler.cli.trees import open_tree
 from compiler.cli.userns import enter_user_namespace
 from compiler.errors import CompilerError, Faults
 from compiler.lock import NAME, Lock, locked, read_lock, write_lock
 from compiler.oci import SCRATCH, Image, parse_reference
 from compiler.preflight import unpulled
 from compiler.request import image_names
-from compiler.spec.flavour import load_values
 from compiler.store.local import LocalStore
-from compiler.tree import load_tree
 
 app = typer.Typer(add_completion=False)
 
 
 @app.command("lock")
-def lock(
+def lock(  # noqa: PLR0913  (one parameter for each option of the command)
     context: typer.Context,
     *,
     tree: options.Trees = None,
     values: options.Values = None,
     dockerfiles: options.Dockerfiles = False,
+    from_repositories: FromRepositories = False,
     update: Annotated[
         bool, typer.Option("--update", help="Ask registries anew for what is locked already.")
     ] = False,
@@ -41,8 +42,15 @@ def lock(
     """
     settings: Settings = context.obj
     trees = options.paths(tree, [options.HERE])
-    overrides = load_values(options.values_files(values, settings))
-    loaded = load_tree(trees, values=overrides, dockerfiles=dockerfiles)
+    if from_repositories:
+        enter_user_namespace()  # before the threads that ask repositories
+    loaded = open_tree(
+        context,
+        trees,
+        options.values_files(values, settings),
+        dockerfiles=dockerfiles,
+        from_repositories=from_repositories,
+    )
     names = [each for each in image_names(loaded.packages.values()) if each != SCRATCH]
     path = options.project_folder(trees) / NAME
     before = read_lock(path)

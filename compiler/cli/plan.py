@@ -1,44 +1,27 @@
 """`cos plan`: shows what a build would do, and why."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from compiler.cli import options
+from compiler.cli.build_options import BuildOptions, with_build_options
 from compiler.cli.call import chain_warnings
 from compiler.cli.output import dump
 from compiler.cli.settings import Settings
-from compiler.engine import Network
-from compiler.graph import Layering
 from compiler.plan import PlanNode
 from compiler.preflight import faults_of, warnings_of
-from compiler.request import Planned, Request, plan_request
-from compiler.spec.flavour import load_values
-from compiler.tree import load_tree
+from compiler.request import Planned, plan_request
 
 app = typer.Typer(add_completion=False)
 
 
 @app.command("plan")
-def plan(  # noqa: PLR0913  (one parameter for each option of the command)
+@with_build_options
+def plan(
     context: typer.Context,
-    packages: options.Packages = None,
+    asked: BuildOptions,
     *,
-    tree: options.Trees = None,
-    values: options.Values = None,
-    destination: options.Destination = Path("build"),
-    compression: options.CompressionOption = "none",
-    everything: options.All = False,
-    full: options.Full = False,
-    revdeps: options.Revdeps = False,
-    nodeps: options.NoDeps = False,
-    onlydeps: options.OnlyDeps = False,
-    only_target: options.OnlyTarget = False,
-    rebuild: options.Rebuild = False,
-    dockerfiles: options.Dockerfiles = False,
-    layering: options.LayeringOption = Layering.AUTO,
-    network: options.NetworkOption = Network.HOST,
     output: Annotated[
         str, typer.Option("-o", "--output", help="The form of the result: text, json or yaml.")
     ] = "text",
@@ -49,26 +32,9 @@ def plan(  # noqa: PLR0913  (one parameter for each option of the command)
     as a warning.
     """
     settings: Settings = context.obj
-    trees = options.paths(tree, [options.HERE])
-    overrides = load_values(options.values_files(values, settings))
-    request = Request(
-        packages=tuple(packages or ()),
-        everything=everything,
-        top=full,
-        dependents=revdeps,
-        only_requirements=onlydeps,
-        no_requirements=nodeps,
-        only_targets=only_target,
-        rebuild=rebuild,
-        layering=layering,
-        destination=destination,
-        compression=options.compression_of(compression),
-        network=network,
-        source_date_epoch=settings.source_date_epoch,
-        values=overrides,
-    )
-    loaded = load_tree(trees, values=overrides, dockerfiles=dockerfiles)
-    with options.open_store(settings, trees) as store:
+    request = asked.request(settings)
+    loaded = asked.open_tree(context, request.values)
+    with options.open_store(settings, asked.trees) as store:
         planned = plan_request(loaded, request, store)
     notes = (*warnings_of(planned), *faults_of(planned))
     for message in (*chain_warnings(planned.graph), *map(str, notes)):

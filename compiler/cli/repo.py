@@ -12,6 +12,7 @@ import typer
 
 from compiler.archive import DEFAULT_EPOCH, Compression
 from compiler.cli.settings import Settings
+from compiler.cli.tree_options import FromRepositories
 from compiler.errors import Interrupted, UsageError
 from compiler.repository.disk import (
     DOCKER,
@@ -101,9 +102,6 @@ _Repo = Annotated[
         "priority and tree are taken where no other option says them."
     ),
 ]
-_Repositories = Annotated[
-    bool, typer.Option("--from-repositories", help="Also packages that only repositories define.")
-]
 
 
 @app.command("create-repo")
@@ -136,7 +134,7 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
     content_trust: _ContentTrust = "",
     backend: _Backend = "docker",
     repo: _Repo = "",
-    from_repositories: _Repositories = False,
+    from_repositories: FromRepositories = False,
 ) -> None:
     """Write a repository of those packages of the trees that have an artifact."""
     settings: Settings = context.obj or Settings()

@@ -1,5 +1,6 @@
 """`cos sign` and `cos verify`: signatures of images in registries, in cosign's formats."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated
@@ -12,12 +13,21 @@ from compiler.cli.registries import open_registry, repository_named
 from compiler.cli.settings import Settings
 from compiler.errors import CompilerError, Faults, UsageError
 from compiler.oci import Reference, parse_reference
+from compiler.sbom import CYCLONEDX, PROVENANCE, SPDX
+from compiler.signing.attestations import Attestation, verify_attestations
 from compiler.signing.images import Signed, Verified, sign_image, verify_image
 
 _Result = dict[str, object]
 """What `-o json` tells of an image."""
 
 app = typer.Typer(add_completion=False, help="Signatures of images.", no_args_is_help=True)
+
+_DOCUMENTS = {
+    "provenance": PROVENANCE.predicate,
+    "cyclonedx": CYCLONEDX.predicate,
+    "spdx": SPDX.predicate,
+}
+"""The types of statements that have short names."""
 
 _Images = Annotated[list[str], typer.Argument(metavar="REF…", help="Images, by tag or digest.")]
 _Key = Annotated[str, typer.Option("--key", help="The private key: a file, or env://NAME.")]
@@ -30,6 +40,15 @@ _Wanted = Annotated[
 ]
 _SignedAs = Annotated[
     str, typer.Option(help="The repository it was signed in, if this is a copy of it.")
+]
+_Attestations = Annotated[
+    list[str],
+    typer.Option(
+        "--attestation",
+        metavar="TYPE",
+        help="Also a signed statement of this type: provenance, cyclonedx, spdx, or a URI; "
+        "repeatable.",
+    ),
 ]
 _Output = Annotated[str, typer.Option("-o", "--output", help="terminal, json or yaml")]
 
@@ -62,24 +81,33 @@ def verify(  # noqa: PLR0913  (one parameter for each option)
     key: _Keys,
     annotations: _Wanted = [],  # noqa: B006  (read only, and how typer is told a default)
     signed_as: _SignedAs = "",
+    attestation: _Attestations = [],  # noqa: B006  (read only, and how typer is told a default)
     output: _Output = "terminal",
 ) -> None:
     """Check that images are signed, and print the digests that are.
 
-    What was signed elsewhere, with another key or with other annotations counts for nothing.
+    What was signed elsewhere, with another key or with other annotations counts for nothing. With
+    --attestation, an image also needs a statement of each type that one of the keys has signed;
+    -o json prints the statements.
     """
     settings: Settings = context.obj
     wanted = _pairs(annotations)
     keys = public_keys(key)
     origin = repository_named(signed_as, "--signed-as") if signed_as else None
+    types = [_predicate_type(each) for each in attestation]
+
     with open_registry(settings) as registry:
-        _each(
-            images,
-            output,
-            lambda image: _verified(
-                verify_image(registry, image, keys, annotations=wanted, signed_as=origin)
-            ),
-        )
+
+        def check(image: Reference) -> _Result:
+            found = verify_image(registry, image, keys, annotations=wanted, signed_as=origin)
+            said = [
+                each
+                for kind in types
+                for each in verify_attestations(registry, found.image, keys, predicate_type=kind)
+            ]
+            return _verified(found) | ({"attestations": [*map(_attested, said)]} if said else {})
+
+        _each(images, output, check)
 
 
 def _each(images: Sequence[str], form: str, act: Callable[[Reference], _Result]) -> None:
@@ -118,6 +146,23 @@ def _verified(verified: Verified) -> _Result:
     ]
     image = verified.image
     return {"image": str(image), "digest": image.digest, "signatures": signatures}
+
+
+def _attested(attestation: Attestation) -> _Result:
+    """Describe a statement about an image, and who signed it."""
+    return {
+        "type": attestation.predicate_type,
+        "key": attestation.key.fingerprint,
+        "statement": json.loads(attestation.statement),
+    }
+
+
+def _predicate_type(word: str) -> str:
+    """Read a type of statements: a document's name, or what in-toto calls it."""
+    if word in _DOCUMENTS or "://" in word:
+        return _DOCUMENTS.get(word, word)
+    known = ", ".join(_DOCUMENTS)
+    raise UsageError(f"--attestation is {known} or a URI, not {word[:80]!r}")
 
 
 def _pairs(given: Sequence[str]) -> Mapping[str, str]:

@@ -11,11 +11,12 @@ import typer
 from compiler.cli import tree_options as options
 from compiler.cli.listing import Listed, yaml_listing
 from compiler.cli.settings import Settings
+from compiler.cli.trees import open_tree
 from compiler.errors import SpecError, UsageError
 from compiler.spec.bump import bump_definition
 from compiler.spec.load import read_text
 from compiler.spec.package import PackageId, PackageSpec, Requirement
-from compiler.tree import Tree, View, load_tree
+from compiler.tree import Tree, View
 
 app = typer.Typer(
     help="List, check, render and bump the packages of a tree.",
@@ -38,6 +39,7 @@ def pkglist(  # noqa: PLR0913  (one parameter for each option of the command)
     matches: options.Matches = None,
     excludes: options.Excludes = None,
     dockerfiles: options.Dockerfiles = False,
+    from_repositories: options.FromRepositories = False,
     output: options.Output = "terminal",
 ) -> None:
     """List the packages of a tree, or what they need, or what needs them."""
@@ -45,7 +47,9 @@ def pkglist(  # noqa: PLR0913  (one parameter for each option of the command)
         raise UsageError("--deps and --revdeps exclude each other")
     _check_output(output)
     kept = _Filter(matches, excludes)
-    loaded = _load(context, _roots(tree), values, dockerfiles=dockerfiles)
+    loaded = _load(
+        context, _roots(tree), values, dockerfiles=dockerfiles, from_repositories=from_repositories
+    )
     view = loaded.buildtime if buildtime else loaded.runtime
     chosen = [id_ for id_ in view.packages if kept.keeps(str(id_) if verbose else id_.title)]
     related = _related(view, chosen, deps=deps) if deps or revdeps else chosen
@@ -79,17 +83,20 @@ def validate(  # noqa: PLR0913  (one parameter for each option of the command)
     with_solver: options.WithSolver = False,
     matches: options.Matches = None,
     excludes: options.Excludes = None,
+    from_repositories: options.FromRepositories = False,
 ) -> None:
     """Check a tree: unknown keys, selectors, requirements nobody meets, templates without values.
 
-    Ends with 1 when something is wrong; warnings alone do not count.
+    Ends with 1 when something is wrong; warnings alone do not count. Packages of repositories may
+    be required, but are not checked.
     """
     if only_runtime and only_buildtime:
         raise UsageError("--only-runtime and --only-buildtime exclude each other")
     kept = _Filter(matches, excludes)
     roots = _roots(tree, commas=True)
-    loaded = _load(context, roots, values)
-    chosen = [id_ for id_ in loaded.packages if kept.keeps(str(id_))]
+    loaded = _load(context, roots, values, from_repositories=from_repositories)
+    own = [id_ for id_, spec in loaded.packages.items() if not spec.is_published]
+    chosen = [id_ for id_ in own if kept.keeps(str(id_))]
     checks = importlib.import_module("compiler.cli.validate")  # start-up: what plans comes with it
     findings = list(checks.stray_findings(roots))
     findings += checks.own_findings(loaded.packages[id_] for id_ in chosen)
@@ -181,11 +188,18 @@ def _load(
     values: Sequence[str] | None,
     *,
     dockerfiles: bool = False,
+    from_repositories: bool = False,
 ) -> Tree:
     """Load trees with the values files of the environment and of the command line."""
     settings = context.obj if isinstance(context.obj, Settings) else Settings()
     named = [Path(each) for text in values or () for each in text.split(",") if each]
-    return load_tree(roots, values=(*settings.values, *named), dockerfiles=dockerfiles)
+    return open_tree(
+        context,
+        roots,
+        (*settings.values, *named),
+        dockerfiles=dockerfiles,
+        from_repositories=from_repositories,
+    )
 
 
 class _Filter:

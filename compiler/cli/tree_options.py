@@ -21,6 +21,10 @@ Output = Annotated[str, typer.Option("-o", "--output", help="terminal, json or y
 Dockerfiles = Annotated[
     bool, typer.Option("--dockerfiles", help="Take every Dockerfile of the tree as a package.")
 ]
+FromRepositories = Annotated[
+    bool,
+    typer.Option("--from-repositories", help="Also packages that only repositories define."),
+]
 
 Buildtime = Annotated[
     bool, typer.Option("-b", "--buildtime", help="What is needed to build, not to run.")

@@ -4,12 +4,13 @@ As one document, the index of some thousand packages takes half a minute and a g
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from compiler.artifact.goyaml import Texts
 from compiler.artifact.metadata import ArtifactMetadata, from_mapping
 from compiler.errors import CompilerError
 from compiler.repository.index import parse_index
+from compiler.spec.package import PackageId
 from compiler.spec.yaml import YamlFaults, parse
 
 _HEAD = "index:\n"
@@ -17,6 +18,7 @@ _ENTRY = re.compile(r"^- ", re.MULTILINE)
 _OTHER = re.compile(r"^(?!- |  |$)", re.MULTILINE)
 _KEY = re.compile(r"^  ([A-Za-z_]+):", re.MULTILINE)
 _BUILT = re.compile(r"^    package:\n(?:      .*\n|    - .*\n)*", re.MULTILINE)
+_OPTIONS = re.compile(r"^    build_?options:\n(?:      .*\n|\n)*", re.MULTILINE)
 _HOW = frozenset({"compilationspec", "compilespec"})
 
 
@@ -25,15 +27,37 @@ def artifacts_in(text: str, source: str) -> Iterator[ArtifactMetadata]:
 
     Of how they were built only the time is read. Raises `CompilerError` naming `source`.
     """
+    return _artifacts(text, source, _only_package)
+
+
+def values_in(text: str, source: str) -> dict[PackageId, Mapping[str, object]]:
+    """Read from a `repository.meta.yaml` which values the templates of packages got.
+
+    Raises `CompilerError` naming `source`.
+    """
+    found: dict[PackageId, Mapping[str, object]] = {}
+    for artifact in _artifacts(text, source, _only_options):
+        merged: dict[str, object] = {}
+        for each in artifact.values:
+            merged |= each
+        if merged:
+            found[artifact.id] = merged
+    return found
+
+
+def _artifacts(
+    text: str, source: str, of_build: Callable[[str], str]
+) -> Iterator[ArtifactMetadata]:
+    """Read the entries, and of how they were built what `of_build` keeps."""
     if not text.startswith(_HEAD) or _OTHER.search(text, len(_HEAD)):
         yield from parse_index(text, source).artifacts  # in another layout
         return
     starts = [match.start() for match in _ENTRY.finditer(text)]
     for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
-        yield _artifact(f"  {text[start + 2 : end]}", source)
+        yield _artifact(f"  {text[start + 2 : end]}", source, of_build)
 
 
-def _artifact(text: str, source: str) -> ArtifactMetadata:
+def _artifact(text: str, source: str, of_build: Callable[[str], str]) -> ArtifactMetadata:
     """Read one entry, the keys of which stand two columns in."""
     kept, files = [], None
     keys = list(_KEY.finditer(text))
@@ -43,7 +67,7 @@ def _artifact(text: str, source: str) -> ArtifactMetadata:
         if key[1] == "files" and "\n" in block:
             files = Texts.read(block.partition("\n")[2])
         if key[1] in _HOW:
-            block = _only_package(block)
+            block = of_build(block)
         if key[1] != "files" or files is None:
             kept.append(block)
     try:
@@ -61,3 +85,9 @@ def _only_package(block: str) -> str:
     if built is None:
         return block
     return f"{block.partition(chr(10))[0]}\n{built[0]}"
+
+
+def _only_options(block: str) -> str:
+    """Keep of how an artifact was built what its build was told, and which package that was."""
+    options = _OPTIONS.search(block)
+    return f"{_only_package(block)}{options[0] if options is not None else ''}"

@@ -4,7 +4,6 @@
 are fetched, compared with their checksums, and taken over together.
 """
 
-import hashlib
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,7 +14,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
-from compiler.archive import Compression
 from compiler.archive.compress import remove_stale
 from compiler.artifact.metadata import ArtifactMetadata
 from compiler.errors import (
@@ -28,15 +26,15 @@ from compiler.errors import (
     TrustError,
 )
 from compiler.events import Noted, Reporter, silent
-from compiler.repository.archives import MOST_BYTES, read_texts
+from compiler.repository.archives import read_texts
 from compiler.repository.configured import RepositoryConfig
 from compiler.repository.entries import artifacts_in
+from compiler.repository.fetching import Fetching, Mixed
 from compiler.repository.index import (
     INDEX,
     META,
     REPOSITORY,
     TREE,
-    RepositoryInfo,
     parse_repository,
     tree_folder,
 )
@@ -50,7 +48,6 @@ LARGEST_PAGE = 4 << 20
 """How many bytes of `repository.yaml` are read."""
 
 _FRESH = timedelta(hours=24)
-_COMPRESSIONS = frozenset(("", *(each.value for each in Compression)))
 _SCRATCH = ".sync-"
 _ATTEMPTS = 3
 _BETWEEN = 1.0  # seconds in which a publication that is under way may end
@@ -137,12 +134,12 @@ def _newest(
     for attempt in range(_ATTEMPTS):
         try:
             with TemporaryDirectory(dir=folder, prefix=_SCRATCH) as scratch:
-                return _fetch(config, _Fetching(source, Path(scratch), trust), tools)
+                return _fetch(config, Fetching(source, Path(scratch)), tools, trust)
         except ContentError:
             if attempt == _ATTEMPTS - 1:
                 raise
             tools.pause(_BETWEEN)
-        except _Mixed as error:
+        except Mixed as error:
             if attempt == _ATTEMPTS - 1:
                 hint = "it may be changing just now, or be damaged"
                 raise OutsideError(f"{source.address}: {error}", hint=hint) from error
@@ -158,47 +155,12 @@ def _remove_scratch(folder: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-class _Mixed(Exception):  # noqa: N818  (a reason to look again)
-    """Files of two states of the repository."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Fetching:
-    """Brings files of a repository into a scratch folder, checked."""
-
-    source: Source
-    folder: Path
-    trust: Trust | None
-
-    def file(self, name: str, limit: int) -> Path:
-        """Fetch a file."""
-        path = self.folder / name
-        self.source.bring(name, path, limit)
-        return path
-
-    def part(self, info: RepositoryInfo, key: str) -> Path:
-        """Fetch a file that `repository.yaml` names."""
-        described = info.repo_files.get(key)
-        if described is None:
-            raise OutsideError(f"{self.source.address}: {REPOSITORY} names no {key!r}")
-        if described.compressiontype not in _COMPRESSIONS:
-            kind = described.compressiontype[:40]
-            message = f"{self.source.address}: {described.filename} is compressed as {kind!r}"
-            raise OutsideError(message, hint="that is newer than this version of cos: update it")
-        if not described.sha256:
-            raise OutsideError(f"{self.source.address}: {described.filename} has no checksum")
-        path = self.file(described.filename, MOST_BYTES)
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != described.sha256:
-            raise _Mixed(f"{described.filename} has another checksum than {REPOSITORY} says")
-        return path
-
-
-def _fetch(config: RepositoryConfig, fetching: _Fetching, tools: SyncTools) -> Synced:
+def _fetch(
+    config: RepositoryConfig, fetching: Fetching, tools: SyncTools, trust: Trust | None
+) -> Synced:
     """Fetch `repository.yaml`, and the rest if that is not what is known already."""
-    if fetching.trust is not None:
-        fetching.trust.refresh(tools.now())
+    if trust is not None:
+        trust.refresh(tools.now())
     name = config.reference or REPOSITORY
     page = _page(fetching, name)
     stored = tools.shelf.load(config)
@@ -221,7 +183,7 @@ def _fetch(config: RepositoryConfig, fetching: _Fetching, tools: SyncTools) -> S
     return tools.shelf.keep(config, page, info, _packages(artifacts, tree, config.name))
 
 
-def _page(fetching: _Fetching, name: str) -> bytes:
+def _page(fetching: Fetching, name: str) -> bytes:
     """Fetch the file that everything begins with; without it there is no repository."""
     try:
         return fetching.file(name, LARGEST_PAGE).read_bytes()

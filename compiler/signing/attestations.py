@@ -30,6 +30,9 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 _TYPES = ("https://in-toto.io/Statement/v0.1", "https://in-toto.io/Statement/v1")
 _MOST_SUBJECTS = 10_000
 _MOST_SIGNATURES = 16
+_HINT = (
+    "`cos create-repo --sign` attests how packages were made, if `cos build --sbom` wrote it down"
+)
 
 
 class _Model(BaseModel):
@@ -111,7 +114,8 @@ def verify_attestations(
                 found.append(attestation)
         if found:
             return found
-    raise nothing_counts(f"{reference}: no attestation {predicate_type} counts", image, reasons)
+    message = f"{reference}: no attestation {predicate_type} counts"
+    raise nothing_counts(message, image, reasons, _HINT)
 
 
 def seal(statement: bytes, key: PrivateKey) -> bytes:

@@ -123,10 +123,17 @@ def resolved(registry: Registry, reference: Reference) -> Reference:
     return pinned(reference, found.digest)
 
 
-def nothing_counts(message: str, image: Reference, reasons: Mapping[str, int]) -> TrustError:
-    """Tell how many were looked at, and what was wrong with them, the most frequent first."""
+def nothing_counts(
+    message: str,
+    image: Reference,
+    reasons: Mapping[str, int],
+    hint: str = "`cos sign --key KEY` signs it; is it the right image?",
+) -> TrustError:
+    """Tell what was wrong with those that were looked at, the most frequent reason first.
+
+    `hint` is for an image that has none.
+    """
     if not reasons:
-        hint = "`cos sign --key KEY` signs it; is it the right image?"
         return TrustError(f"{message}: {image.digest} has none", hint=hint)
     ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
     times = (f"{reason} ({count} times)" if count > 1 else reason for reason, count in ordered)

@@ -9,7 +9,7 @@ from compiler.errors import CompilerError, Faults, Location, SpecError
 from compiler.spec.collection import entries
 from compiler.spec.fields import Note, Reader
 from compiler.spec.load import read_text
-from compiler.spec.package import BuildSpec, Definition, Finalizer, PackageSpec
+from compiler.spec.package import BuildSpec, Definition, Finalizer, PackageId, PackageSpec
 from compiler.spec.template import NO_VALUE, Rendered, Source, Templates
 from compiler.spec.written import Places, Writing, fault_errors, note_errors
 from compiler.spec.yaml import KeyPath, YamlFaults, parse
@@ -21,6 +21,9 @@ FINALIZE = "finalize.yaml"
 
 _KNOWN = frozenset(Definition.model_fields)
 _VALUE = re.compile(r"\.Values\.([A-Za-z0-9_.]+)")
+
+Recorded = Mapping[PackageId, Mapping[str, object]]
+"""The values that packages were built with where they were published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +50,16 @@ class _Built:
 class FolderReader:
     """Reads package folders, keeping all faults; what has one is left out of the result."""
 
-    def __init__(self, templates: Templates, overrides: Mapping[str, object]) -> None:
+    def __init__(
+        self,
+        templates: Templates,
+        overrides: Mapping[str, object],
+        recorded: Recorded | None = None,
+    ) -> None:
+        """Render with `overrides`, over what is `recorded` of packages that were published."""
         self._templates = templates
         self._overrides = overrides
+        self._recorded = recorded
         self.faults: list[CompilerError] = []
 
     def definition(self, folder: Folder) -> list[PackageSpec]:
@@ -98,8 +108,10 @@ class FolderReader:
         writing, warnings = written
         build_writing = None
         built: _Built | None = None
+        recorded = None if self._recorded is None else self._recorded.get(definition.id, {})
         if BUILD in folder.files:
-            merged = {**values, **self._overrides} if self._overrides else values
+            given = {**recorded, **self._overrides} if recorded else self._overrides
+            merged = {**values, **given} if given else values
             build_writing = Writing(folder.file(BUILD), (), self._templates, merged)
             built = self._build(build_writing)
             if built is None:
@@ -114,6 +126,7 @@ class FolderReader:
             finalize_file=path / FINALIZE if FINALIZE in folder.files else None,
             collection=bool(writing.part),
             values={key: values[key] for key in values if key not in _KNOWN},
+            recorded=recorded,
             places=Places(writing, build_writing),
             doubts=built.doubts if built else (),
             warnings=(*warnings, *(built.warnings if built else ())),
@@ -221,6 +234,7 @@ def _subpackages(parent: PackageSpec) -> Iterator[PackageSpec]:
             finalize_file=parent.finalize_file,
             collection=parent.collection,
             parent=parent.id,
+            recorded=parent.recorded,
         )
 
 

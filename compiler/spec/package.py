@@ -153,6 +153,8 @@ class PackageSpec:
     parent: PackageId | None = None
     """The package whose artifact this subpackage is cut out of."""
     values: Mapping[str, object] = field(default_factory=dict)
+    recorded: Mapping[str, object] | None = None
+    """Of a package that comes from a repository: the values that it was built with there."""
     places: Mapping[str, Location] = field(default_factory=dict)
     """Where fields were written: `steps`, `requires.0`, `definition.requires.1` …, where known."""
     doubts: tuple[CompilerError, ...] = ()
@@ -167,6 +169,15 @@ class PackageSpec:
     def build_requires(self) -> tuple[Requirement, ...]:
         """What must be there to build it: of `build.yaml`, or of the definition without one."""
         return self.definition.requires if self.build is None else self.build.requires
+
+    def given(self, values: Mapping[str, object]) -> Mapping[str, object]:
+        """Return what its templates get besides its definition, in a run with these values."""
+        return {**self.recorded, **values} if self.recorded else values
+
+    @property
+    def is_published(self) -> bool:
+        """Whether it comes from a repository, not from a tree that was named."""
+        return self.recorded is not None
 
     @property
     def build_conflicts(self) -> tuple[Requirement, ...]:

@@ -356,5 +356,9 @@ def _names(folder: Path) -> frozenset[str]:
 
 
 def _stand_back() -> None:
-    """Let a thread run when nothing else wants to; on Linux every thread has a nice value."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _BACKGROUND)
+    """Let a thread run when nothing else wants to; on Linux every thread has a nice value.
+
+    One that stands back further already stays there: only root may come forward again.
+    """
+    nice = max(_BACKGROUND, os.getpriority(os.PRIO_PROCESS, 0))
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)

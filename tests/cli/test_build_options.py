@@ -4,10 +4,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+import typer
 
-from compiler.cli import main
+from compiler.cli import build, main, plan
 from compiler.store.importer import import_image
 from compiler.store.local import LocalStore
 
@@ -258,3 +260,15 @@ def test_a_lock_tells_how_many_images_it_has(cos: Cos) -> None:
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("/cos.lock: 1 image\n")
+
+
+def test_a_plan_is_asked_for_in_the_words_of_a_build() -> None:
+    def told(module: ModuleType) -> dict[str, object]:
+        found = typer.main.get_command(module.app).params
+        return {str(each.name): (each.opts, vars(each)["help"], each.default) for each in found}
+
+    planning, building = told(plan), told(build)
+
+    assert planning.keys() - building.keys() == set()
+    assert {name for name in planning if planning[name] != building[name]} <= {"output"}
+    assert [*building][: len(planning) - 1] == [*planning][:-1]

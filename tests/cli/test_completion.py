@@ -1,5 +1,6 @@
-"""What the shell completes, as bash itself does it."""
+"""What shells complete, as bash itself does it."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -59,11 +60,24 @@ def test_zsh_reads_the_same_through_its_bash_layer(
     assert "".join(lines[2:]) == script.read_text()
 
 
+def test_fish_is_told_the_same_words_in_its_own_language(
+    script: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, bash = printed(capsys, "fish"), script.read_text()
+    steps = re.findall(r"case '(.+)'\n +set path '(.+)'\n", text)
+    words = re.findall(r"case '(.+)'\n +printf '%s\\n' (.+)\n", text)
+
+    assert steps == re.findall(r'^ +"(.+)"\) path="(.+)" ;;$', bash, re.MULTILINE)
+    assert words == re.findall(r'^ +"(.+)"\) wanted="(.+)" ;;$', bash, re.MULTILINE)
+    assert {*COMMANDS} < {*dict(words)["cos"].split()}
+    assert text.endswith("complete -c cos -n __cos_fits -f -a '(__cos_words)'\n")
+
+
 def test_other_shells_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
-        main(["completion", "fish"])
+        main(["completion", "tcsh"])
 
     assert left.value.code == 2
     assert capsys.readouterr().err == (
-        "error: there is no completion for 'fish' (bash and zsh have one)\n"
+        "error: there is no completion for 'tcsh' (bash, zsh and fish have one)\n"
     )

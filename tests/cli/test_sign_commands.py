@@ -15,9 +15,11 @@ from compiler.oci import Digest, Reference
 from compiler.registry.client import RegistryClient
 from compiler.registry.manifests import read_links
 from compiler.registry.settings import RegistrySettings
-from compiler.signing.keys import read_private_key, read_public_key
+from compiler.sbom import PROVENANCE
+from compiler.signing.attestations import attest_image
+from compiler.signing.keys import generate, read_private_key, read_public_key
 from tests.cli.test_main import cos
-from tests.signing.lab import by_digest, image, signature_tag
+from tests.signing.lab import by_digest, image, signature_tag, statement
 
 needs_registry = pytest.mark.registry
 
@@ -162,6 +164,42 @@ def test_an_image_is_signed_and_verified(keys: Path, place: Reference) -> None:
 
 
 @needs_registry
+def test_statements_of_a_type_are_asked_for_besides(keys: Path, place: Reference) -> None:
+    signed = cos("sign", "--key", "mine.key", str(place), cwd=keys, **PASSWORD)
+    asked = ("verify", "--key", "mine.pub", "--attestation", "provenance")
+    digest = Digest(signed.stdout.strip().rpartition("@")[2])
+    made = statement(digest, PROVENANCE.predicate)
+
+    without = cos(*asked, str(place), cwd=keys)
+    with RegistryClient(RegistrySettings()) as registry:
+        attest_image(registry, place, made, generate())
+        by_another = cos(*asked, str(place), cwd=keys)
+        attest_image(registry, place, made, read_private_key(keys / "mine.key", lambda: b"pw"))
+    verified = cos(*asked, str(place), cwd=keys)
+    told = cos(*asked, "-o", "json", str(place), cwd=keys)
+    other = cos(*asked, "--attestation", "https://example.org/v1", str(place), cwd=keys)
+
+    kind = PROVENANCE.predicate
+    assert (without.returncode, without.stdout) == (1, "")
+    assert without.stderr == (
+        f"error: {by_digest(digest, place)}: no attestation {kind} counts: {digest} has none"
+        " (`cos create-repo --sign` attests how packages were made,"
+        " if `cos build --sbom` wrote it down)\n"
+    )
+    assert by_another.returncode == 1
+    assert "is not by a key that is trusted" in by_another.stderr
+    assert (verified.returncode, verified.stdout) == (0, signed.stdout)
+    assert json.loads(told.stdout)["images"][0]["attestations"] == [
+        {
+            "type": kind,
+            "key": read_public_key(keys / "mine.pub").fingerprint,
+            "statement": json.loads(made),
+        }
+    ]
+    assert (other.returncode, other.stdout) == (1, "")
+
+
+@needs_registry
 def test_signing_again_says_that_nothing_was_added(keys: Path, place: Reference) -> None:
     arguments = ("sign", "--key", "mine.key", "-o", "json", str(place))
 
@@ -232,6 +270,8 @@ def test_a_copy_is_verified_by_the_name_that_it_was_signed_under(
         (("-o", "xml"), "error: --output is terminal, json or yaml, not 'xml'\n"),
         (("--signed-as", "h/a:1"), "error: --signed-as: 'h/a:1' is to be a repository,"
                                    " without tag or digest\n"),
+        (("--attestation", "sbom"),
+         "error: --attestation is provenance, cyclonedx, spdx or a URI, not 'sbom'\n"),
     ],
 )  # fmt: skip
 def test_a_wrong_command_line_is_told_before_anything_is_asked(

@@ -103,7 +103,7 @@ def test_cosign_verifies_what_was_signed_while_publishing(
         assert verified.returncode == 0, verified.stderr
 
 
-def test_cosign_verifies_how_a_published_package_was_made(
+def test_how_a_published_package_was_made_is_verified_by_cosign_and_by_us(
     built: Lab, place: Reference, cosign: Cosign, tmp_path: Path
 ) -> None:
     built.env["COSIGN_PASSWORD"] = "x"  # noqa: S105  (of a key that only this test has)
@@ -116,8 +116,13 @@ def test_cosign_verifies_how_a_published_package_was_made(
                      "--insecure-ignore-tlog", "--type", "slsaprovenance1",
                      f"{place}:tool-t-1")  # fmt: skip
     statement = json.loads(base64.b64decode(json.loads(told)["payload"]))
+    verified = built.cos("verify", "--key", tmp_path / "own.pub", "--attestation", "provenance",
+                         "-o", "json", f"{place}:tool-t-1")  # fmt: skip
     definition = statement["predicate"]["buildDefinition"]
     assert definition["externalParameters"]["package"]["name"] == "tool"
+    assert verified.returncode == 0, verified.stderr
+    (image,) = json.loads(verified.stdout)["images"]
+    assert [each["statement"] for each in image["attestations"]] == [statement]
 
 
 def test_docker_lists_what_content_trust_signed(

@@ -367,3 +367,18 @@ def fill_up(store: LocalStore, number: int) -> str:
     except OSError:
         pass  # its own files, not the store's
     return ""
+
+
+@pytest.mark.parametrize(("given", "kept"), [(5, 10), (19, 19)])
+def test_who_stands_back_already_is_not_brought_forward(given: int, kept: int) -> None:
+    code = (
+        "import os; from concurrent.futures import ThreadPoolExecutor;"
+        " from compiler.store.local import _stand_back;"
+        f" os.setpriority(os.PRIO_PROCESS, 0, {given});"
+        " pool = ThreadPoolExecutor(1, initializer=_stand_back);"
+        " print(pool.submit(os.getpriority, os.PRIO_PROCESS, 0).result())"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout == f"{kept}\n"
