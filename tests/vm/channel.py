@@ -1,5 +1,7 @@
 """A release channel: what a registry on the host holds for machines, as they reach it."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,9 +38,12 @@ class Channel:
         return f"{_HOST}:{port}/{self.place.repository}"
 
     @property
-    def insecure(self) -> str:
-        """The setting by which machines take this registry, which speaks no TLS."""
-        return f"INSECURE_REGISTRIES={self.address.partition('/')[0]}"
+    def settings(self) -> Mapping[str, str]:
+        """By which machines take a registry that speaks no TLS, and has another name for them."""
+        return {
+            "INSECURE_REGISTRIES": self.address.partition("/")[0],
+            "COSIGN_REPOSITORY": str(self.place),
+        }
 
     def image(self, tag: str) -> str:
         """Name an image, as machines do."""
@@ -50,7 +55,7 @@ class Channel:
             "stages:",
             "  initramfs:",
             "  - environment_file: /etc/cos/config",
-            f"    environment: {{{self.insecure.replace('=', ': ')}}}",
+            f"    environment: {json.dumps(self.settings)}",
             "  - commands:",
             "    - |",
             f'      sed -i \'s|^  - ""$|  - "{self.address}"|\' /etc/luet/luet.yaml',

@@ -31,6 +31,7 @@ _NESTED = 4
 _MOST_LAYERS = 500
 _ROOM = 16 << 20
 _UNVERIFIED = "--no-verify takes it all the same"
+_COPIED = "COSIGN_REPOSITORY names where a copied image was signed"
 
 
 def fetch(wanted: Wanted, opening: Opening) -> System:
@@ -73,7 +74,7 @@ def _trusted(registry: Registry, reference: Reference, opening: Opening) -> Refe
         try:
             return verify_image(registry, reference, keys, signed_as=signed_as).image
         except TrustError as error:
-            hint = f"{error.hint}; {_UNVERIFIED}" if error.hint else _UNVERIFIED
+            hint = "; ".join(each for each in (error.hint, _COPIED, _UNVERIFIED) if each)
             raise LifeError(error.message, Phase.TRUST, hint=hint) from error
 
 
