@@ -33,7 +33,6 @@ def test_an_installed_machine_is_what_it_should_be(installed: Installed) -> None
     assert machine.check("stat -c %a /root") == "700"
 
 
-@pytest.mark.long
 def test_what_is_written_is_kept_where_it_should_be_and_nowhere_else(installed: Installed) -> None:
     machine = installed()
     identity = machine.check("cat /etc/machine-id")
@@ -51,7 +50,6 @@ def test_what_is_written_is_kept_where_it_should_be_and_nowhere_else(installed: 
     assert "Failed unmounting" not in machine.console()
 
 
-@pytest.mark.long
 def test_a_choice_for_one_boot_and_a_lasting_one_are_followed(installed: Installed) -> None:
     machine = installed()
 
@@ -65,7 +63,6 @@ def test_a_choice_for_one_boot_and_a_lasting_one_are_followed(installed: Install
     assert machine.check("hostname") == "cos-recovery"
 
 
-@pytest.mark.long
 def test_an_image_that_is_gone_gives_way_to_the_next(installed: Installed) -> None:
     machine = installed()
 

@@ -8,7 +8,7 @@ from tests.vm.conftest import Boot
 from tests.vm.machine import Hardware, Machine
 from tests.vm.world import World
 
-pytestmark = [pytest.mark.vm, pytest.mark.long]
+pytestmark = pytest.mark.vm
 
 
 @pytest.mark.parametrize("efi", [False, True], ids=["bios", "uefi"])
@@ -23,6 +23,7 @@ def test_the_live_system_boots_from_a_cd(live: Callable[..., Machine], *, efi: b
     assert "ttyS0" in machine.check("cat /proc/cmdline")
 
 
+@pytest.mark.long
 def test_the_live_system_boots_from_a_stick_and_greets_on_the_console(
     world: World, switch_on: Boot
 ) -> None:

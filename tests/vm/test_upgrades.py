@@ -15,7 +15,6 @@ from tests.vm.world import NEXT, VERSION, World
 
 pytestmark = [
     pytest.mark.vm,
-    pytest.mark.long,
     pytest.mark.registry,
     pytest.mark.xdist_group("channel"),
 ]
@@ -48,6 +47,7 @@ def test_a_machine_upgrades_from_its_channel_and_falls_back_by_choice(
     assert (booted(machine), version(machine)) == ("passive", VERSION)
 
 
+@pytest.mark.long
 def test_a_machine_upgrades_to_an_image_and_is_reset_to_what_it_was_installed_with(
     installed: Installed, channel: Channel
 ) -> None:
@@ -126,6 +126,7 @@ def test_a_full_state_partition_is_told_before_anything_is_touched(
     assert left == ["active.img", "passive.img"]
 
 
+@pytest.mark.long
 def test_the_recovery_system_is_upgraded_and_deploys(
     installed: Installed, channel: Channel
 ) -> None:
