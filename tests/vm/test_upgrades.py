@@ -1,7 +1,9 @@
 """Upgrades over the air: from a channel, an image, a folder; signed, unsigned, tampered with."""
 
+import io
 import re
 import subprocess
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +22,7 @@ pytestmark = [
 ]
 
 Installed = Callable[..., Machine]
+_CHANGE = b"by somebody else\n"
 DONE = "Upgrade done, now you might want to reboot"
 
 
@@ -81,7 +84,7 @@ def test_an_image_that_was_changed_after_it_was_signed_is_refused(
 
     machine.check(f"cos-upgrade --no-verify --docker-image {channel.image('changed')}", 1200)
     read = f"debugfs -R 'cat /usr/share/changed' {STATE}/cOS/active.img 2> /dev/null"
-    assert machine.check(read) == "by somebody else"
+    assert machine.check(read) == _CHANGE.decode().strip()
 
 
 def test_a_registry_that_stops_in_the_middle_changes_nothing(
@@ -151,11 +154,14 @@ def test_the_recovery_system_is_upgraded_and_deploys(
 
 def change_image(channel: Channel, tag: str, name: str, scratch: Path) -> None:
     """Push an image that is that of `tag` with one more file."""
-    layout, file = scratch / "layout", scratch / "changed"
-    file.write_text("by somebody else\n")
+    layout, layer = scratch / "layout", scratch / "layer.tar"
+    with tarfile.open(layer, "w") as archive:
+        info = tarfile.TarInfo("usr/share/changed")
+        info.size = len(_CHANGE)
+        archive.addfile(info, io.BytesIO(_CHANGE))
     plain = ("--src-tls-verify=false", "--dest-tls-verify=false")
     copy = ["skopeo", "copy", "-q", *plain]
     subprocess.run([*copy, f"docker://{channel.place}:{tag}", f"oci:{layout}:x"], check=True)
-    insert = ["umoci", "insert", "--image", f"{layout}:x", str(file), "/usr/share/changed"]
-    subprocess.run(insert, check=True, capture_output=True)
+    add = ["umoci", "raw", "add-layer", "--image", f"{layout}:x", str(layer)]
+    subprocess.run(add, check=True, capture_output=True)
     subprocess.run([*copy, f"oci:{layout}:x", f"docker://{channel.place}:{name}"], check=True)
