@@ -94,7 +94,7 @@ def _parse(name: str, given: list[str]) -> argparse.Namespace:
 def _parser(command: str, called: str) -> argparse.ArgumentParser:
     """Describe a command."""
     place, text = {**_COMMANDS, **_OTHER}[command]
-    parser = argparse.ArgumentParser(prog=called, description=f"{text}.")
+    parser = argparse.ArgumentParser(prog=called, description=f"{text}.", allow_abbrev=False)
     module: Any = importlib.import_module(place)
     module.describe(command, parser)
     return parser

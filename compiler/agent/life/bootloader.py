@@ -12,6 +12,7 @@ from compiler.grubenv import change_block, read_block
 from compiler.layout import BOOT_SETTINGS, GRUB_MENU, OWNER_CHOICES
 
 INSTALLERS = ("grub2-install", "grub-install")
+_TITLE = "cOS"
 _TARGETS = {"x86_64": ("i386-pc", "x86_64-efi"), "aarch64": ("", "arm64-efi")}
 """GRUB's platforms for BIOS and EFI, by what uname(2) calls the machine."""
 
@@ -70,8 +71,11 @@ def change_settings(state: Path, changes: Mapping[str, str | None]) -> None:
         raise LifeError(error.message, Phase.MENU, hint=error.hint) from error
 
 
-def rebrand(state: Path, title: str) -> None:
-    """Give the boot menu its title."""
+def rebrand(state: Path, title: str) -> str:
+    """Give the boot menu a title, and return it; without one it keeps its own, or gets ours."""
     with during(Phase.ENTRY):
-        if read_block(state / BOOT_SETTINGS).get("default_menu_entry") != title:
-            change_block(state / BOOT_SETTINGS, {"default_menu_entry": title})
+        known = read_block(state / BOOT_SETTINGS).get("default_menu_entry", "")
+        wanted = title or known or _TITLE
+        if wanted != known:
+            change_block(state / BOOT_SETTINGS, {"default_menu_entry": wanted})
+    return wanted

@@ -43,16 +43,18 @@ class Flag:
                 *self.names, dest=place, action="store_const", const=self.value, help=self.text
             )
         elif self.many:
-            parser.add_argument(*self.names, dest=place, action="append", help=self.text)
+            parser.add_argument(
+                *self.names, dest=place, action="append", metavar=self.setting, help=self.text
+            )
         else:
-            parser.add_argument(*self.names, dest=place, help=self.text)
+            parser.add_argument(*self.names, dest=place, metavar=self.setting, help=self.text)
 
 
 _STRICT = Flag(("--strict",), "STRICT", "a hook that fails is an error", "true")
 _SILENT = Flag(("--silence-hooks",), "SILENCE_HOOKS", "say nothing of what hooks do", "true")
 _NO_VERIFY = Flag(("--no-verify",), "VERIFY", "take what nobody has signed", "false")
 _NO_COSIGN = Flag(("--no-cosign",), "NO_COSIGN", "the same as --no-verify", "true")
-_VERIFY = Flag(("--verify",), "VERIFY", "take only what is signed; the default", "true")
+_VERIFY = Flag(("--verify", "--cosign"), "VERIFY", "take only what is signed; the default", "true")
 _KEY = Flag(("--key", "--cosign-key"), "COSIGN_PUBLIC_KEY_LOCATION", "the key that is trusted")
 _SCHEMES = "where the system comes from: channel:, oci:, dir: or file:"
 _SYSTEM = Flag(

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 
 import yaml
 
+from compiler.agent.life.disk import FILESYSTEMS, GRUB_READS
 from compiler.agent.life.partition import Layout, Part
 from compiler.agent.life.phases import LifeError, Phase
 from compiler.errors import Location
@@ -19,6 +20,8 @@ from compiler.layout import Label
 _OURS = {"oem": Label.OEM, "state": Label.STATE, "recovery": Label.RECOVERY,
          "persistent": Label.PERSISTENT}  # fmt: skip
 _LARGEST = 1 << 40
+_KEYS = frozenset({"flags", "fs", "label", "mountPoint", "name", "size"})
+"""What elemental's configuration has of a partition; flags and mount points mean nothing here."""
 
 
 def parse_layout(text: str, name: str) -> Layout:
@@ -57,7 +60,10 @@ def _of_keys(value: Mapping[str, object]) -> Iterable[Mapping[str, object]]:
     outer = _map(value.get("install"), "install") or value
     for name, entry in _map(outer.get("partitions"), "partitions").items():
         if name in _OURS:
-            yield {**_map(entry, name), "label": _OURS[name], "name": name}
+            known = _map(entry, name)
+            if known.get("label") not in {None, _OURS[name]}:
+                raise ValueError(f"{name} has the label {_OURS[name]}, and no other")
+            yield {**known, "label": _OURS[name], "name": name}
         elif name != "bootloader":
             raise ValueError(f"{name[:40]!r} is none of our partitions: {', '.join(_OURS)}")
     for each in _list(outer.get("extra-partitions"), "extra-partitions"):
@@ -69,14 +75,21 @@ def _layout(entries: Iterable[Mapping[str, object]]) -> Layout:
     filesystems: list[tuple[str, str]] = []
     extra: list[Part] = []
     for entry in entries:
+        if unknown := [key for key in entry if key not in _KEYS]:
+            raise ValueError(f"{unknown[0][:40]!r} is none of {', '.join(sorted(_KEYS))}")
         label, name = _text(entry, "label"), _text(entry, "name")
         size, filesystem = _size(entry.get("size")), _text(entry, "fs")
+        if label == Label.GRUB:
+            continue  # it is made where the firmware needs it, in the size that it needs
+        _check_filesystem(filesystem, label)
         if label in _OURS.values():
             sizes += [(label, size)] if entry.get("size") is not None else []
             filesystems += [(label, filesystem)] if filesystem else []
             continue
         if not (label or name):
             raise ValueError("a partition has neither a name nor a label")
+        if label in {*Label, *(each.label for each in extra if each.label)}:
+            raise ValueError(f"another partition, or an image, has the label {label}")
         extra.append(
             Part(
                 name=name or label.lower(),
@@ -86,6 +99,15 @@ def _layout(entries: Iterable[Mapping[str, object]]) -> Layout:
             )
         )
     return Layout(sizes=tuple(sizes), filesystems=tuple(filesystems), extra=tuple(extra))
+
+
+def _check_filesystem(filesystem: str, label: str) -> None:
+    """Raise `ValueError` for one that we cannot make, or that the boot loader cannot read."""
+    read = label in _OURS.values() and label != Label.PERSISTENT
+    usable = GRUB_READS if read else FILESYSTEMS
+    if filesystem and filesystem not in usable:
+        of = f" for {label}" if read else ""
+        raise ValueError(f"{filesystem} is no file system{of}: {', '.join(usable)}")
 
 
 def _size(value: object) -> int:

@@ -13,8 +13,11 @@ from compiler.layout import Label
 
 _DISKS = ("disk", "loop", "mpath", "raid0", "raid1", "raid5", "raid10", "dm")
 _ZEROED = 1 << 20
-_GRUB_READS = ("ext2", "ext3", "ext4")
-_LABEL_FLAGS = {"vfat": "-n", "xfs": "-L", "btrfs": "-L"}
+_LABEL_FLAGS = {"xfs": "-L", "btrfs": "-L"}
+
+GRUB_READS = ("ext2", "ext3", "ext4")
+FILESYSTEMS = (*GRUB_READS, *_LABEL_FLAGS, "vfat")
+"""What partitions can have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +121,15 @@ def mkfs(filesystem: str, label: str, device: str, *, boot: bool) -> list[str]:
 
     What the boot loader reads gets no feature that older ones do not know.
     """
-    program = "mkfs.fat" if filesystem == "vfat" else f"mkfs.{filesystem}"
+    program = mkfs_program(filesystem)
     if filesystem == "vfat":
         return [program, "-F", "32", "-n", label, device]
-    if filesystem in _GRUB_READS:
+    if filesystem in GRUB_READS:
         old = ["-O", "^metadata_csum_seed"] if boot and filesystem == "ext4" else []
         return [program, "-q", "-F", *old, *(["-L", label] if label else []), device]
-    flag = _LABEL_FLAGS.get(filesystem)
-    if flag is None:
-        raise LifeError(f"{filesystem[:40]!r} is no file system for a partition", Phase.FORMAT,
-                        hint="ext2, ext3, ext4, xfs, btrfs or vfat")  # fmt: skip
-    return [program, "-f", *([flag, label] if label else []), device]
+    return [program, "-f", *([_LABEL_FLAGS[filesystem], label] if label else []), device]
+
+
+def mkfs_program(filesystem: str) -> str:
+    """Name the program that makes a file system of `FILESYSTEMS`."""
+    return "mkfs.fat" if filesystem == "vfat" else f"mkfs.{filesystem}"

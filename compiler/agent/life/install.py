@@ -100,8 +100,9 @@ def _prepare(
 ) -> tuple[Job, Plan | None]:
     """Check everything and fetch what is needed; the disk is only looked at."""
     firmware = firmware_of(host, settings)
-    host.need(*_TOOLS, *(["mkfs.fat"] if firmware is Firmware.EFI else []))
     wanted_layout = _layout(settings)
+    chosen = {disk.mkfs_program(each) for each in wanted_layout.made}
+    host.need(*_TOOLS, *(["mkfs.fat"] if firmware is Firmware.EFI else []), *sorted(chosen))
     configs = owner.collect(host, settings.words("COS_INSTALL_CONFIG_URL"))
     target = _check(host, settings, device)
     system, medium = _system(host, settings, stack)

@@ -20,6 +20,9 @@ _WEB = ("http://", "https://")
 _CURL = ("ftp://", "ftps://", "tftp://")
 _LARGEST_DOWNLOAD = 64 << 30
 _MODE = 0o600
+_WRITABLE = ("/etc", "/root", "/home", "/opt", "/srv", "/usr/local", "/var")
+"""What can be written until the next boot, whatever else can: a system needs it."""
+
 _PATHS = {
     "PERSISTENT_STATE_PATHS": "PERSISTENT_PATHS",
     "RW_PATHS": "EPHEMERAL_PATHS",
@@ -90,6 +93,8 @@ def write_paths(oem: Path, settings: Settings) -> None:
     said = {name: settings.text(key) for name, key in _PATHS.items() if settings.text(key)}
     if not said:
         return
+    if "RW_PATHS" in said:
+        said["RW_PATHS"] = " ".join(dict.fromkeys((*_WRITABLE, *settings.words("EPHEMERAL_PATHS"))))
     step = {
         "name": "Paths that the owner of the machine has chosen",
         "if": "[ ! -f /run/cos/recovery_mode ]",

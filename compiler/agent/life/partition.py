@@ -72,6 +72,12 @@ class Layout:
     filesystems: tuple[tuple[str, str], ...] = ()
     extra: tuple[Part, ...] = ()
 
+    @property
+    def made(self) -> frozenset[str]:
+        """The file systems that have to be made for it."""
+        extra = (part.filesystem for part in self.extra if part.filesystem)
+        return frozenset((*(filesystem for _, filesystem in self.filesystems), *extra))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:

@@ -15,5 +15,5 @@ def rebrand(host: Host, settings: Settings) -> None:
         if state is None:
             raise LifeError("State partition cannot be found", Phase.ABSENT)
         with host.used(state, "state") as folder:
-            bootloader.rebrand(folder, settings.text("GRUB_ENTRY_NAME"))
-    host.log.info(f"The boot menu says {settings.text('GRUB_ENTRY_NAME')}")
+            title = bootloader.rebrand(folder, settings.text("GRUB_ENTRY_NAME"))
+    host.log.info(f"The boot menu says {title}")

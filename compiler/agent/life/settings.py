@@ -21,7 +21,6 @@ DEFAULTS: Mapping[str, str] = {
     "RECOVERY_IMAGE": "recovery/cos",
     "CHANNEL_UPGRADES": "true",
     "VERIFY": "true",
-    "GRUB_ENTRY_NAME": "cOS",
     "COS_FEATURESDIR": "/system/features",
     "COSIGN_PUBLIC_KEY_LOCATION": "/etc/cos/cosign.pub",
     "IMAGE_RESERVE": "256",
@@ -38,6 +37,7 @@ DEFAULTS: Mapping[str, str] = {
 }
 
 _OTHERS = (
+    "GRUB_ENTRY_NAME",
     "COS_INSTALL_DEVICE",
     "COS_INSTALL_NO_FORMAT",
     "COS_INSTALL_FORCE_EFI",

@@ -47,6 +47,12 @@ def test_all_are_commands_of_the_agent_as_well() -> None:
     assert "--docker-image" in done.stdout
 
 
+def test_half_a_flag_is_none() -> None:
+    done = call("cos-upgrade", "--docker-image", "--cosig", "quay.io/x/y:1")
+
+    assert (done.returncode, "unrecognized arguments: --cosig" in done.stderr) == (2, True)
+
+
 @pytest.mark.container
 def test_the_code_of_the_phase_is_that_of_the_process() -> None:
     done = call("cos-installer", "/dev/nope", COS_INSTALL_CONFIG_URL="")

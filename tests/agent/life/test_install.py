@@ -161,12 +161,12 @@ def test_sizes_file_systems_and_further_partitions_are_the_owners(
 
 
 def test_paths_that_are_kept_are_told_to_the_initrd(blank: Bench, old: Path) -> None:
-    blank.install(old, PERSISTENT_PATHS="/etc/ssh /home", EPHEMERAL_PATHS="/var /etc")
+    blank.install(old, PERSISTENT_PATHS="/etc/ssh /home", EPHEMERAL_PATHS="/data /etc")
 
     with blank.partition("COS_OEM") as oem:
         text = (oem / "80_layout.yaml").read_text()
     assert "PERSISTENT_STATE_PATHS: /etc/ssh /home\n" in text
-    assert "RW_PATHS: /var /etc\n" in text
+    assert "RW_PATHS: /etc /root /home /opt /srv /usr/local /var /data\n" in text
 
 
 def test_hooks_run_on_the_machine_and_in_the_new_tree(blank: Bench, tmp_path: Path) -> None:

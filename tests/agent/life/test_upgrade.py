@@ -89,6 +89,12 @@ def test_the_new_system_has_to_prove_itself_and_the_menu_keeps_its_title(
         assert read_block(state / "boot_assessment") == {"enable_boot_assessment": "yes"}
         assert read_block(state / "grub_oem_env") == {"default_menu_entry": "Mine"}
 
+    with machine.running():
+        machine.upgrade(f"dir:{new}")
+
+    with machine.partition("COS_STATE") as state:
+        assert read_block(state / "grub_oem_env") == {"default_menu_entry": "Mine"}
+
 
 def test_the_record_follows_the_images(machine: Bench, old: Path, new: Path) -> None:
     with machine.running() as mounted:
