@@ -1,4 +1,4 @@
-"""Marks that say which system runs, as our own cloud-config leaves them."""
+"""What our own cloud-config does: marks that say which system runs, and what a cloud said."""
 
 import subprocess
 import sys
@@ -46,3 +46,21 @@ def test_a_system_leaves_a_mark_that_says_which_it_is(
     assert done.returncode == 0, done.stderr
     found = {path.name: path.read_text() for path in (root / "run/cos").iterdir()}
     assert found == dict.fromkeys(marks, "1")
+
+
+def test_what_the_cloud_said_in_the_initrd_counts_in_the_system(tmp_path: Path) -> None:
+    root = make_root(tmp_path / "root")
+    put(root, "/run/config/hostname", {"content": "web.example.org"})
+    put(
+        root, "/run/config/ssh/authorized_keys", {"content": "ssh-ed25519 AAAA me\nssh-rsa B you\n"}
+    )
+    put(root, "/root/.ssh/authorized_keys", {"content": "ssh-rsa B you\n"})
+    command = [sys.executable, "-m", "compiler.agent", "run-stage", "initramfs"]
+
+    for _ in range(2):
+        argv = [*command, "--root", root, OEM / "09_cloud.yaml"]
+        subprocess.run(argv, check=True, capture_output=True)
+
+    assert (root / "etc/hostname").read_text().strip() == "web"
+    keys = root / "root/.ssh/authorized_keys"
+    assert keys.read_text() == "ssh-rsa B you\nssh-ed25519 AAAA me\n"

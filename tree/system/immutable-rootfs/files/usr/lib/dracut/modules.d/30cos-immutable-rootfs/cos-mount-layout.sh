@@ -91,7 +91,8 @@ check() {
 mount_volume() {
     local path=$1 device
     device=$(device_of "${volumes[$1]}")
-    fstab+="$device $path auto defaults 0 0"$'\n'
+    # A boot goes on without it; what needs it finds out.
+    fstab+="$device $path auto defaults,nofail 0 0"$'\n'
     wait_for "$device"
     if [ ! -b "$device" ]; then
         echo "warning: $device is not there, so $path is not mounted" >&2
@@ -115,7 +116,10 @@ mount_overlay() {
     chmod --reference="$SYSROOT$path" "$store/upper"
     chown --reference="$SYSROOT$path" "$store/upper"
     options="lowerdir=$SYSROOT$path,upperdir=$store/upper,workdir=$store/work"
-    mount -t overlay -o "defaults,$options" overlay "$SYSROOT$path"
+    if ! mount -t overlay -o "defaults,$options" overlay "$SYSROOT$path"; then
+        echo "warning: $path stays read-only: there can be no overlay with $store" >&2
+        return
+    fi
     options="lowerdir=$path,upperdir=${store#"$SYSROOT"}/upper,workdir=${store#"$SYSROOT"}/work"
     fstab+="overlay $path overlay defaults,$options,x-systemd.requires-mounts-for=$3 0 0"$'\n'
 }
@@ -125,11 +129,17 @@ mount_bind() {
     local path=$1 store
     store="$SYSROOT$state_target/$(dashed "$1").bind"
     mountpoint -q "$SYSROOT$path" && return
+    [ -d "$SYSROOT$path" ] || mkdir -p "$SYSROOT$path"
     if [ ! -d "$store" ]; then
-        mkdir -p "$store" "$SYSROOT$path"
-        rsync -aqAX "$SYSROOT$path/" "$store/"
+        # Filled under another name, so that half of it is never taken for the whole.
+        rm -rf "$store.new"
+        mkdir -p "$store.new"
+        rsync -aqAX "$SYSROOT$path/" "$store.new/" && sync -f "$store.new" && mv "$store.new" "$store"
     fi
-    mount -o defaults,bind "$store" "$SYSROOT$path"
+    if ! mount -o defaults,bind "$store" "$SYSROOT$path"; then
+        echo "warning: $path stays as it is: $store cannot be mounted on it" >&2
+        return
+    fi
     fstab+="${store#"$SYSROOT"} $path none defaults,bind 0 0"$'\n'
 }
 
@@ -148,16 +158,22 @@ mount_path() {
     esac
 }
 
-# everything: all that is to be mounted, as `PATH KIND`, sorted so that /usr comes before /usr/local.
+# everything: all that is to be mounted, as `PATH KIND`: first what the persistent store is on, then by path, so that
+# /usr comes before /usr/local.
 everything() {
-    local path
+    local path kind
     {
         for path in "${!volumes[@]}"; do echo "$path volume"; done
         if [ "$1" = all ]; then
             overlay_paths | while read -r path; do echo "$path overlay"; done
             persistent_paths | while read -r path; do echo "$path persistent"; done
         fi
-    } | sort -u
+    } | sort -u | while read -r path kind; do
+        case "$state_target/" in
+            "${path%/}"/*) echo "0 $path $kind" ;;
+            *) echo "1 $path $kind" ;;
+        esac
+    done | sort -s -k 1,1 | cut -d ' ' -f 2-
 }
 
 # write_fstab: keeps what was mounted for systemd of the running system.

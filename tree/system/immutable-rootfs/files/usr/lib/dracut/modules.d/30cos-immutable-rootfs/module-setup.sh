@@ -19,7 +19,7 @@ installkernel() {
 
 # Adds the programs, the hook, the generator and the unit.
 install() {
-    inst_multiple losetup blkid mount umount mountpoint mkdir chmod chown sort cut tr cat grep head sed ln systemd-escape
+    inst_multiple losetup blkid mount umount mountpoint mkdir chmod chown sort cut tr cat grep head sed ln mv rm sync systemd-escape
     inst_multiple -o rsync e2fsck fsck fsck.ext2 fsck.ext4
     inst_hook cmdline 30 "$moddir/parse-cos-cmdline.sh"
     inst_script "$moddir/cos-loop-img.sh" /sbin/cos-loop-img
