@@ -58,7 +58,7 @@ def test_what_the_cloud_said_in_the_initrd_counts_in_the_system(tmp_path: Path) 
     command = [sys.executable, "-m", "compiler.agent", "run-stage", "initramfs"]
 
     for _ in range(2):
-        argv = [*command, "--root", root, OEM / "09_cloud.yaml"]
+        argv = [*command, "--root", str(root), str(OEM / "09_cloud.yaml")]
         subprocess.run(argv, check=True, capture_output=True)
 
     assert (root / "etc/hostname").read_text().strip() == "web"

@@ -32,6 +32,7 @@ from compiler.signing.keys import PublicKey, read_public_key
 _SQUASHFS, _EXT = b"hsqs", b"\x53\xef"
 _EXT_AT = 1024 + 56
 SIGNATURE = ".sig"
+_LOUD = "SIGNATURES ARE NOT CHECKED: whoever can change the source can change this machine"
 _ISO_SYSTEMS = ("rootfs.squashfs", "boot/x86_64/loader/rootfs.squashfs",
                 "boot/arm64/loader/rootfs.squashfs", "boot/rootfs.squashfs")  # fmt: skip
 
@@ -230,9 +231,16 @@ def _digest(path: Path) -> str:
 
 
 def check_signature(path: Path, opening: Opening) -> None:
-    """Compare a file with the signature beside it: as `cosign sign-blob` makes it."""
-    keys = opening.keys() if opening.verify else ()
+    """Compare a file with the signature beside it: as `cosign sign-blob` makes it.
+
+    Where no key is known nothing can be checked, which is said as loudly as `--no-verify`.
+    """
+    if not opening.verify:
+        return
+    keys = opening.keys()
     if not keys:
+        where = opening.settings.text("COSIGN_PUBLIC_KEY_LOCATION")
+        opening.host.log.warning(f"{path}: there is no key to verify it with ({where}): {_LOUD}")
         return
     beside = path.with_name(f"{path.name}{SIGNATURE}")
     hint = f"{beside.name} beside it has to be a signature of it; --no-verify takes it without"
@@ -257,4 +265,4 @@ def without_check(settings: Settings) -> str:
     """Say loudly what is not checked; "" if everything is."""
     if settings.flag("VERIFY") and not settings.flag("NO_COSIGN"):
         return ""
-    return "SIGNATURES ARE NOT CHECKED: whoever can change the source can change this machine"
+    return _LOUD
