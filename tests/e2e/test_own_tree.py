@@ -163,6 +163,7 @@ def test_the_configuration_is_readable_by_root_alone(root: Root) -> None:
         "06_recovery.yaml",
         "07_live.yaml",
         "08_boot_assessment.yaml",
+        "09_cloud.yaml",
     ]
     assert {(each.mode, each.uid, each.gid) for each in files} == {(0o600, 0, 0)}
 
