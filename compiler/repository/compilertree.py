@@ -21,7 +21,7 @@ from compiler.archive.unpack import unpack_tar
 from compiler.errors import OutsideError
 from compiler.repository.archives import MOST_BYTES, read_texts
 from compiler.repository.entries import values_in
-from compiler.repository.fetching import Fetching, Mixed
+from compiler.repository.fetching import Fetching, MixedError
 from compiler.repository.index import COMPILER_TREE, INDEX, META
 from compiler.repository.sources import Source
 from compiler.repository.synced import Synced
@@ -57,7 +57,7 @@ def published_tree(synced: Synced, source: Source, folder: Path) -> PublishedTre
         os.utime(place)
         _remove_unused(folder)
         return PublishedTree(place / _TREES, _read_values(place / _VALUES))
-    except Mixed as error:
+    except MixedError as error:
         hint = "it has changed since it was asked: try again"
         raise OutsideError(f"{source.address}: {error}", hint=hint) from error
     except ValueError as error:

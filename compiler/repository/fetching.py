@@ -13,8 +13,8 @@ from compiler.repository.sources import Source
 _COMPRESSIONS = frozenset(("", *(each.value for each in Compression)))
 
 
-class Mixed(Exception):  # noqa: N818  (a reason to look again)
-    """Files of two states of the repository."""
+class MixedError(Exception):
+    """Files are of two states of the repository, which is a reason to look again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Fetching:
         return path
 
     def part(self, info: RepositoryInfo, key: str) -> Path:
-        """Fetch a file that `repository.yaml` names; raises `Mixed` for one of another state."""
+        """Fetch a file that `repository.yaml` names; raises `MixedError` for another state."""
         described = info.repo_files.get(key)
         if described is None:
             raise OutsideError(f"{self.source.address}: {REPOSITORY} names no {key!r}")
@@ -45,5 +45,5 @@ class Fetching:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != described.sha256:
-            raise Mixed(f"{described.filename} has another checksum than {REPOSITORY} says")
+            raise MixedError(f"{described.filename} has another checksum than {REPOSITORY} says")
         return path

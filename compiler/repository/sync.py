@@ -29,7 +29,7 @@ from compiler.events import Noted, Reporter, silent
 from compiler.repository.archives import read_texts
 from compiler.repository.configured import RepositoryConfig
 from compiler.repository.entries import artifacts_in
-from compiler.repository.fetching import Fetching, Mixed
+from compiler.repository.fetching import Fetching, MixedError
 from compiler.repository.index import (
     INDEX,
     META,
@@ -139,7 +139,7 @@ def _newest(
             if attempt == _ATTEMPTS - 1:
                 raise
             tools.pause(_BETWEEN)
-        except Mixed as error:
+        except MixedError as error:
             if attempt == _ATTEMPTS - 1:
                 hint = "it may be changing just now, or be damaged"
                 raise OutsideError(f"{source.address}: {error}", hint=hint) from error

@@ -4,15 +4,18 @@ import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from compiler.process import Command, run
 from compiler.store.importer import import_image
 from compiler.store.local import LocalStore
 from tests.e2e.lab import Lab, little_root
 from tests.e2e.own_tree import BuiltTree, make_build_tree
+from tests.e2e.users import FOR_ALL, Somebody
 
 Cos = Callable[..., "subprocess.CompletedProcess[str]"]
 BASES = ("debian:trixie", "debian:bookworm")
@@ -80,3 +83,24 @@ def own_tree(tmp_path_factory: pytest.TempPathFactory) -> BuiltTree:
         fcntl.flock(lock, fcntl.LOCK_EX)
         make_build_tree(folder)
         return BuiltTree(folder, make_build_tree(folder))
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder that everybody reaches, which pytest's own is not."""
+    with tempfile.TemporaryDirectory(prefix="cos-without-root-") as name:
+        Path(name).chmod(FOR_ALL)
+        yield Path(name)
+
+
+@pytest.fixture
+def somebody(place: Path) -> Iterator[Somebody]:
+    """A new user, gone afterwards."""
+    name = f"cos-test-{os.getpid()}"
+    for file in ("/etc/subuid", "/etc/subgid"):
+        Path(file).touch()  # without these, a user gets no ranges
+    run(Command(argv=("useradd", "--no-create-home", "--home-dir", str(place), name))).check()
+    try:
+        yield Somebody(name, place)
+    finally:
+        run(Command(argv=("userdel", name))).check()

@@ -3,27 +3,17 @@
 import os
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cli.machine import add_shell
-from tests.e2e.test_without_root import Somebody, python_for_all, somebody  # noqa: F401
+from tests.e2e.users import Somebody, python_for_all
 from tests.image.trees import FILES, write_archive
 from tests.publish.shop import Shop
 
 FAST = ("-x", "-comp gzip -Xcompression-level 1")
 NOBODY = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--")
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A folder that everybody reaches, which pytest's own is not."""
-    with tempfile.TemporaryDirectory(prefix="cos-images-") as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
 
 
 def test_a_user_without_rights_makes_the_same_iso_and_disk_as_root(place: Path) -> None:
@@ -49,7 +39,7 @@ def test_a_user_without_rights_makes_the_same_iso_and_disk_as_root(place: Path) 
 @pytest.mark.container
 def test_a_user_runs_finalizers_as_root_does(
     place: Path,
-    somebody: Somebody,  # noqa: F811
+    somebody: Somebody,
 ) -> None:
     shop = Shop(place / "shop")
     files = {path: data.decode("latin-1") for path, data in FILES.items() if path != "usr/bin/tool"}

@@ -1,22 +1,14 @@
 """A user without any rights builds what root builds, to the byte, in user namespaces."""
 
-import os
 import shutil
-import subprocess
-import sys
-import sysconfig
-import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from compiler.process import Command, run
 from tests.e2e.lab import BASE, little_root, on, on_base, write_tree
+from tests.e2e.users import Somebody, python_for_all
 
-CHECKOUT = Path(__file__).parents[2]
-FOR_ALL = 0o755
 TREE = {
     "one": on_base(
         "mkdir -p /opt/a && echo 1 > /opt/a/x && chown 33:33 /opt/a/x && chmod 4755 /opt/a/x",
@@ -25,88 +17,6 @@ TREE = {
     "two": on("one", "rm /opt/a/hard; echo 2 > /opt/b; chown 1000:1000 /opt/b")
     + "package_dir: /opt\n",
 }
-
-
-@dataclass(frozen=True)
-class Somebody:
-    """A user with nothing but a range of subordinate ids (subuid(5)); none for root."""
-
-    name: str
-    place: Path
-
-    def run(self, *argv: str, env: Mapping[str, str]) -> None:
-        """Run a program as this user, to its end."""
-        who = ("--reuid", self.name, "--regid", self.name, "--clear-groups")
-        prefix = () if self.name == "root" else ("setpriv", *who)
-        subprocess.run([*prefix, *argv], env={**os.environ, **env}, cwd=self.place, check=True)
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A folder that everybody reaches, which pytest's own is not."""
-    with tempfile.TemporaryDirectory(prefix="cos-without-root-") as name:
-        Path(name).chmod(FOR_ALL)
-        yield Path(name)
-
-
-@pytest.fixture
-def somebody(place: Path) -> Iterator[Somebody]:
-    """A new user, gone afterwards."""
-    name = f"cos-test-{os.getpid()}"
-    for file in ("/etc/subuid", "/etc/subgid"):
-        Path(file).touch()  # without these, a user gets no ranges
-    run(Command(argv=("useradd", "--no-create-home", "--home-dir", str(place), name))).check()
-    try:
-        yield Somebody(name, place)
-    finally:
-        run(Command(argv=("userdel", name))).check()
-
-
-def is_for_all(path: Path) -> bool:
-    """Tell whether everybody can reach and read a file or folder."""
-    open_above = all(each.stat().st_mode & 0o001 for each in path.parents)
-    return open_above and bool(path.stat().st_mode & 0o004)
-
-
-def python_for_all(place: Path) -> tuple[str, dict[str, str]]:
-    """Find an interpreter for everybody, and the environment in which it finds `cos`.
-
-    That of these tests may lie in root's home; then it is the system's of the same version, or a
-    copy of its own.
-    """
-    own = Path(sys.executable).resolve()
-    system = Path("/usr/bin") / f"python{sys.version_info.major}.{sys.version_info.minor}"
-    env = {"PYTHONDONTWRITEBYTECODE": "1"}
-    chosen = next((each for each in (own, system) if each.exists() and is_for_all(each)), None)
-    if chosen is None:
-        env["PYTHONHOME"] = str(place / "python")
-        env["LD_LIBRARY_PATH"] = str(place / "python" / "lib")
-        chosen = copied_python(Path(sys.base_prefix), own, place / "python")
-    paths = [Path(sysconfig.get_path("purelib")), CHECKOUT / "compiler"]
-    shown = [each if is_for_all(each) else copied(each, place / each.name) for each in paths]
-    env["PYTHONPATH"] = f"{shown[0]}:{shown[1].parent}"
-    return str(chosen), env
-
-
-def copied(folder: Path, target: Path) -> Path:
-    """Copy what Python loads from a folder, readable for everybody."""
-    unneeded = shutil.ignore_patterns("__pycache__", "mypy*", "ruff*", "test", "site-packages")
-    shutil.copytree(folder, target, symlinks=True, ignore=unneeded)
-    run(Command(argv=("chmod", "-R", "a+rX", str(target)))).check()
-    return target
-
-
-def copied_python(prefix: Path, program: Path, target: Path) -> Path:
-    """Copy an interpreter with its library."""
-    (target / "lib").mkdir(parents=True)
-    library = Path(sysconfig.get_path("stdlib"))
-    copied(library, target / "lib" / library.name)
-    for shared in prefix.glob("lib/libpython*"):
-        shutil.copy(shared, target / "lib")
-    (target / "bin").mkdir()
-    shutil.copy(program, target / "bin")
-    target.chmod(FOR_ALL)
-    return target / "bin" / program.name
 
 
 def build(who: Somebody, folder: Path, python: tuple[str, dict[str, str]]) -> dict[str, bytes]:
