@@ -53,16 +53,16 @@ def live(world: World, tmp_path: Path, switch_on: Boot) -> Callable[..., Machine
 def installed(world: World, tmp_path: Path, switch_on: Boot) -> Callable[..., Machine]:
     """Give an installed machine that is up, on a disk of its own, after its first boot."""
 
-    def boot(*, efi: bool = False) -> Machine:
-        return _go_on(world.installed(efi=efi), tmp_path, switch_on)
+    def boot(*, efi: bool = False, cache: str = "unsafe") -> Machine:
+        return _go_on(world.installed(efi=efi), tmp_path, switch_on, cache)
 
     return boot
 
 
-def _go_on(saved: Saved, folder: Path, switch_on: Boot) -> Machine:
+def _go_on(saved: Saved, folder: Path, switch_on: Boot, cache: str = "unsafe") -> Machine:
     disk = folder / "disk.qcow2"
     make_disk(disk, saved.disk)
-    machine = switch_on(saved.machine(folder / "machine", disk))
+    machine = switch_on(saved.machine(folder / "machine", disk, cache))
     machine.wait_up()
     return machine
 

@@ -4,10 +4,13 @@ import json
 import os
 import re
 import shlex
+import signal
 import socket
 import subprocess
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, TextIO
@@ -34,6 +37,10 @@ class Hardware:
     processors: int = 1  # machines run side by side
     memory: int = 1536  # MiB
     network: bool = True
+    cache: str = "unsafe"
+    """How disks are written (QEMU, "-drive cache="). By `writeback`, a cut of power loses nothing
+    that the machine has brought to its disk; by `unsafe`, which is quicker, it may lose all."""
+
     more: Sequence[str] = ()
 
 
@@ -83,30 +90,51 @@ class Machine:
 
     def save(self, memory: Path) -> None:
         """Write what it holds in memory to a file, and switch it off as it stands."""
+        with self._orders() as talk:
+            _order(talk, "migrate-set-parameters", {"max-bandwidth": 1 << 40})
+            _order(talk, "migrate", {"uri": f"exec:cat > {shlex.quote(str(memory))}"})
+            while (state := _order(talk, "query-migrate")["status"]) != "completed":
+                assert state in {"setup", "active", "device"}, state
+                time.sleep(0.2)
+        self._quit()
+
+    @contextmanager
+    def _orders(self) -> Iterator[TextIO]:
         with socket.socket(socket.AF_UNIX) as line:
             line.connect(str(self._monitor))
             with line.makefile("rw", encoding="utf-8") as talk:
                 _order(talk, "qmp_capabilities")
-                _order(talk, "migrate-set-parameters", {"max-bandwidth": 1 << 40})
-                _order(talk, "migrate", {"uri": f"exec:cat > {shlex.quote(str(memory))}"})
-                while (state := _order(talk, "query-migrate")["status"]) != "completed":
-                    assert state in {"setup", "active", "device"}, state
-                    time.sleep(0.2)
-                _order(talk, "quit")
+                yield talk
+
+    def _quit(self) -> None:
+        """End QEMU, which writes what it keeps of the disks' files; nobody tells the machine."""
+        with self._orders() as talk:
+            _order(talk, "quit")
         self.wait_off()
 
     def kill(self) -> None:
         """Cut its power."""
+        self._hang_up()
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def copy_as_if_cut(self, disk: Path) -> None:
+        """Copy its first disk as a cut of power would leave it now; the machine goes on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            subprocess.run(["cp", "--sparse=always", self.hardware.drives[0], disk], check=True)
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def wait_off(self, seconds: float = 120) -> None:
         """Wait until it has switched itself off."""
         assert self._process is not None
         self._process.wait(seconds)
         self._process = None
+        self._hang_up()
 
     @property
     def is_on(self) -> bool:
@@ -165,6 +193,17 @@ class Machine:
         assert done.code in {0, 255}, f"`{command}` ended with {done.code}:\n{done.text}"
         self.wait_rebooted(before, seconds)
 
+    def cut_and_boot(self) -> None:
+        """Cut its power, switch it on again, and wait until commands can be run.
+
+        A tenth quicker than `reboot`, and harder: what was said to be done has to be on the disk.
+        """
+        if self.hardware.cache == "unsafe":
+            self._quit()
+        self.kill()
+        self.start()
+        self.wait_up()
+
     def boot_id(self) -> str:
         """What tells this boot from others."""
         return self._boot_id()
@@ -173,6 +212,7 @@ class Machine:
         """Wait until it runs in a boot other than `before`."""
         end = time.monotonic() + seconds
         while self._boot_id() in {"", before}:
+            self._hang_up()
             self._check("another boot", end)
             time.sleep(1)
 
@@ -225,6 +265,9 @@ class Machine:
             "ServerAliveInterval": "30",
             "ServerAliveCountMax": "20",
             "PubkeyAuthentication": "no",
+            "ControlMaster": "auto",
+            "ControlPersist": "600",
+            "ControlPath": str(self._call),
         }
         flags = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
         return ["ssh", "-F", "none", *flags, "-p", str(self._port), f"{USER}@127.0.0.1"]
@@ -235,6 +278,20 @@ class Machine:
             answer.write_text(f"#!/bin/sh\necho {PASSWORD}\n")
             answer.chmod(0o700)
         return {**os.environ, "SSH_ASKPASS": str(answer), "SSH_ASKPASS_REQUIRE": "force"}
+
+    @property
+    def _call(self) -> Path:
+        """The socket of the one connection that all commands of a boot share.
+
+        It stands where its path is short: ssh puts seventeen characters behind it for a while.
+        """
+        return Path(tempfile.gettempdir(), f"cos-ssh-{os.getpid()}-{self._port}")
+
+    def _hang_up(self) -> None:
+        """End the connection, which would outlive the boot that it was made to."""
+        if self._call.exists():
+            words = ["ssh", "-F", "none", "-o", f"ControlPath={self._call}", "-O", "exit", "there"]
+            subprocess.run(words, capture_output=True, timeout=_PATIENCE, check=False)
 
     @property
     def _line(self) -> Path:
@@ -265,8 +322,8 @@ class Machine:
         words = []
         for number, drive in enumerate(self.hardware.drives):
             kind = "raw" if drive.suffix in {".raw", ".iso"} else "qcow2"
-            words += ["-drive", f"if=none,id=d{number},file={drive},format={kind},cache=unsafe"]
-            words[-1] += ",discard=unmap"
+            words += ["-drive", f"if=none,id=d{number},file={drive},format={kind}"]
+            words[-1] += f",cache={self.hardware.cache},discard=unmap"
             words += ["-device", f"virtio-blk-pci,drive=d{number},bootindex={number + 1}"]
         for number, iso in enumerate(self.hardware.cdroms):
             words += ["-drive", f"if=none,id=c{number},file={iso},format=raw,media=cdrom"]

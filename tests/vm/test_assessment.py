@@ -65,15 +65,15 @@ def test_a_good_system_proves_itself_and_stays(installed: Installed) -> None:
     new_tree(machine, renamed("0.1.9"))
     upgrade_to_tree(machine)
 
-    machine.reboot()
+    machine.cut_and_boot()
     assert (booted(machine), version(machine)) == ("active", "0.1.9")
     assert "cos.boot_try" in machine.check("cat /proc/cmdline")
     machine.check("for i in $(seq 60); do test -f /run/cos/boot_assessed && exit; sleep 2; done;"
                   " exit 1", 300)  # fmt: skip
 
     choose(machine, next_entry="fallback")
-    machine.reboot()
+    machine.cut_and_boot()
     assert (booted(machine), version(machine)) == ("passive", VERSION)
-    machine.reboot()
+    machine.cut_and_boot()
     assert (booted(machine), version(machine)) == ("active", "0.1.9")
     assert "cos.boot_try" not in machine.check("cat /proc/cmdline")

@@ -54,10 +54,10 @@ def test_a_choice_for_one_boot_and_a_lasting_one_are_followed(installed: Install
     machine = installed()
 
     choose(machine, next_entry="fallback", saved_entry="recovery")
-    machine.reboot()
+    machine.cut_and_boot()
     assert booted(machine) == "passive"
     assert machine.run("test -e /run/cos/recovery_mode").code != 0
-    machine.reboot()
+    machine.cut_and_boot()
     assert booted(machine) == "recovery"
     assert machine.check("cat /run/cos/recovery_mode") == "1"
     assert machine.check("hostname") == "cos-recovery"
@@ -68,13 +68,13 @@ def test_an_image_that_is_gone_gives_way_to_the_next(installed: Installed) -> No
 
     machine.check("mount -o remount,rw /run/initramfs/cos-state")
     machine.check("rm /run/initramfs/cos-state/cOS/active.img && sync")
-    machine.reboot()
+    machine.cut_and_boot()
     assert booted(machine) == "passive"
     assert "upgrade_failure" not in machine.check("cat /proc/cmdline")
 
     machine.check("mount -o remount,rw /run/initramfs/cos-state")
     machine.check("rm /run/initramfs/cos-state/cOS/passive.img && sync")
-    machine.reboot()
+    machine.cut_and_boot()
     assert booted(machine) == "recovery"
 
 
@@ -86,5 +86,5 @@ def test_a_machine_installed_for_uefi_boots(installed: Installed) -> None:
     machine.check("test -d /sys/firmware/efi")
     assert "COS_GRUB" in machine.check("lsblk -no LABEL /dev/vda").split()
     choose(machine, next_entry="recovery")
-    machine.reboot()
+    machine.cut_and_boot()
     assert booted(machine) == "recovery"

@@ -42,11 +42,11 @@ def test_a_machine_upgrades_from_its_channel_and_falls_back_by_choice(
     said = machine.check("cos-upgrade", 1200)
     assert "-> Upgrade target: active.img" in said
     assert DONE in said
-    machine.reboot()
+    machine.cut_and_boot()
     assert (booted(machine), version(machine)) == ("active", NEXT)
 
     choose(machine, next_entry="fallback")
-    machine.reboot()
+    machine.cut_and_boot()
     assert (booted(machine), version(machine)) == ("passive", VERSION)
 
 
@@ -59,14 +59,14 @@ def test_a_machine_upgrades_to_an_image_and_is_reset_to_what_it_was_installed_wi
 
     said = machine.check(f"cos-upgrade --docker-image {channel.image(f'cos-system-{NEXT}')}", 1200)
     assert "to /usr/local/tmp/rootfs" in said
-    machine.reboot()
+    machine.cut_and_boot()
     assert (booted(machine), version(machine)) == ("active", NEXT)
 
     choose(machine, next_entry="recovery")
-    machine.reboot()
+    machine.cut_and_boot()
     assert booted(machine) == "recovery"
     machine.check("cos-reset", 1200)
-    machine.reboot()
+    machine.cut_and_boot()
     assert (booted(machine), version(machine)) == ("active", VERSION)
 
 
@@ -141,14 +141,14 @@ def test_the_recovery_system_is_upgraded_and_deploys(
     assert "There is already an active deployment in the system, use '--force'" in refused.text
     assert "Upgrading recovery partition" in machine.check("cos-upgrade --recovery", 1500)
     choose(machine, next_entry="recovery")
-    machine.reboot()
+    machine.cut_and_boot()
     assert (booted(machine), version(machine)) == ("recovery", NEXT)
 
     channel.follow(machine)
     said = machine.check("cos-deploy --force", 1500)
     assert "Forcing overwrite current COS_ACTIVE and COS_PASSIVE partitions" in said
     assert "now you might want to reboot" in said
-    machine.reboot()
+    machine.cut_and_boot()
     assert (booted(machine), version(machine)) == ("active", NEXT)
 
 

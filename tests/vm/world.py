@@ -43,9 +43,10 @@ class Saved:
         """What the machine held in memory."""
         return self.folder / "memory"
 
-    def machine(self, folder: Path, disk: Path) -> Machine:
+    def machine(self, folder: Path, disk: Path, cache: str = "unsafe") -> Machine:
         """Return a machine that goes on from here; `disk` was made over `disk` of this one."""
-        return Machine(folder, replace(self.hardware, drives=[disk]), self.memory)
+        hardware = replace(self.hardware, drives=[disk], cache=cache)
+        return Machine(folder, hardware, self.memory)
 
 
 @dataclass(frozen=True)
