@@ -25,6 +25,7 @@ SMALL = (
     "system/cos-setup",
     "system/grub-config",
     "system/immutable-rootfs",
+    "system/selinux-policies",
     "utils/installer",
 )
 ARTIFACTS = {
@@ -42,6 +43,7 @@ ARTIFACTS = {
     "grub-config-system-0.1.0",
     "immutable-rootfs-system-0.1.0",
     "installer-utils-0.1.0",
+    "selinux-policies-system-0.1.0",
 }
 
 
@@ -49,7 +51,7 @@ ARTIFACTS = {
 def test_every_flavour_renders_and_resolves_without_a_doubt(flavour: str) -> None:
     done = cos("tree", "validate", "--tree", "tree", "--values", values(flavour))
 
-    said = "14 packages checked: 0 errors, 0 warnings\n"
+    said = "15 packages checked: 0 errors, 0 warnings\n"
     assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
 
 
@@ -107,7 +109,7 @@ def test_every_package_of_the_tree_becomes_an_artifact_in_a_repository(own_tree:
 @pytest.mark.container
 @pytest.mark.xdist_group("own-tree")
 def test_a_second_build_of_the_tree_does_nothing(own_tree: BuiltTree) -> None:
-    assert "nothing to do: 14 packages are built and unchanged" in own_tree.second
+    assert "nothing to do: 15 packages are built and unchanged" in own_tree.second
 
 
 @pytest.mark.container
@@ -184,6 +186,19 @@ def test_nothing_in_the_system_belongs_to_one_machine_or_to_the_build(root: Root
     assert left == []
     assert root.texts["etc/machine-id"] == "uninitialized\n"
     assert {line.split(":")[2] for line in root.texts["etc/shadow"].splitlines()} == {""}
+
+
+@pytest.mark.container
+@pytest.mark.xdist_group("own-tree")
+def test_a_squashfs_can_hold_all_attributes_of_the_system(root: Root) -> None:
+    names = {
+        (path, key.removeprefix("SCHILY.xattr."))
+        for path, member in root.members.items()
+        for key in member.pax_headers
+        if key.startswith("SCHILY.xattr.")
+    }
+
+    assert [each for each in names if not each[1].startswith(("security.", "user."))] == []
 
 
 @pytest.mark.container
