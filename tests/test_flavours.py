@@ -29,7 +29,7 @@ NAMES = {
     "urllib3": ("python3-urllib3", "python3-urllib3", "python313-urllib3"),
     "zstandard": ("python3-zstandard", "python3-zstandard", "python313-zstandard"),
 }
-"""The agent's libraries: their packages of apt, dnf and zypper; "" for those that come as wheels."""
+"""The agent's libraries: their packages of apt, dnf and zypper, "" where they come as wheels."""
 MANAGERS = ("apt", "dnf", "zypper")
 
 LOADED = """
@@ -109,7 +109,7 @@ def test_ubuntu_has_the_packages_of_debian() -> None:
 
 def installed(folder: Path, without: str) -> Path:
     """Lay out the agent and all libraries but one, as an installation has them."""
-    site = Path(importlib.metadata.distribution("tuf").locate_file("")).resolve()
+    site = Path(str(importlib.metadata.distribution("tuf").locate_file(""))).resolve()
     folder.mkdir()
     for each in site.iterdir():
         if each.name != without:
@@ -119,7 +119,7 @@ def installed(folder: Path, without: str) -> Path:
 
 
 def checked(folder: Path) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-I", "-S", "-B", AGENT / "check.py", folder]
+    argv = [sys.executable, "-I", "-S", "-B", str(AGENT / "check.py"), str(folder)]
     return subprocess.run(argv, capture_output=True, text=True, check=False)
 
 
