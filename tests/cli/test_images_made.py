@@ -66,6 +66,20 @@ def test_a_root_tree_becomes_an_iso_named_on_standard_output(tmp_path: Path) -> 
     assert 'menuentry "Acme OS"' in menu(tmp_path / "out/acme.iso")
 
 
+def test_the_root_is_squashed_without_compression_if_asked(tmp_path: Path) -> None:
+    write_archive(tmp_path / "root.tar")
+
+    done = cos("iso", "file:root.tar", "--squash-no-compression", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "root").write_bytes(extracted(tmp_path / "cOS.iso", "/rootfs.squashfs"))
+    said = subprocess.run(
+        ["unsquashfs", "-s", tmp_path / "root"], capture_output=True, text=True, check=True
+    ).stdout
+    for what in ("Inodes", "Data", "Fragments", "Xattrs"):
+        assert f"{what} are uncompressed" in said or f"{what} is uncompressed" in said
+
+
 def test_the_date_goes_behind_the_name(tmp_path: Path) -> None:
     write_archive(tmp_path / "root.tar")
 
