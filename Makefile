@@ -145,7 +145,7 @@ run-qemu: ## Boot ISO in QEMU with a disk of 24 GB: its console is this terminal
 	@test -f '$(ISO)' || { echo 'error: $(ISO) is not there; `make iso` makes it' >&2; exit 1; }
 	@test -f '$(QEMU_DISK)' || qemu-img create -q -f qcow2 '$(QEMU_DISK)' 24G
 	qemu-system-x86_64 -accel $(ACCEL) -m $(QEMU_MEMORY) -smp 2 -display none -serial mon:stdio \
-	    -drive file=$(QEMU_DISK),if=virtio,format=qcow2 -cdrom $(ISO) -boot order=cd,once=d \
+	    -drive file='$(QEMU_DISK)',if=virtio,format=qcow2 -cdrom '$(ISO)' -boot order=cd,once=d \
 	    -nic user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:2222-:22 $(QEMU_ARGS)
 
 test: setup-test ## Run all tests but those that boot machines; needs root or user namespaces

@@ -1,6 +1,8 @@
 """The Makefile: what it lists, and which commands its variables lead to."""
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -153,6 +155,87 @@ def test_cos_build_builds_one_of_the_flavours_that_there_are() -> None:
     assert done.stderr == (
         "error: there is no flavour 'nothing' (there are: debian fedora opensuse ubuntu)\n"
     )
+
+
+def cos_build(*arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
+    """Run `cos-build`; make only says what it would do."""
+    environment = {"PATH": os.environ["PATH"], "MAKEFLAGS": "n", **env}
+    return subprocess.run(
+        [CHECKOUT / "cos-build", *arguments],
+        env=environment, cwd="/", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_cos_build_makes_packages_repository_and_iso_from_any_folder() -> None:
+    done = cos_build("fedora", "DESTINATION=out", "IMAGE_ARGS=--no-date")
+
+    assert done.returncode == 0, done.stderr
+    text = done.stdout.replace("\\\n", " ")
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    commands = [line for line in lines if line.startswith(".venv/bin/cos ")]
+    assert [line.split()[1] for line in commands] == ["build", "create-repo", "iso"]
+    assert " --values specs/flavours/fedora.yaml " in commands[0]
+    assert commands[2] == (
+        ".venv/bin/cos iso specs/images/cos.yaml --name cOS-fedora --local out --output out"
+        " --force --no-date"
+    )
+    known = subprocess.run(
+        [sys.executable, "-m", "compiler", "--help"],
+        cwd=CHECKOUT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert all(name in known for name in ("build", "create-repo", "iso"))
+
+
+def test_cos_build_takes_the_flavour_of_the_environment_if_none_is_named() -> None:
+    assert "--name cOS-ubuntu" in cos_build(FLAVOR="ubuntu").stdout
+    assert "--name cOS-debian" in cos_build("debian", FLAVOR="ubuntu").stdout
+    assert "--name cOS-debian" in cos_build().stdout
+    assert "cos image bootstrap ubuntu:resolute" in cos_build("ubuntu").stdout
+
+
+def test_cos_build_refuses_what_is_no_variable() -> None:
+    done = cos_build("debian", "fedora")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: 'fedora' is no VARIABLE=VALUE (`make help` lists the variables)\n"
+
+
+def test_cos_build_says_how_it_is_called() -> None:
+    done = cos_build("--help")
+
+    assert done.returncode == 0
+    assert done.stdout.startswith(
+        "cos-build [FLAVOR] [VARIABLE=VALUE…]: packages, their repository"
+    )
+
+
+def test_the_machine_has_the_iso_a_disk_and_a_way_in_and_no_accelerator_that_may_be_absent() -> (
+    None
+):
+    (line,) = (
+        " ".join(each.split())
+        for each in make("--dry-run", "run-qemu", "ISO=a b.iso", "QEMU_ARGS=-bios OVMF.fd")
+        if each.startswith("qemu-system-x86_64")
+    )
+
+    assert line == (
+        "qemu-system-x86_64 -accel tcg,thread=multi -m 2048 -smp 2 -display none -serial mon:stdio"
+        " -drive file='build/qemu.qcow2',if=virtio,format=qcow2 -cdrom 'a b.iso'"
+        " -boot order=cd,once=d -nic user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:2222-:22"
+        " -bios OVMF.fd"
+    )
+
+
+def test_without_an_iso_no_machine_and_no_disk_are_made(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["env", "-u", "MAKEFLAGS", "make", "run-qemu", f"ISO={tmp_path}/none.iso",
+         f"QEMU_DISK={tmp_path}/disk"],
+        cwd=CHECKOUT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 2
+    assert f"error: {tmp_path}/none.iso is not there; `make iso` makes it\n" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_lock_file_names_an_index_or_a_path_of_one_machine() -> None:

@@ -17,6 +17,7 @@ from typing import Self
 from compiler.errors import OutsideError
 
 LARGEST = 16 << 20
+SMALLER = "what is large comes by `downloads`, or in files of its own"
 """Bytes of a file that is read whole."""
 
 _MOST_LINKS = 40
@@ -149,7 +150,7 @@ class Root:
             while len(data) <= limit and (piece := os.read(handle, limit + 1 - len(data))):
                 data += piece
         if len(data) > limit:
-            raise OutsideError(f"{path}: is larger than {limit} bytes")
+            raise OutsideError(f"{path}: is larger than {limit} bytes", hint=SMALLER)
         return bytes(data)
 
     def text(self, path: str, default: str | None = None) -> str:

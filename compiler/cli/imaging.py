@@ -13,8 +13,9 @@ import typer
 from compiler.archive import DEFAULT_EPOCH, Clamp
 from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
-from compiler.errors import UsageError
+from compiler.errors import ImageError, UsageError
 from compiler.events import Noted
+from compiler.image.boot import boot_files, check_architecture
 from compiler.image.layers import MemoryLayer
 from compiler.image.rootfs import Opened, Shop, open_root, open_sources
 from compiler.image.squashfs import DEFAULT_OPTIONS, NO_COMPRESSION
@@ -125,8 +126,19 @@ def clamp_of(settings: Settings) -> Clamp:
 
 
 def root_of(spec: ImageSpec, shop: Shop, clamp: Clamp) -> Opened:
-    """Open the root of an image."""
-    return open_root(spec.rootfs, spec.overlay_rootfs, shop, clamp)
+    """Open the root of an image.
+
+    Raises what is wrong with its sources, and `ImageError` if it cannot boot, at the place of the
+    last of them.
+    """
+    opened = open_root(spec.rootfs, spec.overlay_rootfs, shop, clamp)
+    try:
+        boot_files(opened.tree, spec.kernel, spec.initrd)
+        check_architecture(opened.tree)
+    except ImageError as error:
+        error.location = error.location or spec.rootfs[-1].location
+        raise
+    return opened
 
 
 def tree_of(

@@ -17,7 +17,7 @@ from compiler.cli.images import Unpacking, obtained
 from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
 from compiler.cli.userns import enter_user_namespace
-from compiler.errors import UsageError
+from compiler.errors import ResolutionError, UsageError
 from compiler.image.finalized import finalized, need_rights, run_finalizers
 from compiler.image.layers import ImageLayer
 from compiler.image.place import place_files
@@ -33,6 +33,10 @@ from compiler.system.config import read_repository
 from compiler.system.database import Installed
 
 _AS_THEY_ARE = Clamp(epoch=0, after=2**62)
+_NO_REPOSITORY = (
+    "no repository is known: --local FOLDER names build results, `repositories` of the manifest"
+    " others"
+)
 _REPOSITORY = re.compile(r"etc/luet/repos\.conf\.d/[^/]+\.ya?ml")
 
 
@@ -68,8 +72,13 @@ class _Shop:
         self._stack = stack
 
     def packages(self, names: Sequence[str]) -> Sequence[Incoming]:
-        """Fetch packages with what they need."""
-        return packages_of(self._client, names)
+        """Fetch packages with what they need; raises `ResolutionError`."""
+        try:
+            return packages_of(self._client, names)
+        except ResolutionError as error:
+            if not any(each.enable for each in self._client.config.repositories):
+                error.hint = _NO_REPOSITORY
+            raise
 
     def image(self, name: str) -> ImageLayer:
         """Bring an image here, from the store if that has it."""

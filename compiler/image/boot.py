@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from compiler.archive import Entry, Kind
+from compiler.elf import ELF_HEAD, PROGRAMS, architecture_of
 from compiler.errors import ImageError
 from compiler.image.tree import Tree
 from compiler.layout import BOOT_ARGUMENTS, GRUB_MENU, INITRD, KERNEL
@@ -15,6 +16,9 @@ _MISSING = {
 }
 """What is expected at a path, in words for who has to bring it."""
 
+
+_ARCHITECTURE = "amd64"
+"""The processors that images are made for, in the words of GOARCH."""
 
 _TITLE = "cOS"
 _OS_RELEASE = "/etc/os-release"
@@ -39,6 +43,21 @@ def boot_files(tree: Tree, kernel: str = "", initrd: str = "") -> BootFiles:
     paths = (f"{_BOOT}/{kernel}" if kernel else KERNEL, f"{_BOOT}/{initrd}" if initrd else INITRD)
     found = (need(tree, path, as_of=usual) for path, usual in zip(paths, _USUAL, strict=True))
     return BootFiles(*(each.path for each in found))
+
+
+def check_architecture(tree: Tree) -> None:
+    """Raise `ImageError` if a program of a system is for other processors than its image."""
+    programs = filter(None, (tree.resolve(f"/{each}") for each in sorted(PROGRAMS)))
+    one = next((each.path for each in programs if each.kind is Kind.FILE), None)
+    for path, data in tree.files([one] if one else []):
+        head = data[:ELF_HEAD] if isinstance(data, bytes) else data.read(ELF_HEAD) or b""
+        found = architecture_of(head)
+        if found and found != _ARCHITECTURE:
+            raise ImageError(
+                f"{tree.name}: /{path} is a program for {found}, and images are made for"
+                f" {_ARCHITECTURE} only",
+                hint=f"take the system for {_ARCHITECTURE}",
+            )
 
 
 def title_of(tree: Tree) -> str:

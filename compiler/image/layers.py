@@ -156,8 +156,8 @@ class FoldersLayer:
 
     @property
     def name(self) -> str:
-        """Return what errors call it."""
-        return "common folders"
+        """Return nothing: nobody named them."""
+        return ""
 
     def entries(self) -> Sequence[Entry]:
         """List the folders."""

@@ -27,7 +27,7 @@ class Layer(Protocol):
 
     @property
     def name(self) -> str:
-        """What errors call it."""
+        """What errors call it; empty for what nobody named."""
 
     def entries(self) -> Sequence[Entry]:
         """List what it has, by clean paths (empty: the root); files before links to them."""
@@ -77,7 +77,7 @@ class Tree:
     @property
     def name(self) -> str:
         """What errors call it."""
-        return ", ".join(layer.name for layer in self._layers)
+        return ", ".join(layer.name for layer in self._layers if layer.name)
 
     @property
     def entries(self) -> Iterator[Entry]:

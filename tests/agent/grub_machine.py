@@ -6,6 +6,7 @@ writes its command line to the serial port and resets the machine, which then bo
 seconds show many boots in a row.
 """
 
+import re
 import shutil
 import struct
 import subprocess
@@ -100,7 +101,7 @@ def make_image(
     shutil.rmtree(tree, ignore_errors=True)
     (tree / "etc/cos").mkdir(parents=True)
     (tree / "boot").mkdir()
-    text = arguments or (MENU / "bootargs.cfg").read_text().replace(":KERNEL_ARGUMENTS:", "")
+    text = arguments or re.sub(":[A-Z]+_ARGUMENTS:", "", (MENU / "bootargs.cfg").read_text())
     (tree / "etc/cos/bootargs.cfg").write_text(text)
     (tree / "boot/vmlinuz-1").write_bytes(kernel())
     (tree / "boot/vmlinuz").symlink_to("vmlinuz-1")

@@ -86,6 +86,47 @@ def test_a_broken_file_is_told_and_stops_nothing_else(root: Path) -> None:
     assert (root / "proc/sys/a/b").exists()
 
 
+_SMALLER = "(what is large comes by `downloads`, or in files of its own)"
+
+
+@pytest.mark.parametrize("command", [["validate"], ["run-stage", "t"]])
+@pytest.mark.parametrize(
+    ("content", "code", "said"),
+    [
+        (b"", 0, []),
+        (b"stages: [\n", 1, ["F:2:1: is not YAML: did not find expected node content while"]),
+        (b"- a list\n", 1, ["F:1:1: the file must be a map, not a list"]),
+        (b"\xff\xfe\x00", 1, ["F:1: is not UTF-8 text"]),
+        (
+            b"stages:\n  t:\n  - files:\n"
+            b'    - path: /x\n      permissions: "0644"\n    commands: 7\n',
+            1,
+            [
+                "F:5:20: 'permissions' must be a whole number, not text (write it without quotes)",
+                "F:6:15: 'commands' must be a list, not a number",
+            ],
+        ),
+        (
+            b"stages:\n  t:\n  - commands:\n" + b"    - echo of a stage\n" * 2_400_000,
+            1,
+            [f"F: is larger than 16777216 bytes {_SMALLER}"],
+        ),
+    ],
+    ids=["empty", "no YAML", "no map", "no text", "wrong types", "50 MB"],
+)
+def test_what_is_wrong_with_a_file_is_told_with_its_place(
+    root: Path, command: list[str], content: bytes, code: int, said: list[str]
+) -> None:
+    (root / "f.yaml").write_bytes(content)
+
+    done = call(*command, "--root", str(root), "/f.yaml")
+
+    lines = [line.removeprefix("error: ") for line in done.stderr.splitlines()]
+    assert (done.returncode, len(lines)) == (code, len(said)), done.stderr
+    for line, start in zip(lines, said, strict=True):
+        assert line.startswith(start.replace("F:", "/f.yaml:", 1))
+
+
 def test_a_file_of_50_megabytes_is_an_error(root: Path) -> None:
     with (root / "f.yaml").open("wb") as file:
         file.truncate(50 << 20)
@@ -93,7 +134,7 @@ def test_a_file_of_50_megabytes_is_an_error(root: Path) -> None:
     done = call("run-stage", "t", "--root", str(root), "/f.yaml")
 
     assert done.returncode == ExitCode.FAILED
-    assert done.stderr == "error: /f.yaml: is larger than 16777216 bytes\n"
+    assert done.stderr == f"error: /f.yaml: is larger than 16777216 bytes {_SMALLER}\n"
 
 
 @pytest.mark.parametrize(

@@ -113,3 +113,106 @@ def test_a_path_that_cannot_be_kept_is_not_in_the_table(sysroot: Path) -> None:
 
     assert "/home stays read-only" in said
     assert " /home overlay" not in said
+
+
+def test_what_is_written_has_the_room_that_the_layout_says(sysroot: Path) -> None:
+    said = put_together(
+        sysroot, "df --output=size -k ../overlay; cat etc/fstab", OVERLAY="tmpfs:8m"
+    )
+
+    assert " 8192\n" in said
+    assert "tmpfs,size=8m" not in said
+    assert " tmpfs defaults,size=8m 0 0\n" in said
+
+
+def test_paths_that_can_be_written_to_are_chosen_and_may_be_none(sysroot: Path) -> None:
+    said = put_together(sysroot, "touch opt/x && ! touch srv/x", RW_PATHS="/etc /opt")
+    assert "srv/x" in said
+    assert "Read-only file system" in said
+
+    said = put_together(sysroot, "true", RW_PATHS="/etc", MERGE="false")
+    assert "warning" not in said
+
+
+def test_mounts_of_the_kernel_count_unless_the_layout_says_otherwise(
+    sysroot: Path, disk: str
+) -> None:
+    layout = {"cos_mounts": f"{disk}:/opt /dev/nonesuch:/srv", "VOLUMES": f"{disk}:/srv"}
+
+    merged = put_together(sysroot, "cat etc/fstab", **layout)
+    alone = put_together(sysroot, "cat etc/fstab", **layout, MERGE="false")
+
+    for path in ("/opt", "/srv"):
+        assert f"{disk} {path} auto defaults,nofail 0 0\n" in merged
+    assert "nonesuch" not in merged, "the layout's word for a path wins"
+    assert f"{disk} /opt " not in alone
+    assert f"{disk} /srv " in alone
+
+
+def test_the_root_stays_read_only_unless_the_layout_says_otherwise(sysroot: Path) -> None:
+    assert "Read-only file system" in put_together(sysroot, "! touch x")
+
+    said = put_together(sysroot, "touch x && cat etc/fstab", DEBUG_RW="true")
+    assert " / auto rw 0 0\n" in said
+
+
+def damage(disk: str, start: int, size: int) -> None:
+    """Overwrite some of a disk with zeroes."""
+    with Path(disk).open("r+b") as device:
+        device.seek(start)
+        device.write(bytes(size))
+    subprocess.run(["blockdev", "--flushbufs", disk], check=True)
+
+
+def test_a_damaged_file_system_is_mended_before_it_is_mounted(sysroot: Path, disk: str) -> None:
+    damage(disk, 2048, 2048)
+
+    said = put_together(sysroot, "touch usr/local/x", VOLUMES=f"{disk}:/usr/local")
+
+    assert "trying backup blocks..." in said
+    assert "FILE SYSTEM WAS MODIFIED" in said
+    assert "cannot be mounted" not in said
+
+
+def named(folder: Path, disk: str, name: str) -> dict[str, str]:
+    """Name a disk as udev names a partition that the installation made, but not by its label."""
+    (folder / "disks/by-partlabel").mkdir(parents=True)
+    (folder / "disks/by-partlabel" / name).symlink_to(disk)
+    return {"DISKS": str(folder / "disks"), "VOLUMES": "LABEL=COS_PERSISTENT:/usr/local"}
+
+
+def test_a_partition_whose_first_block_is_gone_is_mended_and_keeps_what_it_has(
+    sysroot: Path, disk: str, tmp_path: Path
+) -> None:
+    subprocess.run(["tune2fs", "-L", "COS_PERSISTENT", disk], check=True, capture_output=True)
+    put_together(sysroot, "echo kept > usr/local/x", VOLUMES=f"{disk}:/usr/local")
+    damage(disk, 0, 4096)
+
+    layout = named(tmp_path, disk, "persistent")
+    said = put_together(sysroot, "cat usr/local/x etc/fstab", **layout)
+
+    assert "kept\n" in said
+    assert "trying backup blocks..." in said
+    assert "by-label/COS_PERSISTENT /usr/local auto defaults,nofail 0 0\n" in said
+
+
+def test_a_partition_of_somebody_else_with_that_name_is_left_alone(
+    sysroot: Path, disk: str, tmp_path: Path
+) -> None:
+    subprocess.run(["mkswap", "-f", disk], check=True, capture_output=True)
+    before = Path(disk).read_bytes()
+
+    said = put_together(sysroot, "true", **named(tmp_path, disk, "persistent"))
+
+    assert "COS_PERSISTENT is not there, so /usr/local is not mounted" in said
+    assert Path(disk).read_bytes() == before
+
+
+def test_an_empty_partition_with_that_name_is_not_mounted(
+    sysroot: Path, disk: str, tmp_path: Path
+) -> None:
+    damage(disk, 0, 32 << 20)
+
+    said = put_together(sysroot, "true", **named(tmp_path, disk, "persistent"))
+
+    assert "COS_PERSISTENT is not there, so /usr/local is not mounted" in said

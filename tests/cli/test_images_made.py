@@ -66,6 +66,20 @@ def test_a_root_tree_becomes_an_iso_named_on_standard_output(tmp_path: Path) -> 
     assert 'menuentry "Acme OS"' in menu(tmp_path / "out/acme.iso")
 
 
+def test_the_root_is_squashed_without_compression_if_asked(tmp_path: Path) -> None:
+    write_archive(tmp_path / "root.tar")
+
+    done = cos("iso", "file:root.tar", "--squash-no-compression", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "root").write_bytes(extracted(tmp_path / "cOS.iso", "/rootfs.squashfs"))
+    said = subprocess.run(
+        ["unsquashfs", "-s", tmp_path / "root"], capture_output=True, text=True, check=True
+    ).stdout
+    for what in ("Inodes", "Data", "Fragments", "Xattrs"):
+        assert f"{what} are uncompressed" in said or f"{what} is uncompressed" in said
+
+
 def test_the_date_goes_behind_the_name(tmp_path: Path) -> None:
     write_archive(tmp_path / "root.tar")
 
@@ -269,6 +283,50 @@ def test_bad_input_is_told_in_one_line_and_leaves_nothing(
 
     assert message in said
     assert [path.name for path in tmp_path.iterdir()] == ["root.tar"]
+
+
+def test_without_a_repository_it_is_told_how_to_name_one(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text("packages:\n  rootfs:\n  - t/os\n")
+
+    done = iso(tmp_path, "m.yaml")
+
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == (
+        "error: m.yaml:3:5: there is no package t/os (no repository is known: --local FOLDER names"
+        " build results, `repositories` of the manifest others)"
+    )
+
+
+@pytest.mark.parametrize("command", ["iso", "disk"])
+def test_a_system_without_a_kernel_is_told_at_the_line_that_names_it(
+    tmp_path: Path, command: str
+) -> None:
+    write_tree(tmp_path / "root", **{"boot__vmlinuz-6": None})
+    (tmp_path / "m.yaml").write_text("packages:\n  rootfs:\n  - dir:root\n")
+
+    done = cos(command, "m.yaml", cwd=tmp_path)
+
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: m.yaml:3:5: root: /boot/vmlinuz leads to vmlinuz-6 (it has to be a"
+        " link to the kernel)\n",
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.yaml", "root"]
+
+
+@pytest.mark.parametrize("command", ["iso", "disk"])
+def test_a_system_for_other_processors_is_refused(tmp_path: Path, command: str) -> None:
+    arm = b"\x7fELF\x02\x01" + bytes(12) + (183).to_bytes(2, "little") + bytes(40)
+    write_tree(tmp_path / "root", usr__bin__env=arm)
+
+    done = cos(command, "dir:root", cwd=tmp_path)
+
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: root: /usr/bin/env is a program for arm64, and images are made for amd64 only"
+        " (take the system for amd64)\n",
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["root"]
 
 
 def test_a_missing_program_is_named_with_its_package(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Our own tree: every flavour loads and resolves, and the Debian one builds into a whole system."""
 
+import re
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ SMALL = (
     "system/cos-setup",
     "system/grub-config",
     "system/immutable-rootfs",
+    "system/selinux-policies",
     "utils/installer",
 )
 ARTIFACTS = {
@@ -42,6 +44,7 @@ ARTIFACTS = {
     "grub-config-system-0.1.0",
     "immutable-rootfs-system-0.1.0",
     "installer-utils-0.1.0",
+    "selinux-policies-system-0.1.0",
 }
 
 
@@ -49,7 +52,7 @@ ARTIFACTS = {
 def test_every_flavour_renders_and_resolves_without_a_doubt(flavour: str) -> None:
     done = cos("tree", "validate", "--tree", "tree", "--values", values(flavour))
 
-    said = "14 packages checked: 0 errors, 0 warnings\n"
+    said = "15 packages checked: 0 errors, 0 warnings\n"
     assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
 
 
@@ -69,7 +72,13 @@ def root(own_tree: BuiltTree) -> Root:
         members[member.name] = member
         if member.name.startswith("boot/initrd-"):
             initrd = _content(archive, member)
-        elif member.name in {"etc/os-release", "etc/machine-id", "etc/shadow"}:
+        elif member.name in {
+            "etc/os-release",
+            "etc/machine-id",
+            "etc/shadow",
+            "etc/locale.conf",
+            "etc/cos/bootargs.cfg",
+        }:
             texts[member.name] = _content(archive, member).decode()
     return Root(members, texts, initrd)
 
@@ -107,7 +116,7 @@ def test_every_package_of_the_tree_becomes_an_artifact_in_a_repository(own_tree:
 @pytest.mark.container
 @pytest.mark.xdist_group("own-tree")
 def test_a_second_build_of_the_tree_does_nothing(own_tree: BuiltTree) -> None:
-    assert "nothing to do: 14 packages are built and unchanged" in own_tree.second
+    assert "nothing to do: 15 packages are built and unchanged" in own_tree.second
 
 
 @pytest.mark.container
@@ -188,6 +197,19 @@ def test_nothing_in_the_system_belongs_to_one_machine_or_to_the_build(root: Root
 
 @pytest.mark.container
 @pytest.mark.xdist_group("own-tree")
+def test_a_squashfs_can_hold_all_attributes_of_the_system(root: Root) -> None:
+    names = {
+        (path, key.removeprefix("SCHILY.xattr."))
+        for path, member in root.members.items()
+        for key in member.pax_headers
+        if key.startswith("SCHILY.xattr.")
+    }
+
+    assert [each for each in names if not each[1].startswith(("security.", "user."))] == []
+
+
+@pytest.mark.container
+@pytest.mark.xdist_group("own-tree")
 def test_the_initrd_has_the_immutable_root_the_first_stages_and_the_live_system(root: Root) -> None:
     with zstandard.ZstdDecompressor().stream_reader(root.initrd) as content:
         members = cpio_members(content.read())
@@ -208,6 +230,90 @@ def test_the_initrd_has_the_immutable_root_the_first_stages_and_the_live_system(
     } <= members.keys()
     hosts = b"127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
     assert members["etc/hosts"] == hosts
+
+
+@pytest.mark.container
+@pytest.mark.xdist_group("own-tree")
+def test_the_initrd_finds_disks_of_machines_and_clouds(root: Root) -> None:
+    with zstandard.ZstdDecompressor().stream_reader(root.initrd) as content:
+        names = {
+            path.rpartition("/")[2].partition(".ko")[0] for path in cpio_members(content.read())
+        }
+
+    assert {"virtio_blk", "virtio_scsi", "ahci", "nvme", "usb-storage", "uas", "sd_mod", "sr_mod",
+            "overlay", "squashfs", "isofs", "vfat", "loop", "softdog"} <= names  # fmt: skip
+
+
+@pytest.mark.container
+@pytest.mark.xdist_group("own-tree")
+def test_the_names_that_people_know_are_commands(root: Root) -> None:
+    names = ("setup", "installer", "upgrade", "reset", "deploy", "rebrand", "feature")
+    links = {
+        path: root.members[f"usr/bin/{path}"].linkname
+        for path in (*(f"cos-{name}" for name in names), "suc-upgrade", "yip")
+    }
+
+    assert set(links.values()) == {"cos-agent"}
+    assert root.members["usr/bin/cos-agent"].mode == 0o755
+    assert root.members["usr/bin/grub2-editenv"].linkname == "grub-editenv"
+
+
+@pytest.mark.container
+@pytest.mark.xdist_group("own-tree")
+def test_what_installs_and_repairs_machines_is_there(root: Root) -> None:
+    programs = {path.rpartition("/")[2] for path in root.members if "bin/" in path}
+
+    assert {"sgdisk", "sfdisk", "parted", "partx", "blkid", "lsblk", "losetup", "wipefs", "udevadm",
+            "mkfs.ext2", "mkfs.ext4", "mkfs.fat", "tune2fs", "e2fsck", "resize2fs", "mksquashfs",
+            "unsquashfs", "grub-install", "efibootmgr", "rsync", "curl", "dracut", "chroot"
+            } <= programs  # fmt: skip
+    for target in ("i386-pc", "x86_64-efi"):
+        assert f"usr/lib/grub/{target}/normal.mod" in root.members
+
+
+@pytest.mark.container
+@pytest.mark.xdist_group("own-tree")
+def test_every_stage_of_a_boot_is_started(root: Root) -> None:
+    started = {
+        path.removeprefix("etc/systemd/system/")
+        for path in root.members
+        if ".wants/cos-" in path and path.startswith("etc/")
+    }
+
+    assert started == {
+        "initrd-fs.target.wants/cos-setup-rootfs.service",
+        "initrd.target.wants/cos-setup-initramfs.service",
+        "sysinit.target.wants/cos-setup-fs.service",
+        "multi-user.target.wants/cos-setup-boot.service",
+        "multi-user.target.wants/cos-setup-network.service",
+        "multi-user.target.wants/cos-setup-reconcile.timer",
+        "sysinit.target.wants/cos-boot-assessment.service",
+        "sysinit.target.wants/cos-boot-guard.timer",
+    }
+    assert root.members["etc/systemd/system/default.target"].linkname.endswith("multi-user.target")
+
+
+@pytest.mark.container
+@pytest.mark.xdist_group("own-tree")
+def test_language_and_time_are_the_defaults_and_boot_arguments_have_no_mark_left(
+    root: Root,
+) -> None:
+    assert root.members["etc/localtime"].linkname.endswith("/UTC")
+    assert root.texts["etc/locale.conf"] == "LANG=en_US.UTF-8\n"
+    arguments = root.texts["etc/cos/bootargs.cfg"]
+    assert re.findall(":[A-Z_]+:", arguments) == []
+    assert "console=tty1 console=ttyS0 root=LABEL=${label} cos-img/filename=${img} panic=5" in (
+        arguments
+    )
+    assert "root=live:LABEL=${recoverylabel} rd.live.dir=/ rd.live.squashimg=${img} panic=5" in (
+        arguments
+    )
+
+
+@pytest.mark.container
+@pytest.mark.xdist_group("own-tree")
+def test_derivatives_can_make_an_initrd(root: Root) -> None:
+    assert root.members["usr/libexec/cos/make-initrd"].mode == 0o755
 
 
 @pytest.mark.container

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from compiler.agent.root import LARGEST, Root
+from compiler.agent.root import LARGEST, SMALLER, Root
 from compiler.errors import CompilerError, Location, OutsideError, SpecError
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://.")
@@ -111,7 +111,7 @@ def _caught(name: str, read: Callable[[], bytes]) -> Source | CompilerError:
 
 def _decoded(name: str, data: bytes) -> Source | CompilerError:
     if len(data) > LARGEST:
-        return OutsideError(f"{name}: is larger than {LARGEST} bytes")
+        return OutsideError(f"{name}: is larger than {LARGEST} bytes", hint=SMALLER)
     try:
         return Source(name, data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:

@@ -12,6 +12,7 @@ from compiler.archive import Entry, Kind
 from compiler.archive.members import Limits, members_of
 from compiler.archive.place import safe_parts
 from compiler.archive.unpack import entry_of
+from compiler.elf import ELF_HEAD, PROGRAMS, architecture_of
 from compiler.errors import ArchiveError
 from compiler.layout import BOOT_ARGUMENTS, INITRD, KERNEL
 
@@ -28,18 +29,6 @@ _BLOCK = 4096
 _INODE = 256
 _MOST_LINKS = 40
 _WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
-_ELF = b"\x7fELF"
-_HEAD = 20
-_PROGRAMS = frozenset(
-    f"{folder}/{name}"
-    for folder in ("usr/bin", "bin", "usr/lib/systemd")
-    for name in ("env", "bash", "dash", "busybox", "systemd")
-)
-"""Programs of which any system has some: they tell for which processors it is."""
-_MACHINES = {3: "386", 40: "arm", 62: "amd64", 183: "arm64", 243: "riscv64", 258: "loong64",
-             21: "ppc64le", 22: "s390x"}  # fmt: skip
-"""Numbers of ELF's e_machine (System V ABI), in the words of GOARCH."""
-
 Head = Callable[[], bytes]
 """Gives the first bytes of a file."""
 
@@ -67,7 +56,7 @@ class Inventory:
         elif entry.kind is Kind.HARDLINK:
             link = f"/{entry.target.lstrip('/')}"
         self._paths[path] = (size + folder + _INODE, link)
-        if not self.architecture and path in _PROGRAMS and entry.kind is Kind.FILE:
+        if not self.architecture and path in PROGRAMS and entry.kind is Kind.FILE:
             self.architecture = architecture_of(head())
 
     def remove(self, path: str, *, itself: bool = True) -> None:
@@ -127,15 +116,6 @@ def check_system(inventory: Inventory, name: str, architecture: str) -> None:
         raise LifeError(message, Phase.UNBOOTABLE, hint="is it a whole system?")
 
 
-def architecture_of(head: bytes) -> str:
-    """Tell for which processors a program is, by its first 20 bytes; "" for what is no program."""
-    if len(head) < _HEAD or not head.startswith(_ELF):
-        return ""
-    order = "little" if head[5] == 1 else "big"
-    number = int.from_bytes(head[18:20], "little" if order == "little" else "big")
-    return _MACHINES.get(number, f"ELF machine {number}")
-
-
 def of_folder(folder: Path) -> Inventory:
     """List a folder, but not what is mounted in it; raises `OSError`."""
     found = Inventory()
@@ -176,7 +156,7 @@ def _entry(child: os.DirEntry[str], name: str, status: os.stat_result, seen: set
 
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
-        return file.read(_HEAD)
+        return file.read(ELF_HEAD)
 
 
 def of_archives(archives: Iterable[Path], *, layers: bool) -> Inventory:
@@ -196,8 +176,10 @@ def of_archives(archives: Iterable[Path], *, layers: bool) -> Inventory:
                     _delete(found, folder, name)
                     continue
                 content = member.content
-                wanted = path in _PROGRAMS and content is not None
-                added.append((entry, (content.read(_HEAD) or b"") if wanted and content else b""))
+                wanted = path in PROGRAMS and content is not None
+                added.append(
+                    (entry, (content.read(ELF_HEAD) or b"") if wanted and content else b"")
+                )
         for entry, head in added:
             found.add(entry, partial(bytes, head))
     return found

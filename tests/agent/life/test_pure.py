@@ -18,7 +18,7 @@ from compiler.agent.life.detect import (
 )
 from compiler.agent.life.disk import check_disk, mkfs
 from compiler.agent.life.feature import listing
-from compiler.agent.life.inventory import Inventory, architecture_of, check_system
+from compiler.agent.life.inventory import Inventory, check_system
 from compiler.agent.life.partition import Firmware
 from compiler.agent.life.phases import LifeError, Phase, during
 from compiler.agent.life.recovery import squash_options
@@ -223,11 +223,6 @@ def test_what_is_deleted_counts_no_more() -> None:
 
     assert size - found.size == 8192 + 256
     assert not found.has("boot/initrd")
-
-
-def test_programs_say_for_which_processor_they_are() -> None:
-    assert architecture_of(Path("/usr/bin/env").read_bytes()[:20]) == "amd64"
-    assert architecture_of(b"#!/bin/sh\n") == ""
 
 
 @pytest.mark.parametrize(("number", "name"), [(1, "gzip"), (4, "xz"), (6, "zstd")])

@@ -1,9 +1,17 @@
-"""Where settings come from, and which of them wins."""
+"""Where settings come from, which of them wins, and that the docs know them."""
+
+import argparse
+import re
+from pathlib import Path
 
 import pytest
 
+from compiler.agent.life.cli import describe
 from compiler.agent.life.phases import LifeError, Phase
-from compiler.agent.life.settings import ALIASES, FILES, Settings, gather
+from compiler.agent.life.settings import ALIASES, FILES, KNOWN, Settings, gather
+
+DOCS = (Path(__file__).resolve().parents[3] / "docs/agent.md").read_text(encoding="utf-8")
+LIFE = ("install", "upgrade", "reset", "deploy", "rebrand", "feature", "status", "suc-upgrade")
 
 
 def test_flags_win_over_the_environment_and_that_over_files_and_those_over_what_is_built_in() -> (
@@ -75,3 +83,17 @@ def test_a_number_is_one() -> None:
     assert Settings({}).number("CACHE_SIZE") == 0
     with pytest.raises(LifeError, match="CACHE_SIZE is a number, not '-1'"):
         Settings({"CACHE_SIZE": "-1"}).number("CACHE_SIZE")
+
+
+@pytest.mark.parametrize("command", LIFE)
+def test_the_docs_name_every_flag(command: str) -> None:
+    parser = argparse.ArgumentParser()
+    describe(command, parser)
+    flags = {word for action in parser._actions for word in action.option_strings}
+
+    known = {each for each in flags if re.search(rf"`[^`\n]*(?<![\w-]){each}(?![\w-])", DOCS)}
+    assert flags - known - {"-h", "--help"} == set()
+
+
+def test_the_docs_name_every_setting() -> None:
+    assert {name for name in KNOWN if f"`{name}`" not in DOCS} == set()

@@ -42,5 +42,15 @@ find /var/cache/man /var/cache/fontconfig -mindepth 1 -delete 2>/dev/null || tru
 rm -rf /var/cache/ldconfig/aux-cache /var/lib/plocate /var/lib/mlocate \
     /etc/passwd- /etc/group- /etc/shadow- /etc/gshadow- /etc/subuid- /etc/subgid- /root/.cache
 
+# ACLs, which a squashfs cannot hold: systemd-tmpfiles gives journals theirs at every boot (tmpfiles.d/systemd.conf).
+python3 -I - << 'PYTHON'
+import os
+
+for folder, _, _ in os.walk("/var"):
+    for name in os.listxattr(folder):
+        if name.startswith("system.posix_acl_"):
+            os.removexattr(folder, name)
+PYTHON
+
 # The day of a password's last change is that of the build: none is known, so passwords do not age.
 sed -Ei "s/^([^:]*:[^:]*):[0-9]*:/\1::/" /etc/shadow

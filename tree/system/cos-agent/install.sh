@@ -9,9 +9,18 @@ ls wheels/cos_toolkit-*.whl > /dev/null 2>&1 || {
     exit 1
 }
 
-# A wheel of pure Python is installed by unpacking it (binary distribution format, "Installing").
+# there NAME: whether the distribution has a library of this name.
+there() {
+    python3 -I -c 'import sys; from importlib.metadata import version; version(sys.argv[1])' "$1" 2> /dev/null
+}
+
+# A wheel without scripts is installed by unpacking it (binary distribution format, "Installing").
 mkdir -p "$library"
 for wheel in wheels/*.whl; do
+    name=$(basename "$wheel" | cut -d - -f 1)
+    if grep -q "^$name==" lacking.lock && there "$name"; then
+        continue
+    fi
     python3 -m zipfile -e "$wheel" "$library"
 done
 
@@ -24,5 +33,6 @@ for name in cos-setup cos-installer cos-upgrade cos-reset cos-deploy cos-rebrand
 done
 
 # What was installed answers: a library that is missing is found here, not on a machine.
+python3 -I -B check.py "$library"
 cos-setup --help > /dev/null
 echo '{stages: {check: [{commands: ["test -n {{ .Values.os.architecture | upper }}"]}]}}' | yip -s check -

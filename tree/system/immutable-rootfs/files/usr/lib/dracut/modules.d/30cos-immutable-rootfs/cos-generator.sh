@@ -51,7 +51,8 @@ UNIT
     require sysroot.mount initrd-root-fs.target requires
 fi
 
-oem=/dev/disk/by-label/COS_OEM
+oem_label=$(getarg rd.cos.oemlabel=)
+oem=/dev/disk/by-label/${oem_label:-COS_OEM}
 oem_timeout=$(getarg rd.cos.oemtimeout=)
 cat > "$units/oem.mount" << UNIT
 [Unit]
