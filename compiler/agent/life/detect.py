@@ -20,6 +20,13 @@ BLKID = ("blkid", "--probe", "--output", "export")
 """Looks at devices themselves for labels and types: neither cache nor udev have to be right."""
 
 
+_POSITIONS = {Label.OEM: 1, Label.STATE: 2, Label.RECOVERY: 3, Label.PERSISTENT: 4}
+"""Where an msdos table of ours has which partition."""
+
+Names = Mapping[Label, str]
+"""What our labels are called on a machine."""
+
+
 @unique
 class Booted(Enum):
     """Which system is running."""
@@ -43,6 +50,12 @@ class Device:
     label: str = ""
     filesystem: str = ""
     table: str = ""
+    identity: str = ""
+    """The UUID of its file system."""
+    part_name: str = ""
+    """What a GPT calls the partition; other tables have no names."""
+    part_number: int = 0
+    """Its number in the table, from 1; 0 for what is no partition."""
     mounts: tuple[str, ...] = ()
 
 
@@ -75,6 +88,9 @@ def _devices(entries: object, known: Mapping[str, Mapping[str, str]]) -> Iterato
             label=about.get("LABEL", ""),
             filesystem=about.get("TYPE", ""),
             table=about.get("PTTYPE", ""),
+            identity=about.get("UUID", ""),
+            part_name=about.get("PART_ENTRY_NAME", ""),
+            part_number=int(about.get("PART_ENTRY_NUMBER", "0")),
             mounts=tuple(filter(None, entry.get("mountpoints") or ())),
         )
         yield from _devices(entry.get("children"), known)
@@ -140,15 +156,69 @@ def _words(cmdline: str) -> list[str]:
         return cmdline.split()
 
 
-def labelled(devices: Sequence[Device], label: str, disk: str = "") -> Device | None:
-    """Find the file system with a label: one that is mounted first, then one of `disk`.
+def home_disk(devices: Sequence[Device], places: Sequence[str]) -> str:
+    """Return the disk that the running system was booted from, "" if that cannot be told.
 
-    Of two disks that have it, that of the running system counts.
+    `places` are where a running system has the partition that its image is on.
     """
-    there = [each for each in devices if each.label == label and each.kind != "loop"]
-    there += [each for each in devices if each.label == label and each.kind == "loop"]
-    ordered = sorted(there, key=lambda each: (each.disk != disk, not each.mounts))
-    return ordered[0] if ordered else None
+    for place in places:
+        for each in devices:
+            if place in each.mounts:
+                return each.disk or each.name
+    return ""
+
+
+def labelled(devices: Sequence[Device], label: str, disk: str = "") -> Device | None:
+    """Find the file system with a label: on `disk`, else the mounted one, else the only one.
+
+    Another disk counts only if it has none of the labels that `disk` has: else it is another
+    installation. Raises `LifeError` where several have it and nothing says which of them is meant.
+    What one disk shows in several ways, as multipath does, has one identity.
+    """
+    others = _other_installations(devices, disk)
+    there = [each for each in devices if each.label == label and each.disk not in others]
+    there.sort(key=lambda each: each.kind == "loop")
+    here = [each for each in there if disk and each.disk == disk]
+    if not here:
+        here = [each for each in there if each.mounts] or there
+        if len({each.identity or each.name for each in here}) > 1:
+            names = ", ".join(each.name for each in here)
+            hint = "COS_DISK names the disk that is meant"
+            raise LifeError(f"several disks have {label}: {names}", Phase.DEVICE, hint=hint)
+    return next((each for each in here if each.mounts), here[0] if here else None)
+
+
+def _other_installations(devices: Sequence[Device], disk: str) -> set[str]:
+    """List the disks that have a label of ours which `disk` has, too."""
+    ours = {each.label for each in devices if disk and each.disk == disk} & {*map(str, Label)}
+    return {each.disk for each in devices if each.label in ours and each.disk != disk}
+
+
+def without_label(
+    devices: Sequence[Device], label: Label, disk: str, names: Names
+) -> Device | None:
+    """Find the partition of a disk that should have a label of ours, and has none at all.
+
+    A GPT names it. In other tables it is the only one without a label where only this label is
+    missing, or stands where our own tables have it. `names` are the labels that ours have here.
+    """
+    parts = [each for each in devices if disk and each.disk == disk and each.part_number]
+    there = {each.label: each.part_number for each in parts if each.label}
+    if names[label] in there:
+        return None
+    nameless = [each for each in parts if not each.label]
+    for each in nameless:
+        if each.part_name == label.removeprefix("COS_").lower():
+            return each
+    if any(each.part_name for each in parts):
+        return None
+    missing = [each for each in _POSITIONS if names[each] not in there]
+    if len(nameless) == 1 and missing == [label]:
+        return nameless[0]
+    usual = all(there.get(names[each], at) == at for each, at in _POSITIONS.items())
+    if not usual or len(missing) == len(_POSITIONS):
+        return None
+    return next((each for each in nameless if each.part_number == _POSITIONS.get(label)), None)
 
 
 def installed_labels(devices: Sequence[Device], disk: str) -> tuple[str, ...]:

@@ -12,7 +12,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from compiler.agent.life.detect import BLKID, LSBLK, Booted, Device, booted, names_in, parse_devices
+from compiler.agent.life.detect import (
+    BLKID,
+    LSBLK,
+    Booted,
+    Device,
+    booted,
+    home_disk,
+    names_in,
+    parse_devices,
+)
 from compiler.agent.life.phases import LifeError, Phase, during
 from compiler.agent.log import Log
 from compiler.errors import OutsideError
@@ -20,6 +29,8 @@ from compiler.process import Command, Finished, ask, run, which
 
 _WORK = "run/cos/life"
 _LOCK = "run/cos/life.lock"
+_IMAGES = ("/run/initramfs/cos-state", "/run/initramfs/live")
+"""Where a running system has the partition with its image, a squashed one at the second."""
 _CHECKPOINT = 0x4004662B  # EXT4_IOC_CHECKPOINT of linux/ext4.h
 _FREEZE, _THAW = 0xC0045877, 0xC0045878  # FIFREEZE, FITHAW of linux/fs.h
 _SETTLE = 30.0
@@ -31,11 +42,11 @@ _NOTHING_FOUND = (0, 2)
 
 @dataclass(frozen=True)
 class Host:
-    """A machine: `root` is where its files are, `disk` the only disk looked at, "" for all."""
+    """A machine: `root` is where its files are, `disks` the only ones looked at, () for all."""
 
     log: Log
     root: Path = Path("/")
-    disk: str = ""
+    disks: tuple[str, ...] = ()
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     pause: Callable[[float], None] = time.sleep
 
@@ -86,10 +97,14 @@ class Host:
     def devices(self) -> tuple[Device, ...]:
         """List block devices with what is on them; raises `LifeError`."""
         with during(Phase.DEVICE, "the disks cannot be listed"):
-            listed = self.answer(*LSBLK, *([self.disk] if self.disk else []))
+            listed = self.answer(*LSBLK, *self.disks)
             names = names_in(listed)
             probed = self.answer(*BLKID, *names, codes=_NOTHING_FOUND) if names else ""
         return parse_devices(listed, probed)
+
+    def home(self, devices: Sequence[Device]) -> str:
+        """Say which disk the running system was booted from, "" if none is known."""
+        return home_disk(devices, [str(self.path(each)) for each in _IMAGES])
 
     def booted(self, devices: Sequence[Device]) -> Booted:
         """Say which system runs."""

@@ -38,6 +38,7 @@ DEFAULTS: Mapping[str, str] = {
 
 _OTHERS = (
     "GRUB_ENTRY_NAME",
+    "COS_DISK",
     "COS_INSTALL_DEVICE",
     "COS_INSTALL_NO_FORMAT",
     "COS_INSTALL_FORCE_EFI",

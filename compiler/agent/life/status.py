@@ -14,8 +14,9 @@ from compiler.agent.life.detect import Device, labelled
 from compiler.agent.life.host import Host
 from compiler.agent.life.phases import LifeError, Phase
 from compiler.agent.life.settings import Settings
+from compiler.agent.life.site import label_of, own_disk
 from compiler.grubenv import read_block
-from compiler.layout import BOOT_ASSESSMENT, OWNER_CHOICES
+from compiler.layout import BOOT_ASSESSMENT, OWNER_CHOICES, Label
 
 _STATE = "/run/initramfs/cos-state"
 _OEM = "/oem"
@@ -65,7 +66,8 @@ def _folder(host: Host, devices: Sequence[Device], settings: Settings) -> Path |
     usual = host.path(_STATE)
     if (usual / "cOS").is_dir():
         return usual
-    device = labelled(devices, settings.text("STATE_LABEL"))
+    disk = own_disk(host, settings, devices)
+    device = labelled(devices, label_of(settings, Label.STATE), disk)
     return next((Path(each) for each in device.mounts), None) if device else None
 
 

@@ -124,6 +124,8 @@ class Bench:
 
     root: Path
     device: str
+    beside: tuple[str, ...] = ()
+    """Further disks of the machine."""
     said: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -141,7 +143,7 @@ class Bench:
         return Host(
             log=Log(self.said.append, Level.INFO),
             root=self.root,
-            disk=self.device,
+            disks=(self.device, *self.beside),
             pause=lambda _seconds: None,
         )
 

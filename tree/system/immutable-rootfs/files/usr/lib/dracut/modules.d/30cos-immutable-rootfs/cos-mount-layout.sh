@@ -9,14 +9,22 @@ set -o pipefail
 SYSROOT=${SYSROOT:-/sysroot}
 OVERLAY_BASE=${OVERLAY_BASE:-/run/overlay}
 overlay=${OVERLAY:-${cos_overlay:-}}
+home=${COS_HOME:-/sbin/cos-home}
 state_target=${PERSISTENT_STATE_TARGET:-/usr/local/.state}
 fstab=""
 declare -A volumes
 
-# device_of NAME: the device that LABEL=… or UUID=… means.
+# device_of NAME: the device that LABEL=… or UUID=… means. A label is that of the disk that was booted, if it has it.
 device_of() {
+    local found link
     case "$1" in
-        LABEL=*) echo "/dev/disk/by-label/${1#LABEL=}" ;;
+        LABEL=*)
+            found=$("$home" find "${1#LABEL=}" 2> /dev/null)
+            link=/dev/disk/by-label/$("$home" label "${1#LABEL=}")
+            # The link is the better name, as long as it says the same.
+            [ -n "$found" ] && [ "$(readlink -f "$link")" != "$found" ] && link=$found
+            echo "$link"
+            ;;
         UUID=*) echo "/dev/disk/by-uuid/${1#UUID=}" ;;
         *) echo "$1" ;;
     esac
