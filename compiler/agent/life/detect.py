@@ -122,6 +122,8 @@ def booted(cmdline: str, labels: Iterable[str], *, live: bool) -> Booted:
         name, _, value = word.partition("=")
         if name == "cos-img/filename":
             return _of_file(value)
+        if name == "rd.live.squashimg" and _of_file(value) is Booted.RECOVERY:
+            return Booted.RECOVERY
     if any(Label.RECOVERY in word or Label.SYSTEM in word for word in words):
         return Booted.RECOVERY
     there = set(labels)

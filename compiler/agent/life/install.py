@@ -16,7 +16,7 @@ from compiler.agent.life.partition import Firmware, Layout, Needs, Plan, make_pl
 from compiler.agent.life.phases import LifeError, Phase, during
 from compiler.agent.life.relabel import relabel
 from compiler.agent.life.settings import Settings
-from compiler.agent.life.site import slot_labels
+from compiler.agent.life.site import PARTITIONS, label_of, slot_labels
 from compiler.agent.life.source import (
     SIGNATURE,
     Kind,
@@ -166,7 +166,7 @@ def _check(host: Host, settings: Settings, device: str) -> disk.Target | None:
     missing = [
         label
         for label in (Label.OEM, Label.RECOVERY, Label.PERSISTENT)
-        if labelled(devices, settings.text(f"{label.name}_LABEL"), state.disk) is None
+        if labelled(devices, label_of(settings, label), state.disk) is None
     ]
     if missing:
         message = f"no partition has the label {', '.join(missing)}"
@@ -259,8 +259,7 @@ def _partitions(job: Job, device: str, plan: Plan | None) -> Iterator[Partitions
 
 def own_labels(settings: Settings) -> dict[str, str]:
     """Return the labels that somebody wants in place of ours."""
-    names = (Label.OEM, Label.STATE, Label.RECOVERY, Label.PERSISTENT, Label.GRUB)
-    return {str(label): settings.text(f"{label.name}_LABEL") for label in names}
+    return {str(label): label_of(settings, label) for label in PARTITIONS}
 
 
 def _prepared(job: Job, device: str) -> dict[str, str]:
@@ -373,6 +372,7 @@ def _copies(job: Job, parts: Partitions, active: Path) -> None:
         "passive": record.entry(replace(image, label=label)),
         "recovery": record.entry(recovery),
     }
-    written = record.with_images({}, images)
+    names = {label: label_of(settings, label) for label in PARTITIONS}
+    written = record.with_images({}, images, names)
     record.write(parts.state, written)
     record.write(parts.recovery, written)

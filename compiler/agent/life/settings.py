@@ -99,6 +99,7 @@ ALIASES: Mapping[str, str] = {
 KNOWN = frozenset((*DEFAULTS, *_OTHERS, *ALIASES, *ALIASES.values()))
 
 _NAME = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
+_LABEL = re.compile(r"rd\.cos\.([a-z]+)label=(.+)")
 _TRUE, _FALSE = {"true", "yes", "1", "on"}, {"false", "no", "0", "off", ""}
 
 
@@ -135,16 +136,30 @@ class Settings:
 
 
 def gather(
-    files: Mapping[str, str], environ: Mapping[str, str], flags: Mapping[str, str]
+    files: Mapping[str, str],
+    environ: Mapping[str, str],
+    flags: Mapping[str, str],
+    cmdline: str = "",
 ) -> Settings:
-    """Put together what all say; `files` are texts by their path, in the order of `FILES`."""
+    """Put together what all say; `files` are texts by their path, in the order of `FILES`.
+
+    On the kernel command line the boot menu says which labels the machine was installed with.
+    """
     values = dict(DEFAULTS)
     doubts: list[str] = []
     for path, text in files.items():
         values |= _known(dict(assignments(text, path, doubts)))
+    values |= _labels(cmdline)
     values |= _known(environ)
     values |= flags
     return Settings(values, tuple(doubts))
+
+
+def _labels(cmdline: str) -> dict[str, str]:
+    """Read `rd.cos.oemlabel=NAME` and the like."""
+    found = (_LABEL.fullmatch(word) for word in cmdline.split())
+    named = {f"{each[1].upper()}_LABEL": each[2] for each in found if each}
+    return {name: label for name, label in named.items() if name in DEFAULTS}
 
 
 def _known(given: Mapping[str, str]) -> dict[str, str]:

@@ -19,7 +19,9 @@ from compiler.layout import ACTIVE_IMAGE, PASSIVE_IMAGE, Label
 WORK_FOLDER = ".cos-upgrade"
 """On the persistent partition: what was fetched, and what was seen of channels."""
 
-_PARTITIONS = (Label.OEM, Label.STATE, Label.RECOVERY, Label.PERSISTENT, Label.GRUB)
+PARTITIONS = (Label.OEM, Label.STATE, Label.RECOVERY, Label.PERSISTENT, Label.GRUB)
+"""The partitions of an installation."""
+
 _NAMES = {ACTIVE_IMAGE: "active", PASSIVE_IMAGE: "passive"}
 
 
@@ -71,7 +73,8 @@ class Site:
 
     def write_record(self, changes: Mapping[str, record.Record | None]) -> None:
         """Change the record, and make it right about what the names of images stand for."""
-        known = record.with_images(record.read(self.state), changes)
+        names = {label: label_of(self.settings, label) for label in PARTITIONS}
+        known = record.with_images(record.read(self.state), changes, names)
         if "transition" not in changes:
             known = self.reconciled(known)
         record.write(self.state, known)
@@ -125,7 +128,7 @@ def lost_partition(
     settings: Settings, devices: Sequence[Device], label: Label, disk: str
 ) -> Device | None:
     """Find the partition of a disk that has lost its label, if it has."""
-    names = {each: label_of(settings, each) for each in _PARTITIONS}
+    names = {each: label_of(settings, each) for each in PARTITIONS}
     return without_label(devices, label, disk, names)
 
 

@@ -184,15 +184,16 @@ class Bench:
             do("umount", place)
 
     @contextmanager
-    def running(self, name: str = "active") -> Iterator[Mapping[str, Path]]:
+    def running(self, name: str = "active", prefix: str = "COS_") -> Iterator[Mapping[str, Path]]:
         """Have the partitions mounted as the running system has them; yields where."""
         self.boot(name)
         found = partitions(self.device)
-        places = {"COS_STATE": ("run/initramfs/cos-state", "ro"), "COS_OEM": ("oem", "rw"),
-                  "COS_PERSISTENT": ("usr/local", "rw")}  # fmt: skip
+        places = {"STATE": ("run/initramfs/cos-state", "ro"), "OEM": ("oem", "rw"),
+                  "PERSISTENT": ("usr/local", "rw")}  # fmt: skip
         with ExitStack() as stack:
             mounted = {}
-            for label, (path, options) in places.items():
+            for own, (path, options) in places.items():
+                label = f"{prefix}{own}"
                 place = self.root / path
                 place.mkdir(parents=True, exist_ok=True)
                 mount(found[label], place, options)

@@ -97,12 +97,12 @@ def pair(
 
 
 @contextmanager
-def in_recovery(bench: Bench) -> Iterator[None]:
+def in_recovery(bench: Bench, label: str = "COS_RECOVERY") -> Iterator[None]:
     """Run the recovery system of a disk, which is mounted where a squashed one is."""
     bench.boot("recovery")
     place = bench.root / "run/initramfs/live"
     place.mkdir(parents=True, exist_ok=True)
-    mount(partitions(bench.device)["COS_RECOVERY"], place, "ro")
+    mount(partitions(bench.device)[label], place, "ro")
     try:
         yield
     finally:
