@@ -64,16 +64,27 @@ def fetch(wanted: Wanted, opening: Opening) -> System:
     with open_registry(opening) as registry:
         channel = _Channel(opening, registry, _configuration(opening))
         with during(Phase.DOWNLOAD):
-            found = channel.repositories()
-            offers = Offers(found)
-            solver = Solver((), offers)
-            try:
-                decision = solver.install([solver.named(wanted.name)], InstallOptions())
-            except ResolutionError as error:
-                raise LifeError(str(error), Phase.SOURCE) from error
-            parts = [channel.fetch(package, offers) for package in decision.come]
+            come, offers = _decided(wanted, channel)
+            parts = [channel.fetch(package, offers) for package in come]
     main = parts[-1]
-    return Packages(parts=parts, origin=f"channel:{decision.come[-1]}", digest=main.digest)
+    return Packages(parts=parts, origin=f"channel:{come[-1]}", digest=main.digest)
+
+
+def look(wanted: Wanted, opening: Opening) -> None:
+    """Find a package and what it needs in channels that are signed; raises `LifeError`."""
+    with open_registry(opening) as registry, during(Phase.DOWNLOAD):
+        _decided(wanted, _Channel(opening, registry, _configuration(opening)))
+
+
+def _decided(wanted: Wanted, channel: "_Channel") -> tuple[Sequence[PackageId], Offers]:
+    """Say which packages make up what is wanted, the main one last."""
+    offers = Offers(channel.repositories())
+    solver = Solver((), offers)
+    try:
+        decision = solver.install([solver.named(wanted.name)], InstallOptions())
+    except ResolutionError as error:
+        raise LifeError(str(error), Phase.SOURCE) from error
+    return decision.come, offers
 
 
 def _configuration(opening: Opening) -> Config:

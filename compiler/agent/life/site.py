@@ -9,15 +9,13 @@ from pathlib import Path
 from compiler.agent.life import record
 from compiler.agent.life.detect import Booted, Device, labelled, without_label
 from compiler.agent.life.host import Host
+from compiler.agent.life.medium import WORK_FOLDER
 from compiler.agent.life.partition import Firmware
 from compiler.agent.life.phases import LifeError, Phase
 from compiler.agent.life.settings import Settings
 from compiler.agent.life.source import Opening
 from compiler.agent.life.steps import State
 from compiler.layout import ACTIVE_IMAGE, PASSIVE_IMAGE, Label
-
-WORK_FOLDER = ".cos-upgrade"
-"""On the persistent partition: what was fetched, and what was seen of channels."""
 
 PARTITIONS = (Label.OEM, Label.STATE, Label.RECOVERY, Label.PERSISTENT, Label.GRUB)
 """The partitions of an installation."""
