@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from compiler.agent.assignments import FILES
 from compiler.agent.life.host import Host
 from compiler.agent.life.phases import Phase, during
-from compiler.agent.life.settings import FILES, Settings, gather
+from compiler.agent.life.settings import Settings, gather
 from compiler.agent.log import Level, Log
 from compiler.errors import ExitCode, Interrupted
 

@@ -2,8 +2,9 @@
 
 import pytest
 
+from compiler.agent.assignments import FILES
 from compiler.agent.life.phases import LifeError, Phase
-from compiler.agent.life.settings import ALIASES, FILES, Settings, gather
+from compiler.agent.life.settings import ALIASES, Settings, gather
 
 
 def test_flags_win_over_the_environment_and_that_over_files_and_those_over_what_is_built_in() -> (
