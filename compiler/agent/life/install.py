@@ -26,7 +26,7 @@ from compiler.agent.life.partition import Firmware, Layout, Needs, Plan, make_pl
 from compiler.agent.life.phases import LifeError, Phase, during
 from compiler.agent.life.relabel import relabel
 from compiler.agent.life.settings import Settings
-from compiler.agent.life.site import PARTITIONS, label_of, slot_labels
+from compiler.agent.life.site import PARTITIONS, all_labels, label_of
 from compiler.agent.life.source import System
 from compiler.agent.life.steps import probe
 from compiler.layout import ACTIVE_IMAGE, PASSIVE_IMAGE, RECOVERY_IMAGE, RECOVERY_SQUASHFS, Label
@@ -328,14 +328,9 @@ def _write_menu(job: Job, parts: Partitions) -> None:
     bootloader.add_choices(parts.oem)
     bootloader.rebrand(parts.state, job.settings.text("GRUB_ENTRY_NAME"))
     tty = job.settings.text("COS_INSTALL_TTY").removeprefix("/dev/")
-    labels = own_labels(job.settings)
-    labels |= {str(ours): label for ours, label in slot_labels(job.settings).items()}
-    changes = {f"{ours.removeprefix('COS_').lower()}_label": label
-               for ours, label in labels.items() if ours != label}  # fmt: skip
     if tty not in _QUIET_TTYS:
-        changes["extra_cmdline"] = f"console={tty}"
-    if changes:
-        bootloader.change_settings(parts.state, changes)
+        bootloader.change_settings(parts.state, {"extra_cmdline": f"console={tty}"})
+    bootloader.write_labels(parts.state, all_labels(job.settings))
 
 
 def _copies(job: Job, parts: Partitions, active: Path) -> None:

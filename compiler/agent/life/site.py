@@ -99,6 +99,12 @@ def label_of(settings: Settings, label: Label) -> str:
     return settings.text(f"{label.name}_LABEL")
 
 
+def all_labels(settings: Settings) -> dict[Label, str]:
+    """Return what all labels of ours are called on this machine."""
+    names = (*PARTITIONS, Label.ACTIVE, Label.PASSIVE, Label.SYSTEM)
+    return {label: label_of(settings, label) for label in names}
+
+
 def own_disk(host: Host, settings: Settings, devices: Sequence[Device]) -> str:
     """Say whose partitions are meant: the disk that somebody names, else that which was booted."""
     named = settings.text("COS_DISK")
