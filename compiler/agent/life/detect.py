@@ -1,11 +1,9 @@
-"""What is booted and which file systems there are: pure readers of what programs print."""
+"""Which file systems there are: pure readers of what programs print."""
 
 import json
 import re
-import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum, unique
 
 from compiler.agent.life.phases import LifeError, Phase
 from compiler.layout import Label
@@ -25,17 +23,6 @@ _POSITIONS = {Label.OEM: 1, Label.STATE: 2, Label.RECOVERY: 3, Label.PERSISTENT:
 
 Names = Mapping[Label, str]
 """What our labels are called on a machine."""
-
-
-@unique
-class Booted(Enum):
-    """Which system is running."""
-
-    ACTIVE = "active"
-    PASSIVE = "passive"
-    RECOVERY = "recovery"
-    LIVE = "live"
-    OTHER = "none of ours"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,52 +97,6 @@ def parse_probed(text: str) -> dict[str, dict[str, str]]:
         elif name:
             current[name] = re.sub(r"\\(.)", r"\1", value)
     return found
-
-
-def booted(cmdline: str, labels: Iterable[str], *, live: bool) -> Booted:
-    """Decide which system runs: the kernel is told first of all, else labels of loop devices say.
-
-    `labels` are those of loop devices, `live` whether the root of a live system is there.
-    """
-    words = _words(cmdline)
-    for word in words:
-        name, _, value = word.partition("=")
-        if name == "cos-img/filename":
-            return _of_file(value)
-        if name == "rd.live.squashimg" and _of_file(value) is Booted.RECOVERY:
-            return Booted.RECOVERY
-    if any(Label.RECOVERY in word or Label.SYSTEM in word for word in words):
-        return Booted.RECOVERY
-    there = set(labels)
-    if live or any(Label.LIVE in word for word in words):
-        return Booted.LIVE
-    for label, which in (
-        (Label.SYSTEM, Booted.RECOVERY),
-        (Label.PASSIVE, Booted.PASSIVE),
-        (Label.ACTIVE, Booted.ACTIVE),
-    ):
-        if label in there:
-            return which
-    return Booted.OTHER
-
-
-def _of_file(path: str) -> Booted:
-    for name, which in (("recovery", Booted.RECOVERY), ("passive", Booted.PASSIVE)):
-        if name in path.rpartition("/")[2]:
-            return which
-    return Booted.ACTIVE
-
-
-def has_word(cmdline: str, word: str) -> bool:
-    """Whether the kernel was told this word."""
-    return word in _words(cmdline)
-
-
-def _words(cmdline: str) -> list[str]:
-    try:
-        return shlex.split(cmdline)
-    except ValueError:
-        return cmdline.split()
 
 
 def home_disk(devices: Sequence[Device], places: Sequence[str]) -> str:

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from compiler.agent.assessment import replace_steps
+from compiler.agent.booted import Booted
 from compiler.agent.life import bootloader, power
-from compiler.agent.life.detect import Booted
 from compiler.agent.life.host import Host
 from compiler.agent.life.install import hooks_of
 from compiler.agent.life.loader import reinstall

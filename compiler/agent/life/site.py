@@ -6,8 +6,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from compiler.agent.booted import Booted
 from compiler.agent.life import record
-from compiler.agent.life.detect import Booted, Device, labelled, without_label
+from compiler.agent.life.detect import Device, labelled, without_label
 from compiler.agent.life.host import Host
 from compiler.agent.life.medium import WORK_FOLDER
 from compiler.agent.life.partition import Firmware
