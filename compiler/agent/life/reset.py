@@ -13,7 +13,7 @@ from compiler.agent.life.host import Host
 from compiler.agent.life.install import hooks_of
 from compiler.agent.life.loader import reinstall
 from compiler.agent.life.phases import LifeError, Phase, during
-from compiler.agent.life.renewal import renew_state
+from compiler.agent.life.renewal import renew
 from compiler.agent.life.settings import Settings
 from compiler.agent.life.site import Site, all_labels, open_site
 from compiler.agent.life.source import System, Tree, open_system, parse_wanted
@@ -31,7 +31,7 @@ def reset(host: Host, settings: Settings) -> None:
             message = "cos-reset can be run only from recovery"
             hint = "choose `cOS recovery` in the boot menu"
             raise LifeError(message, Phase.REFUSED, hint=hint)
-        renew_state(host, settings)
+        renew(host, settings)
         with open_site(host, settings, persistent=False) as site:
             site.images.tidy()
             host.log.info("Resetting system..")

@@ -145,7 +145,10 @@ def _has_loader(settings: Settings, devices: Sequence[Device], disk: str) -> boo
 
 @contextmanager
 def open_site(host: Host, settings: Settings, *, persistent: bool = True) -> Iterator[Site]:
-    """Find and mount the partitions of a machine; raises `LifeError` for what is missing."""
+    """Find and mount the partitions of a machine; raises `LifeError` for what is missing.
+
+    With `persistent` false the owner's partitions need be neither there nor whole.
+    """
     devices = host.devices()
     disk = own_disk(host, settings, devices)
     state = state_of(settings, devices, disk)
@@ -156,7 +159,13 @@ def open_site(host: Host, settings: Settings, *, persistent: bool = True) -> Ite
             device = labelled(devices, label_of(settings, label), disk)
             if device is None or lost_partition(settings, devices, label, disk) is not None:
                 return None
-            return stack.enter_context(host.used(device, label.name.lower()))
+            try:
+                return stack.enter_context(host.used(device, label.name.lower()))
+            except LifeError as error:
+                if persistent or label is Label.GRUB:
+                    raise
+                host.log.warning(f"{error}; the work goes on without it")
+                return None
 
         kept = use(Label.PERSISTENT)
         if kept is None and persistent:

@@ -131,6 +131,24 @@ def test_a_state_partition_that_is_damaged_is_made_anew(upgraded: Bench, damage:
     assert leftovers(upgraded) == []
 
 
+@pytest.mark.parametrize("damage", ["no superblock", "no descriptors"])
+def test_what_the_owner_keeps_on_a_damaged_partition_stays_unless_it_is_to_be_emptied(
+    upgraded: Bench, damage: str
+) -> None:
+    device = partitions(upgraded.device)["COS_PERSISTENT"]
+    seek, count = (0, 4) if damage == "no superblock" else (4, 4)
+    do("dd", "if=/dev/zero", f"of={device}", "bs=1k", f"seek={seek}", f"count={count}",
+       "conv=notrunc")  # fmt: skip
+    before = do("sha256sum", device)
+    with in_recovery(upgraded):
+        upgraded.reset()
+        assert do("sha256sum", device) == before, "nobody asked for that"
+        upgraded.reset(RESET_PERSISTENT="true")
+
+    assert upgraded.systems() == {"active": "kernel 1", "passive": "kernel 1"}
+    assert kept(upgraded) == (True, False)
+
+
 def test_a_state_partition_that_holds_something_of_others_is_left_to_them(upgraded: Bench) -> None:
     state = partitions(upgraded.device)["COS_STATE"]
     do("mkswap", "--force", state)
