@@ -105,6 +105,13 @@ def test_a_disk_that_is_missing_is_told_and_the_boot_goes_on_without_it(sysroot:
     assert "/dev/nonesuch /oem auto defaults,nofail 0 0\n" in said
 
 
+def test_a_label_that_no_disk_has_is_waited_for_by_its_name(sysroot: Path) -> None:
+    said = put_together(sysroot, "cat etc/fstab", VOLUMES="LABEL=NONE:/oem")
+
+    assert "warning: /dev/disk/by-label/NONE is not there, so /oem is not mounted" in said
+    assert "/dev/disk/by-label/NONE /oem auto defaults,nofail 0 0\n" in said
+
+
 def test_a_path_that_cannot_be_kept_is_not_in_the_table(sysroot: Path) -> None:
     said = put_together(
         sysroot, "cat etc/fstab", PERSISTENT_STATE_PATHS="/home",

@@ -16,11 +16,12 @@ declare -A volumes
 
 # device_of NAME: the device that LABEL=… or UUID=… means. A label is that of the disk that was booted, if it has it.
 device_of() {
-    local found link
+    local found label link
     case "$1" in
         LABEL=*)
             found=$("$home" find "${1#LABEL=}" 2> /dev/null)
-            link=/dev/disk/by-label/$("$home" label "${1#LABEL=}")
+            label=$("$home" label "${1#LABEL=}" 2> /dev/null)
+            link=/dev/disk/by-label/${label:-${1#LABEL=}}
             # The link is the better name, as long as it says the same.
             [ -n "$found" ] && [ "$(readlink -f "$link")" != "$found" ] && link=$found
             echo "$link"
