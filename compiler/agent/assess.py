@@ -28,7 +28,7 @@ from compiler.agent.assessment import (
     try_again,
 )
 from compiler.agent.health import TIME_LIMIT, Clock, ask_check, examine, find_checks
-from compiler.agent.installed import Booted, Installed
+from compiler.agent.installed import Installed, Running
 from compiler.agent.log import Log
 from compiler.errors import ExitCode, OutsideError, UsageError
 from compiler.layout import ACTIVE_IMAGE, PASSIVE_IMAGE, Slot
@@ -62,7 +62,7 @@ def assess(options: argparse.Namespace, log: Log) -> int:
 
 def _check(machine: Installed, options: argparse.Namespace, log: Log) -> int:
     """Examine the system that runs, and note what comes of it."""
-    booted = machine.booted()
+    booted = machine.running()
     if booted is None:
         log.info("no installed system runs: nothing is assessed")
         return ExitCode.DONE
@@ -93,21 +93,21 @@ def _tell_of_failure(machine: Installed, log: Log) -> None:
     )
 
 
-def _found_good(machine: Installed, booted: Booted, log: Log) -> int:
-    record = machine.record()
-    if mark_good(record, booted.identity) != record:
-        machine.change(lambda now: mark_good(now, booted.identity))
+def _found_good(machine: Installed, booted: Running, log: Log) -> int:
+    record, identity = machine.record(), machine.identity(booted)
+    if mark_good(record, identity) != record:
+        machine.change(lambda now: mark_good(now, identity))
     log.info(f"the {_NAMES[booted.slot]} system is well, and marked good")
     return ExitCode.DONE
 
 
-def _found_bad(machine: Installed, booted: Booted, reason: str, log: Log) -> int:
+def _found_bad(machine: Installed, booted: Running, reason: str, log: Log) -> int:
     """Give way to the passive system if that is due, else only say what is wrong."""
-    name = _NAMES[booted.slot]
-    if not gives_way(machine.disk(), machine.record(), booted.slot, booted.identity):
+    name, identity = _NAMES[booted.slot], machine.identity(booted)
+    if not gives_way(machine.disk(), machine.record(), booted.slot, identity):
         _announce(machine, log, f"The {name} system is not well: {reason}.")
         return ExitCode.FAILED
-    machine.change(lambda now: mark_bad(now, booted.identity, reason))
+    machine.change(lambda now: mark_bad(now, identity, reason))
     _announce(machine, log, f"The {name} system is bad: {reason}. The passive one is booted.")
     _reboot()
     return ExitCode.DONE
@@ -165,7 +165,7 @@ _ACTIONS: Mapping[str, Callable[[Installed, argparse.Namespace, Log], int]] = {
 
 def gather(machine: Installed) -> dict[str, Any]:
     """Collect what is known of the installed systems, for programs to read."""
-    booted, disk, record = machine.booted(), machine.disk(), machine.record()
+    booted, disk, record = machine.running(), machine.disk(), machine.record()
     following = menu(disk, record, Choices())
     return {
         "booted": _NAMES[booted.slot] if booted else "",
@@ -206,8 +206,8 @@ def lines_of(found: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _running(machine: Installed) -> Booted:
-    booted = machine.booted()
+def _running(machine: Installed) -> Running:
+    booted = machine.running()
     if booted is None:
         raise UsageError("neither the active nor the passive system runs")
     return booted

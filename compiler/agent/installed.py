@@ -4,7 +4,7 @@ import fcntl
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,8 @@ from compiler.agent.assessment import (
     read_record,
     write_record,
 )
+from compiler.agent.booted import Booted, booted, has_word
+from compiler.agent.journal import checkpoint
 from compiler.errors import Location, OutsideError
 from compiler.grubenv import change_block, read_block
 from compiler.layout import (
@@ -30,8 +32,8 @@ from compiler.layout import (
 )
 from compiler.process import Command, Finished, run
 
-_SLOTS = {f"/{ACTIVE_IMAGE}": Slot.ACTIVE, f"/{PASSIVE_IMAGE}": Slot.PASSIVE}
-_IMAGE_ARGUMENT = "cos-img/filename="
+_SLOTS = {Booted.ACTIVE: Slot.ACTIVE, Booted.PASSIVE: Slot.PASSIVE}
+_OURS: Mapping[str, Label] = {str(label): label for label in Label}
 _LOCK = "run/cos/life.lock"
 """Held by whoever changes the installed systems; the kernel lets go of it when they end."""
 
@@ -45,11 +47,10 @@ _MAGIC = b"\x53\xef"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Booted:
-    """The installed system that runs: its slot, who its image is, and why it was booted."""
+class Running:
+    """The installed system that runs: its slot, and why it was booted."""
 
     slot: Slot
-    identity: str
     counted: bool
     after_failure: bool
 
@@ -57,23 +58,26 @@ class Booted:
 class Installed:
     """An installed machine below `root`, seen from the active or the passive system."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, state: Path | None = None) -> None:
+        """Look at a machine whose state partition is at `state`, else where a system has it."""
         self.root = root
-        self.state = root / (STATE.mount or "").lstrip("/")
+        self.state = state or root / (STATE.mount or "").lstrip("/")
 
-    def booted(self) -> Booted | None:
+    def running(self) -> Running | None:
         """Say which system runs; None for recovery, live systems and others."""
-        words = self._text("proc/cmdline").split()
-        named = [each.removeprefix(_IMAGE_ARGUMENT) for each in words if _IMAGE_ARGUMENT in each]
-        slot = _SLOTS.get(named[-1]) if named else None
+        line = self._text("proc/cmdline")
+        slot = _SLOTS.get(booted(line, (), live=False))
         if slot is None:
             return None
-        return Booted(
+        return Running(
             slot=slot,
-            identity=read_image(self._root_device(), _label(slot)).identity,
-            counted=BOOT_TRY in words,
-            after_failure=UPGRADE_FAILURE in words,
+            counted=has_word(line, BOOT_TRY),
+            after_failure=has_word(line, UPGRADE_FAILURE),
         )
+
+    def identity(self, running: Running) -> str:
+        """Say who the image that runs is; raises `OutsideError`."""
+        return read_image(self._root_device(), _label(running.slot)).identity
 
     def _root_device(self) -> Path:
         """Find the device of /: the file may have been replaced since it was booted."""
@@ -118,9 +122,10 @@ class Installed:
         return record
 
 
-def read_image(path: Path, expected: Label) -> Image:
+def read_image(path: Path, expected: Label, names: Mapping[str, Label] = _OURS) -> Image:
     """Read who an image is; one that holds no file system that we know is nobody.
 
+    `names` are what labels mean here; one that means nothing counts as the `expected` one.
     Raises `OutsideError` for a file that cannot be read.
     """
     try:
@@ -134,7 +139,7 @@ def read_image(path: Path, expected: Label) -> Image:
     if block[56:58] != _MAGIC:
         return Image(identity="", label=expected)
     label = block[120:136].rstrip(b"\0").decode("ascii", "replace")
-    known = Label(label) if label in set(Label) else expected
+    known = names.get(label) or _OURS.get(label, expected)
     return Image(identity=str(uuid.UUID(bytes=block[104:120])), label=known)
 
 
@@ -174,22 +179,9 @@ def _writable(folder: Path) -> Iterator[None]:
         yield
     finally:
         if not read_only or _remount(folder, "ro").code:
-            _write_out(folder)
+            with suppress(OSError):
+                checkpoint(folder)
 
 
 def _remount(folder: Path, how: str) -> Finished:
     return run(Command(argv=("mount", "-o", f"remount,{how}", str(folder))))
-
-
-_CHECKPOINT = 0x4004662B  # EXT4_IOC_CHECKPOINT of linux/ext4.h, since Linux 5.14
-
-
-def _write_out(folder: Path) -> None:
-    """Write out the journal of a file system, as a change to read-only does: GRUB reads none."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.sync()
-        with suppress(OSError):
-            fcntl.ioctl(handle, _CHECKPOINT, bytes(4))
-    finally:
-        os.close(handle)

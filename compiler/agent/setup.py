@@ -1,12 +1,17 @@
 """Runs a stage of the system: its folders of cloud-config, and what the kernel is told."""
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
+from compiler.agent.assignments import FILES, assignments
 from compiler.agent.cloudconfig.machine import Machine
 from compiler.agent.cloudconfig.source import Inputs, Source
 from compiler.agent.cloudconfig.stage import Runner
+from compiler.agent.root import Root
+from compiler.errors import OutsideError
 
 FOLDERS = ("/system/oem", "/oem", "/usr/local/cloud-config")
 """Where configuration is, in the order in which it is read; what comes later wins."""
@@ -29,7 +34,7 @@ def run(stage: str, machine: Machine, inputs: Inputs, env: Mapping[str, str]) ->
     runner = Runner(machine, inputs)
     places = setups(line)
     runner.run(before, places)
-    for folder in folders(env):
+    for folder in folders(machine.root, env):
         if machine.root.is_folder(folder):
             for each in (before, here, after):
                 runner.run(each, [folder])
@@ -40,9 +45,21 @@ def run(stage: str, machine: Machine, inputs: Inputs, env: Mapping[str, str]) ->
         dots.run_text(each, Source(_COMMAND_LINE, line))
 
 
-def folders(env: Mapping[str, str]) -> Sequence[str]:
-    """List the folders: ours, then those that the environment adds."""
-    return tuple(dict.fromkeys((*FOLDERS, *env.get(_MORE, "").split())))
+def folders(root: Root, env: Mapping[str, str]) -> Sequence[str]:
+    """List the folders: ours, then those that the environment adds, or else files of settings."""
+    more = env.get(_MORE)
+    if more is None:
+        more = _settings(root).get(_MORE, "")
+    return tuple(dict.fromkeys((*FOLDERS, *filter(None, re.split(r"[\s,]+", more)))))
+
+
+def _settings(root: Root) -> dict[str, str]:
+    """Read the files of settings; one that cannot be read stops no boot."""
+    found: dict[str, str] = {}
+    for path in FILES:
+        with suppress(OutsideError):
+            found |= dict(assignments(root.text(path, ""), path, []))
+    return found
 
 
 def setups(line: str) -> list[str]:

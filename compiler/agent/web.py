@@ -85,6 +85,15 @@ def stream(request: Request, limit: int) -> Iterator[bytes]:
         yield from _pieces(answer, request, limit)
 
 
+def length(url: str) -> int | None:
+    """Return how many bytes an address has, None if the server does not say; raises `OutsideError`.
+
+    The answer is not read: not every server tells that without one.
+    """
+    with _answer(Request(url=url)) as (answer, _):
+        return answer.length
+
+
 def download(action: Fetch, root: Root) -> None:
     """Fetch a file straight to its place, which it gets when it is complete."""
     request = Request(url=action.url, timeout=action.timeout, whole=SLOWEST)

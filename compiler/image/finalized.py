@@ -15,8 +15,9 @@ from compiler.events import Reporter
 from compiler.image.layers import FolderLayer
 from compiler.image.place import place_tree
 from compiler.image.tree import Tree
+from compiler.spec.finalizer import parse_finalizer
 from compiler.system.database import Installed
-from compiler.system.finalizer import finalize, parse_finalizer
+from compiler.system.finalizer import finalize
 
 _Mark = tuple[int, int, int, int]
 """What changes with a file: inode, size, and both times, of which nobody can set the first."""

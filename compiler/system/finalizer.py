@@ -21,11 +21,7 @@ from compiler.engine.namespace import prepare
 from compiler.errors import CompilerError, OutsideError
 from compiler.events import Noted, Reporter, StepOutput, StepStarted, silent
 from compiler.process import Command, Finished, LineHandler, Streams, attached, run
-from compiler.spec.fields import Reader
-from compiler.spec.package import Definition, Finalizer
-from compiler.spec.template import Source, Templates
-from compiler.spec.written import fault_errors, note_errors
-from compiler.spec.yaml import YamlFaults, parse
+from compiler.spec.finalizer import parse_finalizer
 from compiler.system.database import Installed
 from compiler.system.folders import split
 from compiler.system.lookup import Lookup
@@ -55,23 +51,6 @@ class Task:
     directory: str = "/"
     user: str = ""
     network: Network = Network.NONE
-
-
-def parse_finalizer(text: str, definition: Definition, source: str) -> Finalizer:
-    """Read the text of a `finalize.yaml`, rendered with the package's fields.
-
-    Raises `SpecError`, which names `source` and the line, for the first fault.
-    """
-    values = definition.model_dump(exclude_defaults=True)
-    rendered = Templates().render(Source(source, text), values)
-    reader = Reader()
-    try:
-        finalizer = reader.finalizer(parse(rendered.text))
-    except YamlFaults as error:
-        raise fault_errors(error.faults, rendered)[0] from None
-    for fault in note_errors(reader.faults, rendered):
-        raise fault
-    return finalizer
 
 
 def run_finalizers(

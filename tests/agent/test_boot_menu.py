@@ -1,5 +1,6 @@
 """The real GRUB with our menu, beside the rules of `compiler.agent.assessment.menu`."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -177,6 +178,9 @@ def test_every_system_gets_the_arguments_of_its_image(
     assert "rd.shell=0" not in recovery
     assert f"{common} root=LABEL=COS_ACTIVE cos-img/filename=/cOS/active.img panic=5" in active
     assert "rd.emergency=reboot rd.shell=0" in active
+    for line in (recovery, active):
+        assert re.search(" cos-img/uuid=[0-9a-f-]{36}", line), "the partition of the image"
+        assert "rd.cos." not in line, "labels are ours"
 
 
 @pytest.mark.parametrize("damage", DAMAGED)
@@ -235,10 +239,22 @@ def test_a_squashed_recovery_system_is_booted_as_a_live_one(
     line = run(Machine(tmp_path), replace(files, recovery={RECOVERY_SQUASHFS: squashed})).lines[0]
 
     assert seen(line)[0] is Slot.RECOVERY
-    assert (
-        "root=live:LABEL=COS_RECOVERY rd.live.dir=/ rd.live.squashimg=/cOS/recovery.squashfs"
-        in line
+    assert re.search(
+        "root=live:UUID=[0-9a-f-]{36} rd.live.dir=/ rd.live.squashimg=/cOS/recovery.squashfs", line
     )
+    assert "rd.cos.recoverylabel=COS_RECOVERY" in line.split()
+
+
+def test_other_labels_are_told_to_the_system(images: dict[str, Path], tmp_path: Path) -> None:
+    settings = {"timeout": "0", "oem_label": "MY_OEM", "persistent_label": "MY_DATA"}
+    files = Life().files(images)
+
+    line = run(
+        Machine(tmp_path), replace(files, state={**files.state, "grub_oem_env": block(settings)})
+    ).lines[0]
+
+    words = [word for word in line.split() if word.startswith("rd.cos.")]
+    assert words == ["rd.cos.oemlabel=MY_OEM", "rd.cos.persistentlabel=MY_DATA"]
 
 
 def test_settings_change_titles_arguments_and_the_order_of_fallback(

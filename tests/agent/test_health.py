@@ -160,6 +160,43 @@ def test_the_root_has_to_be_read_only(tmp_path: Path) -> None:
     )
 
 
+LAYOUT = "LABEL=COS_OEM:/oem LABEL=COS_PERSISTENT:/usr/local"
+
+
+@pytest.mark.container
+@pytest.mark.parametrize(
+    ("volumes", "mounted", "line", "said"),
+    [
+        (LAYOUT, "/usr/local", "quiet", ""),
+        (LAYOUT, "/opt", "quiet", "LABEL=COS_PERSISTENT is not mounted at /usr/local"),
+        ("LABEL=MINE:/opt", "/opt", "rd.cos.persistentlabel=MINE", ""),
+        (
+            "LABEL=MINE:/opt",
+            "/usr/local",
+            "rd.cos.persistentlabel=MINE",
+            "LABEL=MINE is not mounted at /opt",
+        ),
+        ("LABEL=COS_OEM:/oem", "/opt", "quiet", ""),
+        (None, "/opt", "quiet", ""),
+    ],
+)
+def test_the_persistent_partition_has_to_be_where_the_layout_says(
+    volumes: str | None, mounted: str, line: str, said: str
+) -> None:
+    """In a mount namespace, where a tmpfs stands for the partition."""
+    layout = "" if volumes is None else f"echo 'VOLUMES=\"{volumes}\"' > /run/cos/cos-layout.env;"
+    program = (
+        f"mount -t tmpfs run /run && mkdir /run/cos && echo '{line}' > /run/cmdline &&"
+        f" mount --bind /run/cmdline /proc/cmdline && mount -t tmpfs data {mounted}; {layout}"
+        f" exec {shutil.which('sh')} {DEFAULTS / '40-persistent'}"
+    )
+    argv = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", program]
+
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (1 if said else 0, said, "")
+
+
 def test_the_units_of_the_health_target_have_to_start(tmp_path: Path) -> None:
     systemctl = 'case "$*" in *Wants*) echo a.service;; *ActiveState*) echo {};; esac'
 

@@ -25,6 +25,15 @@ FILES = ("06_recovery.yaml", "07_live.yaml", "08_boot_assessment.yaml")
             "root=live:LABEL=COS_RECOVERY rd.live.squashimg=/cOS/recovery.squashfs",
             {"recovery_mode"},
         ),
+        (
+            "root=live:UUID=1-2 rd.live.squashimg=/cOS/recovery.squashfs rd.cos.recoverylabel=MINE",
+            {"recovery_mode"},
+        ),
+        ("root=LABEL=A cos-img/filename=/cOS/recovery.img", {"recovery_mode"}),
+        (
+            "root=LABEL=A cos-img/filename=/cOS/active.img rd.cos.recoverylabel=MY_COS_RECOVERY",
+            {"active_mode"},
+        ),
         ("cdroot root=live:CDLABEL=COS_LIVE rd.cos.disable", {"live_mode"}),
     ],
 )

@@ -105,6 +105,13 @@ def test_a_disk_that_is_missing_is_told_and_the_boot_goes_on_without_it(sysroot:
     assert "/dev/nonesuch /oem auto defaults,nofail 0 0\n" in said
 
 
+def test_a_label_that_no_disk_has_is_waited_for_by_its_name(sysroot: Path) -> None:
+    said = put_together(sysroot, "cat etc/fstab", VOLUMES="LABEL=NONE:/oem")
+
+    assert "warning: /dev/disk/by-label/NONE is not there, so /oem is not mounted" in said
+    assert "/dev/disk/by-label/NONE /oem auto defaults,nofail 0 0\n" in said
+
+
 def test_a_path_that_cannot_be_kept_is_not_in_the_table(sysroot: Path) -> None:
     said = put_together(
         sysroot, "cat etc/fstab", PERSISTENT_STATE_PATHS="/home",
@@ -172,47 +179,3 @@ def test_a_damaged_file_system_is_mended_before_it_is_mounted(sysroot: Path, dis
     assert "trying backup blocks..." in said
     assert "FILE SYSTEM WAS MODIFIED" in said
     assert "cannot be mounted" not in said
-
-
-def named(folder: Path, disk: str, name: str) -> dict[str, str]:
-    """Name a disk as udev names a partition that the installation made, but not by its label."""
-    (folder / "disks/by-partlabel").mkdir(parents=True)
-    (folder / "disks/by-partlabel" / name).symlink_to(disk)
-    return {"DISKS": str(folder / "disks"), "VOLUMES": "LABEL=COS_PERSISTENT:/usr/local"}
-
-
-def test_a_partition_whose_first_block_is_gone_is_mended_and_keeps_what_it_has(
-    sysroot: Path, disk: str, tmp_path: Path
-) -> None:
-    subprocess.run(["tune2fs", "-L", "COS_PERSISTENT", disk], check=True, capture_output=True)
-    put_together(sysroot, "echo kept > usr/local/x", VOLUMES=f"{disk}:/usr/local")
-    damage(disk, 0, 4096)
-
-    layout = named(tmp_path, disk, "persistent")
-    said = put_together(sysroot, "cat usr/local/x etc/fstab", **layout)
-
-    assert "kept\n" in said
-    assert "trying backup blocks..." in said
-    assert "by-label/COS_PERSISTENT /usr/local auto defaults,nofail 0 0\n" in said
-
-
-def test_a_partition_of_somebody_else_with_that_name_is_left_alone(
-    sysroot: Path, disk: str, tmp_path: Path
-) -> None:
-    subprocess.run(["mkswap", "-f", disk], check=True, capture_output=True)
-    before = Path(disk).read_bytes()
-
-    said = put_together(sysroot, "true", **named(tmp_path, disk, "persistent"))
-
-    assert "COS_PERSISTENT is not there, so /usr/local is not mounted" in said
-    assert Path(disk).read_bytes() == before
-
-
-def test_an_empty_partition_with_that_name_is_not_mounted(
-    sysroot: Path, disk: str, tmp_path: Path
-) -> None:
-    damage(disk, 0, 32 << 20)
-
-    said = put_together(sysroot, "true", **named(tmp_path, disk, "persistent"))
-
-    assert "COS_PERSISTENT is not there, so /usr/local is not mounted" in said

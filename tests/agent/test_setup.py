@@ -54,6 +54,27 @@ def test_more_folders_may_be_named_by_the_environment(scratch: Scratch) -> None:
     assert scratch.text("/tmp/o") == "boot more\n"
 
 
+def test_more_folders_may_be_named_by_files_of_settings(scratch: Scratch) -> None:
+    scratch.put("/more/f.yaml", noting("more", "boot"))
+    scratch.put("/other/f.yaml", noting("other", "boot"))
+    scratch.put("/etc/environment", "CLOUD_INIT_PATHS=/none\n")
+    scratch.put("/etc/cos/config", "# ours\nexport CLOUD_INIT_PATHS='/more /other'\nno sense\n")
+
+    setup.run("boot", scratch.machine, scratch.inputs, {})
+    setup.run("boot", scratch.machine, scratch.inputs, {"CLOUD_INIT_PATHS": "/other"})
+
+    assert scratch.text("/tmp/o") == "boot more\nboot other\nboot other\n"
+
+
+def test_a_file_of_settings_that_is_none_stops_no_boot(scratch: Scratch) -> None:
+    scratch.put("/oem/f.yaml", noting("oem", "boot"))
+    (scratch.folder / "etc/cos/config").mkdir(parents=True)
+
+    setup.run("boot", scratch.machine, scratch.inputs, {})
+
+    assert scratch.text("/tmp/o") == "boot oem\n"
+
+
 def test_links_to_files_count_and_links_to_folders_do_not(scratch: Scratch) -> None:
     scratch.put("/system/features/x.yaml", noting("feature", "boot"))
     scratch.put("/system/oem/features/x.yaml", "")

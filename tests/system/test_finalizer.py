@@ -7,8 +7,9 @@ import pytest
 from compiler.engine.container import Mount
 from compiler.errors import CompilerError, SpecError
 from compiler.events import Event, Noted, StepOutput
+from compiler.spec.finalizer import parse_finalizer
 from compiler.spec.package import Definition
-from compiler.system.finalizer import Moment, Task, parse_finalizer, run_finalizers, run_in_root
+from compiler.system.finalizer import Moment, Task, run_finalizers, run_in_root
 from compiler.system.transaction import System
 from tests.cli.machine import add_shell
 from tests.system.lab import DATABASE, Lab

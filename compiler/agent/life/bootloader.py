@@ -9,7 +9,7 @@ from compiler.agent.life.partition import Firmware
 from compiler.agent.life.phases import LifeError, Phase, during
 from compiler.errors import CompilerError
 from compiler.grubenv import change_block, read_block
-from compiler.layout import BOOT_SETTINGS, GRUB_MENU, OWNER_CHOICES
+from compiler.layout import BOOT_SETTINGS, GRUB_MENU, OWNER_CHOICES, Label
 
 INSTALLERS = ("grub2-install", "grub-install")
 _TITLE = "cOS"
@@ -69,6 +69,14 @@ def change_settings(state: Path, changes: Mapping[str, str | None]) -> None:
         change_block(state / BOOT_SETTINGS, changes)
     except CompilerError as error:
         raise LifeError(error.message, Phase.MENU, hint=error.hint) from error
+
+
+def write_labels(state: Path, labels: Mapping[Label, str]) -> None:
+    """Tell the boot menu what labels are called that are not called as ours; raises `LifeError`."""
+    changes = {f"{ours.name.lower()}_label": label
+               for ours, label in labels.items() if label != str(ours)}  # fmt: skip
+    if changes:
+        change_settings(state, changes)
 
 
 def rebrand(state: Path, title: str) -> str:

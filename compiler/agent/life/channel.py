@@ -4,10 +4,12 @@ Its configuration is that of `cos`: /etc/cos/cos.yaml or /etc/luet/luet.yaml. Wh
 signatures is kept on the persistent partition, so that nothing older is ever taken later.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from compiler.agent.life.finalizing import Final, run_finals
+from compiler.agent.life.host import Host
 from compiler.agent.life.image import open_registry
 from compiler.agent.life.inventory import Inventory, of_archives
 from compiler.agent.life.phases import LifeError, Phase, during
@@ -42,6 +44,10 @@ class Packages:
     parts: Sequence[Archives]
     origin: str
     digest: str
+    host: Host
+    finals: Sequence[Final] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    """What finalizers get as their environment."""
 
     def inventory(self) -> Inventory:
         """List the archives of all packages."""
@@ -49,11 +55,12 @@ class Packages:
         return of_archives(paths, layers=any(part.layers for part in self.parts))
 
     def fill(self, target: Path) -> None:
-        """Unpack one package after another."""
+        """Unpack one package after another, then run what they want to have run."""
         for part in self.parts:
             for path in part.paths:
                 unpack = apply_layer if part.layers else unpack_tar
                 unpack(path, target, devices=Devices.allowed())
+        run_finals(self.host, target, self.finals, self.env)
 
 
 def fetch(wanted: Wanted, opening: Opening) -> System:
@@ -62,18 +69,43 @@ def fetch(wanted: Wanted, opening: Opening) -> System:
     Raises `LifeError`.
     """
     with open_registry(opening) as registry:
-        channel = _Channel(opening, registry, _configuration(opening))
+        config = _configuration(opening)
+        channel = _Channel(opening, registry, config)
         with during(Phase.DOWNLOAD):
-            found = channel.repositories()
-            offers = Offers(found)
-            solver = Solver((), offers)
-            try:
-                decision = solver.install([solver.named(wanted.name)], InstallOptions())
-            except ResolutionError as error:
-                raise LifeError(str(error), Phase.SOURCE) from error
-            parts = [channel.fetch(package, offers) for package in decision.come]
-    main = parts[-1]
-    return Packages(parts=parts, origin=f"channel:{decision.come[-1]}", digest=main.digest)
+            come, offers = _decided(wanted, channel)
+            parts = [channel.fetch(package, offers) for package in come]
+    return Packages(
+        parts=parts,
+        origin=f"channel:{come[-1]}",
+        digest=parts[-1].digest,
+        host=opening.host,
+        finals=_finals(come, offers),
+        env={each.key: each.value for each in config.finalizer_envs},
+    )
+
+
+def _finals(come: Sequence[PackageId], offers: Offers) -> list[Final]:
+    """List what packages want to have run, in their order."""
+    found = [offer.package for each in come if (offer := offers.get(each)) is not None]
+    return [Final(definition=each.definition, text=each.finalizer) for each in found
+            if each.finalizer]  # fmt: skip
+
+
+def look(wanted: Wanted, opening: Opening) -> None:
+    """Find a package and what it needs in channels that are signed; raises `LifeError`."""
+    with open_registry(opening) as registry, during(Phase.DOWNLOAD):
+        _decided(wanted, _Channel(opening, registry, _configuration(opening)))
+
+
+def _decided(wanted: Wanted, channel: "_Channel") -> tuple[Sequence[PackageId], Offers]:
+    """Say which packages make up what is wanted, the main one last."""
+    offers = Offers(channel.repositories())
+    solver = Solver((), offers)
+    try:
+        decision = solver.install([solver.named(wanted.name)], InstallOptions())
+    except ResolutionError as error:
+        raise LifeError(str(error), Phase.SOURCE) from error
+    return decision.come, offers
 
 
 def _configuration(opening: Opening) -> Config:

@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from compiler.agent.assignments import FILES
 from compiler.agent.life.host import Host
 from compiler.agent.life.phases import Phase, during
-from compiler.agent.life.settings import FILES, Settings, gather
+from compiler.agent.life.settings import Settings, gather
 from compiler.agent.log import Level, Log
 from compiler.errors import ExitCode, Interrupted
+
+_CMDLINE = "/proc/cmdline"
 
 Describe = Callable[[argparse.ArgumentParser], None]
 Run = Callable[[Host, Settings], object]
@@ -250,9 +253,10 @@ def _positional(options: argparse.Namespace) -> dict[str, str]:
 def settings_of(root: Path, given: Mapping[str, str]) -> Settings:
     """Read the settings of a machine, with those that flags have given over them."""
     files = {}
-    for path in FILES:
+    for path in (*FILES, _CMDLINE):
         try:
             files[path] = (root / path.lstrip("/")).read_text(errors="replace")
         except OSError:
             continue
-    return gather(files, os.environ, given)
+    cmdline = files.pop(_CMDLINE, "")
+    return gather(files, os.environ, given, cmdline)

@@ -1,11 +1,9 @@
-"""What is booted and which file systems there are: pure readers of what programs print."""
+"""Which file systems there are: pure readers of what programs print."""
 
 import json
 import re
-import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum, unique
 
 from compiler.agent.life.phases import LifeError, Phase
 from compiler.layout import Label
@@ -20,15 +18,11 @@ BLKID = ("blkid", "--probe", "--output", "export")
 """Looks at devices themselves for labels and types: neither cache nor udev have to be right."""
 
 
-@unique
-class Booted(Enum):
-    """Which system is running."""
+_POSITIONS = {Label.OEM: 1, Label.STATE: 2, Label.RECOVERY: 3, Label.PERSISTENT: 4}
+"""Where an msdos table of ours has which partition."""
 
-    ACTIVE = "active"
-    PASSIVE = "passive"
-    RECOVERY = "recovery"
-    LIVE = "live"
-    OTHER = "none of ours"
+Names = Mapping[Label, str]
+"""What our labels are called on a machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +37,12 @@ class Device:
     label: str = ""
     filesystem: str = ""
     table: str = ""
+    identity: str = ""
+    """The UUID of its file system."""
+    part_name: str = ""
+    """What a GPT calls the partition; other tables have no names."""
+    part_number: int = 0
+    """Its number in the table, from 1; 0 for what is no partition."""
     mounts: tuple[str, ...] = ()
 
 
@@ -75,6 +75,9 @@ def _devices(entries: object, known: Mapping[str, Mapping[str, str]]) -> Iterato
             label=about.get("LABEL", ""),
             filesystem=about.get("TYPE", ""),
             table=about.get("PTTYPE", ""),
+            identity=about.get("UUID", ""),
+            part_name=about.get("PART_ENTRY_NAME", ""),
+            part_number=int(about.get("PART_ENTRY_NUMBER", "0")),
             mounts=tuple(filter(None, entry.get("mountpoints") or ())),
         )
         yield from _devices(entry.get("children"), known)
@@ -96,59 +99,69 @@ def parse_probed(text: str) -> dict[str, dict[str, str]]:
     return found
 
 
-def booted(cmdline: str, labels: Iterable[str], *, live: bool) -> Booted:
-    """Decide which system runs: the kernel is told first of all, else labels of loop devices say.
+def home_disk(devices: Sequence[Device], places: Sequence[str]) -> str:
+    """Return the disk that the running system was booted from, "" if that cannot be told.
 
-    `labels` are those of loop devices, `live` whether the root of a live system is there.
+    `places` are where a running system has the partition that its image is on.
     """
-    words = _words(cmdline)
-    for word in words:
-        name, _, value = word.partition("=")
-        if name == "cos-img/filename":
-            return _of_file(value)
-    if any(Label.RECOVERY in word or Label.SYSTEM in word for word in words):
-        return Booted.RECOVERY
-    there = set(labels)
-    if live or any(Label.LIVE in word for word in words):
-        return Booted.LIVE
-    for label, which in (
-        (Label.SYSTEM, Booted.RECOVERY),
-        (Label.PASSIVE, Booted.PASSIVE),
-        (Label.ACTIVE, Booted.ACTIVE),
-    ):
-        if label in there:
-            return which
-    return Booted.OTHER
-
-
-def _of_file(path: str) -> Booted:
-    for name, which in (("recovery", Booted.RECOVERY), ("passive", Booted.PASSIVE)):
-        if name in path.rpartition("/")[2]:
-            return which
-    return Booted.ACTIVE
-
-
-def has_word(cmdline: str, word: str) -> bool:
-    """Whether the kernel was told this word."""
-    return word in _words(cmdline)
-
-
-def _words(cmdline: str) -> list[str]:
-    try:
-        return shlex.split(cmdline)
-    except ValueError:
-        return cmdline.split()
+    for place in places:
+        for each in devices:
+            if place in each.mounts:
+                return each.disk or each.name
+    return ""
 
 
 def labelled(devices: Sequence[Device], label: str, disk: str = "") -> Device | None:
-    """Find the file system with a label: one that is mounted first, then one of `disk`.
+    """Find the file system with a label: on `disk`, else the mounted one, else the only one.
 
-    Of two disks that have it, that of the running system counts.
+    Another disk counts only if it has none of the labels that `disk` has: else it is another
+    installation. Raises `LifeError` where several have it and nothing says which of them is meant.
+    What one disk shows in several ways, as multipath does, has one identity.
     """
-    there = [each for each in devices if each.label == label and each.kind != "loop"]
-    there += [each for each in devices if each.label == label and each.kind == "loop"]
-    ordered = sorted(there, key=lambda each: (each.disk != disk, not each.mounts))
-    return ordered[0] if ordered else None
+    others = _other_installations(devices, disk)
+    there = [each for each in devices if each.label == label and each.disk not in others]
+    there.sort(key=lambda each: each.kind == "loop")
+    here = [each for each in there if disk and each.disk == disk]
+    if not here:
+        here = [each for each in there if each.mounts] or there
+        if len({each.identity or each.name for each in here}) > 1:
+            names = ", ".join(each.name for each in here)
+            hint = "COS_DISK names the disk that is meant"
+            raise LifeError(f"several disks have {label}: {names}", Phase.DEVICE, hint=hint)
+    return next((each for each in here if each.mounts), here[0] if here else None)
+
+
+def _other_installations(devices: Sequence[Device], disk: str) -> set[str]:
+    """List the disks that have a label of ours which `disk` has, too."""
+    ours = {each.label for each in devices if disk and each.disk == disk} & {*map(str, Label)}
+    return {each.disk for each in devices if each.label in ours and each.disk != disk}
+
+
+def without_label(
+    devices: Sequence[Device], label: Label, disk: str, names: Names
+) -> Device | None:
+    """Find the partition of a disk that should have a label of ours, and has none at all.
+
+    A GPT names it. In other tables it is the only one without a label where only this label is
+    missing, or stands where our own tables have it. `names` are the labels that ours have here.
+    """
+    parts = [each for each in devices if disk and each.disk == disk and each.part_number]
+    there = {each.label: each.part_number for each in parts if each.label}
+    if names[label] in there:
+        return None
+    nameless = [each for each in parts if not each.label]
+    for each in nameless:
+        if each.part_name == label.removeprefix("COS_").lower():
+            return each
+    if any(each.part_name for each in parts):
+        return None
+    missing = [each for each in _POSITIONS if names[each] not in there]
+    if len(nameless) == 1 and missing == [label]:
+        return nameless[0]
+    usual = all(there.get(names[each], at) == at for each, at in _POSITIONS.items())
+    if not usual or len(missing) == len(_POSITIONS):
+        return None
+    return next((each for each in nameless if each.part_number == _POSITIONS.get(label)), None)
 
 
 def installed_labels(devices: Sequence[Device], disk: str) -> tuple[str, ...]:

@@ -67,11 +67,16 @@ class Hooks:
 
 
 @contextmanager
-def bound(host: Host, tree: Path, mounts: Sequence[tuple[Path, str]]) -> Iterator[None]:
+def bound(
+    host: Host,
+    tree: Path,
+    mounts: Sequence[tuple[Path, str]] = (),
+    machine: Sequence[str] = _BOUND,
+) -> Iterator[None]:
     """Show a tree the machine's devices and other file systems for the block."""
     made: list[Path] = []
     try:
-        for source, place in [*((Path(each), each) for each in _BOUND), *mounts]:
+        for source, place in [*((Path(each), each) for each in machine), *mounts]:
             target = tree / place.lstrip("/")
             made.append(target)
             host.bind(source, target)

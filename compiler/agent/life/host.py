@@ -3,7 +3,6 @@
 All effects of the life-cycle commands go through here. Tests give another root and one disk.
 """
 
-import errno
 import fcntl
 import os
 import time
@@ -12,7 +11,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from compiler.agent.life.detect import BLKID, LSBLK, Booted, Device, booted, names_in, parse_devices
+from compiler.agent.booted import Booted, booted
+from compiler.agent.journal import thaw
+from compiler.agent.life.detect import (
+    BLKID,
+    LSBLK,
+    Device,
+    home_disk,
+    names_in,
+    parse_devices,
+)
 from compiler.agent.life.phases import LifeError, Phase, during
 from compiler.agent.log import Log
 from compiler.errors import OutsideError
@@ -20,8 +28,8 @@ from compiler.process import Command, Finished, ask, run, which
 
 _WORK = "run/cos/life"
 _LOCK = "run/cos/life.lock"
-_CHECKPOINT = 0x4004662B  # EXT4_IOC_CHECKPOINT of linux/ext4.h
-_FREEZE, _THAW = 0xC0045877, 0xC0045878  # FIFREEZE, FITHAW of linux/fs.h
+_IMAGES = ("/run/initramfs/cos-state", "/run/initramfs/live")
+"""Where a running system has the partition with its image, a squashed one at the second."""
 _SETTLE = 30.0
 _NODES = 10.0
 _STEP = 0.1
@@ -31,11 +39,11 @@ _NOTHING_FOUND = (0, 2)
 
 @dataclass(frozen=True)
 class Host:
-    """A machine: `root` is where its files are, `disk` the only disk looked at, "" for all."""
+    """A machine: `root` is where its files are, `disks` the only ones looked at, () for all."""
 
     log: Log
     root: Path = Path("/")
-    disk: str = ""
+    disks: tuple[str, ...] = ()
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     pause: Callable[[float], None] = time.sleep
 
@@ -86,10 +94,14 @@ class Host:
     def devices(self) -> tuple[Device, ...]:
         """List block devices with what is on them; raises `LifeError`."""
         with during(Phase.DEVICE, "the disks cannot be listed"):
-            listed = self.answer(*LSBLK, *([self.disk] if self.disk else []))
+            listed = self.answer(*LSBLK, *self.disks)
             names = names_in(listed)
             probed = self.answer(*BLKID, *names, codes=_NOTHING_FOUND) if names else ""
         return parse_devices(listed, probed)
+
+    def home(self, devices: Sequence[Device]) -> str:
+        """Say which disk the running system was booted from, "" if none is known."""
+        return home_disk(devices, [str(self.path(each)) for each in _IMAGES])
 
     def booted(self, devices: Sequence[Device]) -> Booted:
         """Say which system runs."""
@@ -217,42 +229,6 @@ class Host:
             names = " ".join(each.replace("|", " or ") for each in missing)
             message = "The following required programs are missing for installation"
             raise LifeError(f"{message}: {names}", Phase.TOOLS)
-
-
-def checkpoint(folder: Path) -> None:
-    """Write out the journal of a file system: the boot menu reads it without one.
-
-    Raises `OSError`. Where the kernel cannot do that alone (before Linux 5.14, other file systems)
-    the file system is frozen for a moment, which does it as well.
-    """
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.sync()
-        try:
-            fcntl.ioctl(handle, _CHECKPOINT, (0).to_bytes(4, "little"))
-        except OSError as error:
-            if error.errno == errno.ENODEV:  # it has no journal
-                return
-            _freeze(handle)
-    finally:
-        os.close(handle)
-
-
-def _freeze(handle: int) -> None:
-    with suppress(OSError):
-        fcntl.ioctl(handle, _FREEZE, 0)
-    with suppress(OSError):
-        fcntl.ioctl(handle, _THAW, 0)
-
-
-def thaw(folder: Path) -> None:
-    """Let a file system go on that was frozen by somebody who was killed just then."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with suppress(OSError):
-            fcntl.ioctl(handle, _THAW, 0)
-    finally:
-        os.close(handle)
 
 
 def sync_file(path: Path) -> None:

@@ -52,6 +52,19 @@ def fetch(wanted: Wanted, opening: Opening) -> System:
     return Archives(paths=paths, origin=str(wanted), digest=digest, layers=True)
 
 
+def look(wanted: Wanted, opening: Opening) -> int:
+    """Return how many bytes an image has, once its signature and configuration were looked at.
+
+    Raises `LifeError`.
+    """
+    with during(Phase.SOURCE):
+        reference = parse_reference(wanted.name.replace("+", "-"))
+    with open_registry(opening) as registry, during(Phase.DOWNLOAD):
+        trusted = _trusted(registry, reference, opening)
+        layers = _layers(registry, trusted, _manifest(registry, trusted))
+    return sum(each.size for each in layers)
+
+
 def open_registry(opening: Opening) -> RegistryClient:
     """Return a client of all registries, told by the environment and the settings."""
     insecure = opening.settings.words("INSECURE_REGISTRIES")

@@ -7,36 +7,31 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import copyfile
 
-from compiler.agent.life import bootloader, customs, disk, owner, power, record, slots
+from compiler.agent.life import (
+    bootloader,
+    cache,
+    customs,
+    disk,
+    medium,
+    owner,
+    power,
+    record,
+    slots,
+)
 from compiler.agent.life.detect import labelled
 from compiler.agent.life.hooks import Hooks
-from compiler.agent.life.host import Host, sync_file, write_whole
-from compiler.agent.life.inventory import Inventory, check_system
+from compiler.agent.life.host import Host, need_room, sync_file, write_whole
+from compiler.agent.life.inventory import check_system
 from compiler.agent.life.partition import Firmware, Layout, Needs, Plan, make_plan, mib
 from compiler.agent.life.phases import LifeError, Phase, during
 from compiler.agent.life.relabel import relabel
 from compiler.agent.life.settings import Settings
-from compiler.agent.life.site import slot_labels
-from compiler.agent.life.source import (
-    SIGNATURE,
-    Kind,
-    Opening,
-    System,
-    Tree,
-    Wanted,
-    check_signature,
-    open_system,
-    parse_wanted,
-    system_of_iso,
-    without_check,
-)
+from compiler.agent.life.site import PARTITIONS, all_labels, label_of
+from compiler.agent.life.source import System
 from compiler.agent.life.steps import probe
 from compiler.layout import ACTIVE_IMAGE, PASSIVE_IMAGE, RECOVERY_IMAGE, RECOVERY_SQUASHFS, Label
 from compiler.store.images import host_platform
 
-LIVE_ROOT = "/run/rootfsbase"
-LIVE_MEDIUM = "/run/initramfs/live"
-_RECOVERY_FILE = "recovery.squashfs"
 _AFTER_INSTALL = "usr/share/cos/90_after_install.yaml"
 _TOOLS = ("lsblk", "blkid", "sfdisk", "partx", "wipefs", "mkfs.ext4", "mkfs.ext2", "tune2fs",
           "cp", "grub2-install|grub-install")  # fmt: skip
@@ -56,17 +51,41 @@ class Partitions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """What an installation goes by once all was checked."""
+class Frame:
+    """What was checked before the disk is touched.
+
+    What is installed was looked through, or is still to be fetched onto the disk. Without a `plan`
+    the disk has its partitions already.
+    """
 
     host: Host
     settings: Settings
-    system: System
-    size: slots.Size
-    recovery: Path | None
+    firmware: Firmware
     configs: tuple[bytes, ...]
     hooks: Hooks
-    firmware: Firmware
+    what: "Job | medium.Source"
+    plan: Plan | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What is put on the disk: a system, of `content` bytes, and a squashed recovery system."""
+
+    frame: Frame
+    system: System
+    size: slots.Size
+    content: int
+    recovery: Path | None
+
+    @property
+    def host(self) -> Host:
+        """The machine."""
+        return self.frame.host
+
+    @property
+    def settings(self) -> Settings:
+        """What was asked for."""
+        return self.frame.settings
 
 
 def install(host: Host, settings: Settings) -> None:
@@ -77,11 +96,13 @@ def install(host: Host, settings: Settings) -> None:
         raise LifeError("name the disk to install on", Phase.DEVICE, hint="lsblk lists the disks")
     with ExitStack() as stack:
         stack.enter_context(host.alone())
-        job, plan = _prepare(host, settings, device, stack)
-        job.hooks.before()
-        parts = stack.enter_context(_partitions(job, device, plan))
-        _put(job, parts, device, with_loader=plan is not None)
-        job.hooks.post()
+        frame = _prepare(host, settings, device, stack)
+        frame.hooks.before()
+        parts = stack.enter_context(_partitions(frame, device))
+        what = frame.what
+        job = what if isinstance(what, Job) else _fetched(frame, what, parts, stack)
+        _put(job, parts, device, with_loader=frame.plan is not None)
+        frame.hooks.post()
         host.log.info("Unmounting disk partitions")
     host.log.info("Installation completed")
     power.after(host, settings, asked=not settings.text("DEVICE_BY_FLAG"))
@@ -95,41 +116,75 @@ def firmware_of(host: Host, settings: Settings) -> Firmware:
     return Firmware.EFI if efi or settings.flag("COS_INSTALL_FORCE_EFI") else Firmware.BIOS
 
 
-def _prepare(
-    host: Host, settings: Settings, device: str, stack: ExitStack
-) -> tuple[Job, Plan | None]:
-    """Check everything and fetch what is needed; the disk is only looked at."""
+def _prepare(host: Host, settings: Settings, device: str, stack: ExitStack) -> Frame:
+    """Check everything, and fetch what there is room for; the disk is only looked at."""
     firmware = firmware_of(host, settings)
-    wanted_layout = _layout(settings)
-    chosen = {disk.mkfs_program(each) for each in wanted_layout.made}
+    wanted = _layout(settings)
+    chosen = {disk.mkfs_program(each) for each in wanted.made}
     host.need(*_TOOLS, *(["mkfs.fat"] if firmware is Firmware.EFI else []), *sorted(chosen))
     configs = owner.collect(host, settings.words("COS_INSTALL_CONFIG_URL"))
     target = _check(host, settings, device)
-    system, medium = _system(host, settings, stack)
-    inventory = _inventory(system)
+    source = medium.look(host, settings)
+    frame = Frame(
+        host=host,
+        settings=settings,
+        firmware=firmware,
+        configs=configs,
+        hooks=hooks_of(host, settings, "install"),
+        what=source,
+    )
+    place = medium.place_for(source, host, settings)
+    if place is None:
+        host.log.info(f"{source.name} is fetched onto the new disk: nothing else has room for it")
+        image = mib(source.unpacked)
+        needs = Needs(image=image, recovery=mib(source.recovery) or image)
+    else:
+        job = _job(frame, stack.enter_context(source.open(place)))
+        frame = replace(frame, what=job)
+        image = mib(job.size.size)
+        squashed = mib(job.recovery.stat().st_size) if job.recovery else image
+        needs = Needs(image=image, recovery=squashed)
+    if target is None:
+        return frame
+    gpt = settings.flag("COS_INSTALL_FORCE_GPT")
+    plan = make_plan(target.size >> 20, needs, firmware=firmware, gpt=gpt, wanted=wanted)
+    return replace(frame, plan=plan)
+
+
+def _job(frame: Frame, opened: medium.Opened) -> Job:
+    """Look through a system; raises `LifeError` for one that cannot run or boot here."""
+    system, folder = opened
+    settings = frame.settings
+    with during(Phase.UNPACK, system.origin):
+        inventory = system.inventory()
     check_system(inventory, system.origin, host_platform().architecture)
     size = slots.image_size(
         inventory,
         reserve=settings.number("IMAGE_RESERVE"),
         fixed=settings.number("DEFAULT_IMAGE_SIZE"),
     )
-    recovery = medium / _RECOVERY_FILE if (medium / _RECOVERY_FILE).is_file() else None
-    plan = None
-    if target is not None:
-        image = mib(size.size)
-        needs = Needs(image=image, recovery=mib(recovery.stat().st_size) if recovery else image)
-        gpt = settings.flag("COS_INSTALL_FORCE_GPT")
-        plan = make_plan(target.size >> 20, needs, firmware=firmware, gpt=gpt, wanted=wanted_layout)
+    squashed = folder / medium.RECOVERY_FILE
     return Job(
-        host=host,
-        settings=settings,
+        frame=frame,
         system=system,
         size=size,
-        recovery=recovery,
-        configs=configs,
-        hooks=hooks_of(host, settings, "install"),
-        firmware=firmware,
-    ), plan
+        content=inventory.size,
+        recovery=squashed if squashed.is_file() else None,
+    )
+
+
+def _fetched(frame: Frame, source: medium.Source, parts: Partitions, stack: ExitStack) -> Job:
+    """Fetch a system onto the new disk, where it is looked through; raises `LifeError`.
+
+    What was fetched stays there for the next upgrade, within bounds.
+    """
+    place = parts.persistent / medium.WORK_FOLDER
+    job = _job(frame, stack.enter_context(source.open(place)))
+    stack.callback(cache.trim, place, frame.settings.number("CACHE_SIZE") << 20)
+    squashed = job.recovery.stat().st_size if job.recovery else job.content
+    need_room(parts.state, 2 * job.content, "the system, twice,")
+    need_room(parts.recovery, squashed, "the recovery system")
+    return job
 
 
 def hooks_of(host: Host, settings: Settings, operation: str) -> Hooks:
@@ -166,7 +221,7 @@ def _check(host: Host, settings: Settings, device: str) -> disk.Target | None:
     missing = [
         label
         for label in (Label.OEM, Label.RECOVERY, Label.PERSISTENT)
-        if labelled(devices, settings.text(f"{label.name}_LABEL"), state.disk) is None
+        if labelled(devices, label_of(settings, label), state.disk) is None
     ]
     if missing:
         message = f"no partition has the label {', '.join(missing)}"
@@ -174,72 +229,18 @@ def _check(host: Host, settings: Settings, device: str) -> disk.Target | None:
     return None
 
 
-def _system(host: Host, settings: Settings, stack: ExitStack) -> tuple[System, Path]:
-    """Open what is to be installed; returns also the folder of the medium."""
-    medium = host.path(LIVE_MEDIUM)
-    warning = without_check(settings)
-    named = settings.text("SYSTEM")
-    iso = settings.text("COS_INSTALL_ISO_URL")
-    cache = Path(settings.text("CACHE_DIR") or host.work / "cache")
-    opening = Opening(host=host, settings=settings, cache=cache)
-    if iso:
-        return _system_of_iso(opening, iso, stack)
-    if named:
-        if warning:
-            host.log.warning(warning)
-        return stack.enter_context(open_system(parse_wanted(named), opening)), medium
-    live = host.path(LIVE_ROOT)
-    if not live.is_dir():
-        hint = "boot the ISO, or name a source with --system"
-        raise LifeError("this is no live system", Phase.NO_SOURCE, hint=hint)
-    return stack.enter_context(open_system(Wanted(Kind.FOLDER, str(live)), opening)), medium
-
-
-def _system_of_iso(opening: Opening, name: str, stack: ExitStack) -> tuple[System, Path]:
-    """Open the system of an ISO, which is fetched first if it is an address."""
-    host = opening.host
-    path = Path(name)
-    if name.startswith(("http://", "https://")):
-        path = _fetched_iso(opening, name, stack)
-    if not path.is_file():
-        raise LifeError(f"{name}: is no file", Phase.SOURCE)
-    check_signature(path, opening)
-    medium = stack.enter_context(host.mounted(str(path), "iso", "loop,ro"))
-    squashfs = str(system_of_iso(medium))
-    tree = stack.enter_context(host.mounted(squashfs, "source", "loop,ro"))
-    return Tree(host=host, folder=tree, origin=f"iso:{name}"), medium
-
-
-def _fetched_iso(opening: Opening, name: str, stack: ExitStack) -> Path:
-    """Fetch an ISO, and the signature beside it where one is needed."""
-    path = opening.cache / "system.iso"
-    beside = path.with_name(f"{path.name}{SIGNATURE}")
-    for each in (path, beside):
-        stack.callback(each.unlink, missing_ok=True)
-    with during(Phase.DOWNLOAD, name):
-        if opening.verify and opening.keys():
-            owner.download(f"{name}{SIGNATURE}", beside)
-        owner.download(name, path)
-    return path
-
-
-def _inventory(system: System) -> Inventory:
-    with during(Phase.UNPACK, system.origin):
-        return system.inventory()
-
-
 @contextmanager
-def _partitions(job: Job, device: str, plan: Plan | None) -> Iterator[Partitions]:
+def _partitions(frame: Frame, device: str) -> Iterator[Partitions]:
     """Make the partitions, or find those that were prepared, and mount them."""
-    host = job.host
+    host, plan = frame.host, frame.plan
     if plan is None:
-        devices = _prepared(job, device)
+        devices = _prepared(frame, device)
     else:
         host.log.info("Formatting drives..")
         host.log.info("Partitioning device...")
         target = disk.Target(os.path.realpath(device), 0)
         devices = disk.partition(host, target, plan)
-        disk.make_filesystems(host, plan, devices, own_labels(job.settings))
+        disk.make_filesystems(host, plan, devices, own_labels(frame.settings))
     host.log.info("Mounting critical endpoints..")
     host.log.info("Mounting disk partitions")
     with ExitStack() as stack:
@@ -259,22 +260,21 @@ def _partitions(job: Job, device: str, plan: Plan | None) -> Iterator[Partitions
 
 def own_labels(settings: Settings) -> dict[str, str]:
     """Return the labels that somebody wants in place of ours."""
-    names = (Label.OEM, Label.STATE, Label.RECOVERY, Label.PERSISTENT, Label.GRUB)
-    return {str(label): settings.text(f"{label.name}_LABEL") for label in names}
+    return {str(label): label_of(settings, label) for label in PARTITIONS}
 
 
-def _prepared(job: Job, device: str) -> dict[str, str]:
+def _prepared(frame: Frame, device: str) -> dict[str, str]:
     """Find prepared partitions; the state partition gets its label if nothing has it."""
-    devices = job.host.devices()
+    devices = frame.host.devices()
     state = next(each for each in devices if each.name == os.path.realpath(device))
     found = {str(Label.STATE): state.name}
-    for ours, label in own_labels(job.settings).items():
+    for ours, label in own_labels(frame.settings).items():
         at = labelled(devices, label, state.disk)
         if at is not None:
             found.setdefault(ours, at.name)
     if not state.label:
         with during(Phase.LABEL, state.name):
-            job.host.call("tune2fs", "-L", job.settings.text("STATE_LABEL"), state.name)
+            frame.host.call("tune2fs", "-L", frame.settings.text("STATE_LABEL"), state.name)
     return found
 
 
@@ -292,12 +292,15 @@ def _put(job: Job, parts: Partitions, device: str, *, with_loader: bool) -> None
         if with_loader:
             host.log.info("Installing GRUB..")
             places = bootloader.Places(
-                disk=os.path.realpath(device), firmware=job.firmware, state=state, efi=parts.efi
+                disk=os.path.realpath(device),
+                firmware=job.frame.firmware,
+                state=state,
+                efi=parts.efi,
             )
             bootloader.install(host, places, tree=tree, machine=os.uname().machine)
         relabel(host, tree)
-        job.hooks.after_chroot(tree, mounts_in_tree(parts))
-        job.hooks.after()
+        job.frame.hooks.after_chroot(tree, mounts_in_tree(parts))
+        job.frame.hooks.after()
     _write_menu(job, parts)
     _copies(job, parts, active)
 
@@ -310,7 +313,7 @@ def mounts_in_tree(parts: Partitions) -> list[tuple[Path, str]]:
 
 def _configure(job: Job, parts: Partitions, tree: Path) -> None:
     """Write the owner's configuration, and what is to be told after the installation."""
-    owner.write(parts.oem, job.configs)
+    owner.write(parts.oem, job.frame.configs)
     owner.write_paths(parts.oem, job.settings)
     text = tree / _AFTER_INSTALL
     with during(Phase.COPY, "the configuration cannot be written"):
@@ -325,14 +328,9 @@ def _write_menu(job: Job, parts: Partitions) -> None:
     bootloader.add_choices(parts.oem)
     bootloader.rebrand(parts.state, job.settings.text("GRUB_ENTRY_NAME"))
     tty = job.settings.text("COS_INSTALL_TTY").removeprefix("/dev/")
-    labels = own_labels(job.settings)
-    labels |= {str(ours): label for ours, label in slot_labels(job.settings).items()}
-    changes = {f"{ours.removeprefix('COS_').lower()}_label": label
-               for ours, label in labels.items() if ours != label}  # fmt: skip
     if tty not in _QUIET_TTYS:
-        changes["extra_cmdline"] = f"console={tty}"
-    if changes:
-        bootloader.change_settings(parts.state, changes)
+        bootloader.change_settings(parts.state, {"extra_cmdline": f"console={tty}"})
+    bootloader.write_labels(parts.state, all_labels(job.settings))
 
 
 def _copies(job: Job, parts: Partitions, active: Path) -> None:
@@ -373,6 +371,7 @@ def _copies(job: Job, parts: Partitions, active: Path) -> None:
         "passive": record.entry(replace(image, label=label)),
         "recovery": record.entry(recovery),
     }
-    written = record.with_images({}, images)
+    names = {label: label_of(settings, label) for label in PARTITIONS}
+    written = record.with_images({}, images, names)
     record.write(parts.state, written)
     record.write(parts.recovery, written)

@@ -1,6 +1,6 @@
 """What a machine does when a command is done: goes on, boots, or powers off."""
 
-from compiler.agent.life.detect import has_word
+from compiler.agent.booted import has_word
 from compiler.agent.life.host import Host
 from compiler.agent.life.settings import Settings
 

@@ -18,6 +18,8 @@ from compiler.layout import STATE_RECORD, Label
 
 _LARGEST = 1 << 20
 
+_OURS: Mapping[Label, str] = {label: str(label) for label in Label}
+
 Record = dict[str, Any]
 
 
@@ -71,11 +73,16 @@ def write(folder: Path, record: Record) -> None:
         write_whole(folder / STATE_RECORD, text.encode())
 
 
-def with_images(record: Record, changes: Mapping[str, Record | None]) -> Record:
-    """Return a record with other images: `active`, `passive`, `recovery`; None takes one out."""
+def with_images(
+    record: Record, changes: Mapping[str, Record | None], names: Mapping[Label, str] = _OURS
+) -> Record:
+    """Return a record with other images: `active`, `passive`, `recovery`; None takes one out.
+
+    `names` are what the labels of partitions are called on the machine.
+    """
     new: Record = {
-        "oem": {"label": str(Label.OEM)},
-        "persistent": {"label": str(Label.PERSISTENT)},
+        "oem": {"label": names[Label.OEM]},
+        "persistent": {"label": names[Label.PERSISTENT]},
         **record,
         "date": now(),
     }
@@ -84,7 +91,7 @@ def with_images(record: Record, changes: Mapping[str, Record | None]) -> Record:
         label = Label.RECOVERY if name == "recovery" else Label.STATE
         section = new.get(part)
         kept = dict(section) if isinstance(section, dict) else {}
-        kept.setdefault("label", str(label))
+        kept.setdefault("label", names[label])
         kept.pop(name, None)
         new[part] = {**kept, **({name: image} if image is not None else {})}
     return new

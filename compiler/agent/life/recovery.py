@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from compiler.agent.booted import Booted
+from compiler.agent.journal import checkpoint
 from compiler.agent.life import record, slots
-from compiler.agent.life.detect import Booted
 from compiler.agent.life.hooks import Hooks
-from compiler.agent.life.host import checkpoint, free_bytes, need_room, sync_file
+from compiler.agent.life.host import free_bytes, need_room, sync_file
 from compiler.agent.life.install import hooks_of
 from compiler.agent.life.inventory import Inventory
 from compiler.agent.life.phases import LifeError, Phase, during

@@ -7,14 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from compiler.agent.assessment import replace_steps
+from compiler.agent.booted import Booted
 from compiler.agent.life import bootloader, power
-from compiler.agent.life.detect import Booted
 from compiler.agent.life.host import Host
 from compiler.agent.life.install import hooks_of
 from compiler.agent.life.loader import reinstall
 from compiler.agent.life.phases import LifeError, Phase, during
+from compiler.agent.life.renewal import renew
 from compiler.agent.life.settings import Settings
-from compiler.agent.life.site import Site, open_site
+from compiler.agent.life.site import Site, all_labels, open_site
 from compiler.agent.life.source import System, Tree, open_system, parse_wanted
 from compiler.agent.life.transition import Change, checked, fill, take_over, tell_source
 from compiler.layout import RECOVERY_IMAGE, RECOVERY_SQUASHFS, Label
@@ -25,14 +26,16 @@ _KEPT = ("lost+found",)
 def reset(host: Host, settings: Settings) -> None:
     """Reset; raises `LifeError` with the phase that failed."""
     host.need_root()
-    with host.alone(), open_site(host, settings, persistent=False) as site:
-        if site.booted is not Booted.RECOVERY:
+    with host.alone():
+        if host.booted(host.devices()) is not Booted.RECOVERY:
             message = "cos-reset can be run only from recovery"
             hint = "choose `cOS recovery` in the boot menu"
             raise LifeError(message, Phase.REFUSED, hint=hint)
-        site.images.tidy()
-        host.log.info("Resetting system..")
-        _reset(site)
+        renew(host, settings)
+        with open_site(host, settings, persistent=False) as site:
+            site.images.tidy()
+            host.log.info("Resetting system..")
+            _reset(site)
     host.log.info("Reset done, now you might want to reboot")
     power.after(host, settings, asked=False)
 
@@ -46,6 +49,7 @@ def _reset(site: Site) -> None:
     take_over(site, image, replace_steps())
     _wipe(site)
     reinstall(site)
+    bootloader.write_labels(site.state, all_labels(settings))
     bootloader.rebrand(site.state, settings.text("GRUB_ENTRY_NAME"))
     hooks.post()
 

@@ -6,15 +6,12 @@ elemental 2.3 has for the same things are read as well.
 """
 
 import re
-import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from compiler.agent.assignments import assignments
 from compiler.agent.life.phases import LifeError, Phase
 from compiler.layout import Label
-
-FILES = ("/etc/environment", "/etc/os-release", "/etc/cos/config", "/etc/cos-upgrade-image")
-"""Where settings are kept, in the order in which they are read; later ones win."""
 
 DEFAULTS: Mapping[str, str] = {
     "UPGRADE_IMAGE": "system/cos",
@@ -38,6 +35,7 @@ DEFAULTS: Mapping[str, str] = {
 
 _OTHERS = (
     "GRUB_ENTRY_NAME",
+    "COS_DISK",
     "COS_INSTALL_DEVICE",
     "COS_INSTALL_NO_FORMAT",
     "COS_INSTALL_FORCE_EFI",
@@ -97,7 +95,7 @@ ALIASES: Mapping[str, str] = {
 
 KNOWN = frozenset((*DEFAULTS, *_OTHERS, *ALIASES, *ALIASES.values()))
 
-_NAME = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
+_LABEL = re.compile(r"rd\.cos\.([a-z]+)label=(.+)")
 _TRUE, _FALSE = {"true", "yes", "1", "on"}, {"false", "no", "0", "off", ""}
 
 
@@ -134,16 +132,30 @@ class Settings:
 
 
 def gather(
-    files: Mapping[str, str], environ: Mapping[str, str], flags: Mapping[str, str]
+    files: Mapping[str, str],
+    environ: Mapping[str, str],
+    flags: Mapping[str, str],
+    cmdline: str = "",
 ) -> Settings:
-    """Put together what all say; `files` are texts by their path, in the order of `FILES`."""
+    """Put together what all say; `files` are texts by their path, in the order of `FILES`.
+
+    On the kernel command line the boot menu says which labels the machine was installed with.
+    """
     values = dict(DEFAULTS)
     doubts: list[str] = []
     for path, text in files.items():
         values |= _known(dict(assignments(text, path, doubts)))
+    values |= _labels(cmdline)
     values |= _known(environ)
     values |= flags
     return Settings(values, tuple(doubts))
+
+
+def _labels(cmdline: str) -> dict[str, str]:
+    """Read `rd.cos.oemlabel=NAME` and the like."""
+    found = (_LABEL.fullmatch(word) for word in cmdline.split())
+    named = {f"{each[1].upper()}_LABEL": each[2] for each in found if each}
+    return {name: label for name, label in named.items() if name in DEFAULTS}
 
 
 def _known(given: Mapping[str, str]) -> dict[str, str]:
@@ -151,30 +163,3 @@ def _known(given: Mapping[str, str]) -> dict[str, str]:
     found = {name: text for name, text in given.items() if name in KNOWN and name not in ALIASES}
     named = {ALIASES[name]: text for name, text in given.items() if name in ALIASES}
     return {**found, **named}
-
-
-def assignments(text: str, path: str, doubts: list[str]) -> Iterator[tuple[str, str]]:
-    """Read assignments as a shell would, but expand and run nothing.
-
-    A line that is none is left out, and noted in `doubts` with its place.
-    """
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        found = _NAME.fullmatch(line.strip())
-        value = _unquoted(found[2]) if found else None
-        if found is None or value is None:
-            doubts.append(f"{path}:{number}: is no assignment, and has no effect")
-        else:
-            yield found[1], value
-
-
-def _unquoted(text: str) -> str | None:
-    """Take the quotes off a value; None for what is more than one."""
-    try:
-        words = shlex.split(text, comments=True)
-    except ValueError:
-        return None
-    if len(words) > 1:
-        return None
-    return words[0] if words else ""

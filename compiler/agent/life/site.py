@@ -1,13 +1,16 @@
 """An installed machine as a command finds it: its partitions, mounted, and what runs."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from compiler.agent.booted import Booted
 from compiler.agent.life import record
-from compiler.agent.life.detect import Booted, Device, labelled
+from compiler.agent.life.detect import Device, labelled, without_label
 from compiler.agent.life.host import Host
+from compiler.agent.life.medium import WORK_FOLDER
 from compiler.agent.life.partition import Firmware
 from compiler.agent.life.phases import LifeError, Phase
 from compiler.agent.life.settings import Settings
@@ -15,8 +18,8 @@ from compiler.agent.life.source import Opening
 from compiler.agent.life.steps import State
 from compiler.layout import ACTIVE_IMAGE, PASSIVE_IMAGE, Label
 
-WORK_FOLDER = ".cos-upgrade"
-"""On the persistent partition: what was fetched, and what was seen of channels."""
+PARTITIONS = (Label.OEM, Label.STATE, Label.RECOVERY, Label.PERSISTENT, Label.GRUB)
+"""The partitions of an installation."""
 
 _NAMES = {ACTIVE_IMAGE: "active", PASSIVE_IMAGE: "passive"}
 
@@ -29,6 +32,8 @@ class Site:
     settings: Settings
     devices: Sequence[Device]
     booted: Booted
+    disk: str
+    """The disk whose partitions come first: that which was booted, else that of the state."""
     state_device: Device
     state: Path
     persistent: Path | None
@@ -62,13 +67,13 @@ class Site:
         return [(folder, path) for folder, path in places if folder is not None]
 
     def device(self, label: Label) -> Device | None:
-        """Find a partition by our name for it."""
-        wanted = self.settings.text(f"{label.name}_LABEL")
-        return labelled(self.devices, wanted, self.state_device.disk)
+        """Find a partition by our name for it; raises `LifeError` as `labelled`."""
+        return labelled(self.devices, label_of(self.settings, label), self.disk)
 
     def write_record(self, changes: Mapping[str, record.Record | None]) -> None:
         """Change the record, and make it right about what the names of images stand for."""
-        known = record.with_images(record.read(self.state), changes)
+        names = {label: label_of(self.settings, label) for label in PARTITIONS}
+        known = record.with_images(record.read(self.state), changes, names)
         if "transition" not in changes:
             known = self.reconciled(known)
         record.write(self.state, known)
@@ -90,21 +95,77 @@ def slot_labels(settings: Settings) -> dict[Label, str]:
     return {label: settings.text(f"{label.name}_LABEL") for label in names}
 
 
-@contextmanager
-def open_site(host: Host, settings: Settings, *, persistent: bool = True) -> Iterator[Site]:
-    """Find and mount the partitions of a machine; raises `LifeError` for what is missing."""
-    devices = host.devices()
-    state = labelled(devices, settings.text("STATE_LABEL"))
+def label_of(settings: Settings, label: Label) -> str:
+    """Return what a label of ours is called on this machine."""
+    return settings.text(f"{label.name}_LABEL")
+
+
+def all_labels(settings: Settings) -> dict[Label, str]:
+    """Return what all labels of ours are called on this machine."""
+    names = (*PARTITIONS, Label.ACTIVE, Label.PASSIVE, Label.SYSTEM)
+    return {label: label_of(settings, label) for label in names}
+
+
+def own_disk(host: Host, settings: Settings, devices: Sequence[Device]) -> str:
+    """Say whose partitions are meant: the disk that somebody names, else that which was booted."""
+    named = settings.text("COS_DISK")
+    return os.path.realpath(named) if named else host.home(devices)
+
+
+def state_of(settings: Settings, devices: Sequence[Device], disk: str) -> Device:
+    """Find the state partition; never that of another disk where this one has lost its label.
+
+    Raises `LifeError`.
+    """
+    lost = lost_partition(settings, devices, Label.STATE, disk)
+    if lost is not None:
+        hint = "`cos-reset` in the recovery system makes it anew"
+        message = f"State partition cannot be found: {lost.name} has no file system of that name"
+        raise LifeError(message, Phase.ABSENT, hint=hint)
+    state = labelled(devices, label_of(settings, Label.STATE), disk)
     if state is None:
         hint = "is this an installed machine?"
         raise LifeError("State partition cannot be found", Phase.ABSENT, hint=hint)
+    return state
+
+
+def lost_partition(
+    settings: Settings, devices: Sequence[Device], label: Label, disk: str
+) -> Device | None:
+    """Find the partition of a disk that has lost its label, if it has."""
+    names = {each: label_of(settings, each) for each in PARTITIONS}
+    return without_label(devices, label, disk, names)
+
+
+def _has_loader(settings: Settings, devices: Sequence[Device], disk: str) -> bool:
+    """Whether EFI starts a disk: what another one has for it is never that of this."""
+    label = label_of(settings, Label.GRUB)
+    return any(each.label == label and each.disk == disk for each in devices)
+
+
+@contextmanager
+def open_site(host: Host, settings: Settings, *, persistent: bool = True) -> Iterator[Site]:
+    """Find and mount the partitions of a machine; raises `LifeError` for what is missing.
+
+    With `persistent` false the owner's partitions need be neither there nor whole.
+    """
+    devices = host.devices()
+    disk = own_disk(host, settings, devices)
+    state = state_of(settings, devices, disk)
+    disk = disk or state.disk
     with ExitStack() as stack:
 
         def use(label: Label) -> Path | None:
-            device = labelled(devices, settings.text(f"{label.name}_LABEL"), state.disk)
-            if device is None:
+            device = labelled(devices, label_of(settings, label), disk)
+            if device is None or lost_partition(settings, devices, label, disk) is not None:
                 return None
-            return stack.enter_context(host.used(device, label.name.lower()))
+            try:
+                return stack.enter_context(host.used(device, label.name.lower()))
+            except LifeError as error:
+                if persistent or label is Label.GRUB:
+                    raise
+                host.log.warning(f"{error}; the work goes on without it")
+                return None
 
         kept = use(Label.PERSISTENT)
         if kept is None and persistent:
@@ -114,10 +175,11 @@ def open_site(host: Host, settings: Settings, *, persistent: bool = True) -> Ite
             settings=settings,
             devices=devices,
             booted=host.booted(devices),
+            disk=disk,
             state_device=state,
             state=stack.enter_context(host.used(state, "state")),
             persistent=kept,
             oem=use(Label.OEM),
-            efi=use(Label.GRUB),
+            efi=use(Label.GRUB) if _has_loader(settings, devices, state.disk) else None,
         )
         yield site

@@ -8,18 +8,21 @@ from typing import Any
 
 import yaml
 
-from compiler.agent.assessment import Record, read_record, standing
+from compiler.agent import assess
+from compiler.agent.installed import Installed
 from compiler.agent.life import record
 from compiler.agent.life.detect import Device, labelled
 from compiler.agent.life.host import Host
 from compiler.agent.life.phases import LifeError, Phase
 from compiler.agent.life.settings import Settings
+from compiler.agent.life.site import label_of, own_disk
 from compiler.grubenv import read_block
-from compiler.layout import BOOT_ASSESSMENT, OWNER_CHOICES
+from compiler.layout import OWNER_CHOICES, Label
 
 _STATE = "/run/initramfs/cos-state"
 _OEM = "/oem"
 _OS_RELEASE = "/etc/os-release"
+_JUDGED = ("standing", "tries_left")
 
 
 def status(host: Host, settings: Settings) -> None:
@@ -44,7 +47,7 @@ def gather(host: Host, settings: Settings) -> dict[str, Any]:
     booted = host.booted(devices)
     state = _folder(host, devices, settings)
     known = record.read(state) if state else {}
-    assessed = read_record(read_block(state / BOOT_ASSESSMENT)) if state else Record()
+    assessed = assess.gather(Installed(host.root, state))
     choices = read_block(host.path(_OEM) / OWNER_CHOICES)
     release = dict(
         line.split("=", 1) for line in host.text(_OS_RELEASE).splitlines() if "=" in line
@@ -54,7 +57,7 @@ def gather(host: Host, settings: Settings) -> dict[str, Any]:
         "version": release.get("VERSION", "").strip('"'),
         "system": release.get("PRETTY_NAME", "").strip('"'),
         "images": _images(known, assessed),
-        "assessment": _assessment(assessed),
+        "assessment": assessed,
         "next_entry": choices.get("next_entry", ""),
         "saved_entry": choices.get("saved_entry", ""),
     }
@@ -65,27 +68,20 @@ def _folder(host: Host, devices: Sequence[Device], settings: Settings) -> Path |
     usual = host.path(_STATE)
     if (usual / "cOS").is_dir():
         return usual
-    device = labelled(devices, settings.text("STATE_LABEL"))
+    disk = own_disk(host, settings, devices)
+    device = labelled(devices, label_of(settings, Label.STATE), disk)
     return next((Path(each) for each in device.mounts), None) if device else None
 
 
-def _images(known: record.Record, assessed: Record) -> dict[str, Any]:
+def _images(known: record.Record, assessed: Mapping[str, Any]) -> dict[str, Any]:
+    """Join what the record has of an image with what is known of how it boots."""
     found = {}
     for name in ("active", "passive", "recovery"):
         image = record.image_of(known, name)
         if image is not None:
-            uuid = str(image.get("uuid", ""))
-            judged = standing(assessed, uuid).value if uuid and name != "recovery" else ""
-            found[name] = {**image, **({"standing": judged} if judged else {})}
+            judged = assessed["systems"].get(name, {})
+            found[name] = {**image, **{key: judged[key] for key in _JUDGED if key in judged}}
     return found
-
-
-def _assessment(assessed: Record) -> dict[str, Any]:
-    return {
-        "enabled": assessed.enabled or assessed.always,
-        "tries_left": assessed.allowed if assessed.tries is None else assessed.tries,
-        "failure": assessed.failure,
-    }
 
 
 def lines_of(found: Mapping[str, Any]) -> Iterator[str]:
@@ -95,14 +91,14 @@ def lines_of(found: Mapping[str, Any]) -> Iterator[str]:
         said = f"{image.get('source', 'unknown')} since {image.get('date', 'unknown')}"
         by = f", by {image['fromAction']}" if "fromAction" in image else ""
         judged = f", {image['standing']}" if "standing" in image else ""
+        judged += f", {image['tries_left']} tries left" if "tries_left" in image else ""
         yield f"{name.capitalize() + ':':<11} {said}{by}{judged}"
         if "digest" in image:
             yield f"            {image['digest']}"
     assessed = found["assessment"]
     if assessed["failure"]:
         yield f"Failed:     {assessed['failure']}"
-    elif assessed["enabled"]:
-        yield f"Assessment: on, {assessed['tries_left']} tries left"
+    yield f"Next:       {assessed['next'] or 'nothing'}"
     for name in ("next_entry", "saved_entry"):
         if found[name]:
             yield f"Boot menu:  {name} is {found[name]}"

@@ -22,9 +22,11 @@ from compiler.agent.assessment import (
     read_record,
     tidy_steps,
 )
+from compiler.agent.installed import read_image
+from compiler.agent.journal import checkpoint
 from compiler.agent.life import slots
 from compiler.agent.life.detect import BLKID, parse_probed
-from compiler.agent.life.host import Host, checkpoint, sync_file, sync_folder
+from compiler.agent.life.host import Host, sync_file, sync_folder
 from compiler.agent.life.phases import Phase, during
 from compiler.grubenv import change_block, read_block
 from compiler.layout import (
@@ -57,11 +59,8 @@ class State:
         return (self.folder / name).is_file()
 
     def _image(self, name: str) -> Image:
-        about = probe(self.host, self.folder / name)
-        label = about.get("LABEL", "")
-        known = {text: ours for ours, text in self.labels.items()}
-        found = known.get(label) or (Label(label) if label in set(Label) else Label.SYSTEM)
-        return Image(identity=about.get("UUID", ""), label=found)
+        names = {text: ours for ours, text in self.labels.items()}
+        return read_image(self.folder / name, Label.SYSTEM, names)
 
     def record(self) -> Record:
         """Read what the boot menu knows of the images."""

@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from compiler.agent.assessment import upgrade_steps
+from compiler.agent.booted import Booted
 from compiler.agent.life import bootloader, cache, power, recovery
-from compiler.agent.life.detect import Booted
 from compiler.agent.life.host import Host
 from compiler.agent.life.install import hooks_of
 from compiler.agent.life.loader import reinstall

@@ -124,6 +124,8 @@ class Bench:
 
     root: Path
     device: str
+    beside: tuple[str, ...] = ()
+    """Further disks of the machine."""
     said: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -141,7 +143,7 @@ class Bench:
         return Host(
             log=Log(self.said.append, Level.INFO),
             root=self.root,
-            disk=self.device,
+            disks=(self.device, *self.beside),
             pause=lambda _seconds: None,
         )
 
@@ -182,15 +184,16 @@ class Bench:
             do("umount", place)
 
     @contextmanager
-    def running(self, name: str = "active") -> Iterator[Mapping[str, Path]]:
+    def running(self, name: str = "active", prefix: str = "COS_") -> Iterator[Mapping[str, Path]]:
         """Have the partitions mounted as the running system has them; yields where."""
         self.boot(name)
         found = partitions(self.device)
-        places = {"COS_STATE": ("run/initramfs/cos-state", "ro"), "COS_OEM": ("oem", "rw"),
-                  "COS_PERSISTENT": ("usr/local", "rw")}  # fmt: skip
+        places = {"STATE": ("run/initramfs/cos-state", "ro"), "OEM": ("oem", "rw"),
+                  "PERSISTENT": ("usr/local", "rw")}  # fmt: skip
         with ExitStack() as stack:
             mounted = {}
-            for label, (path, options) in places.items():
+            for own, (path, options) in places.items():
+                label = f"{prefix}{own}"
                 place = self.root / path
                 place.mkdir(parents=True, exist_ok=True)
                 mount(found[label], place, options)

@@ -83,14 +83,16 @@ class Channel:
         for name in ("root", "online"):
             cos("key", "generate", "--output", folder / name)
 
-    def publish(self, version: str, system: Path) -> None:
-        """Publish a system as the package system/cos."""
+    def publish(self, version: str, system: Path, finalizer: str = "") -> None:
+        """Publish a system as the package system/cos; `finalizer` is its finalize.yaml."""
         tree = self.folder / "tree/system" / f"cos-{version}"
         tree.mkdir(parents=True)
         (tree / "definition.yaml").write_text(
             f'name: cos\ncategory: system\nversion: "{version}"\n'
         )
         (tree / "build.yaml").write_text("image: scratch\n")
+        if finalizer:
+            (tree / "finalize.yaml").write_text(finalizer)
         cos("pack", f"system/cos@{version}", "--source", system, "--destination", self.build,
             "--compression", "zstd")  # fmt: skip
         signing = ("--sign", self.folder / "online.key", "--root", self.root)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from compiler.agent.life import status
 from compiler.agent.life.feature import feature
 from compiler.agent.life.host import Host
 from compiler.agent.life.phases import LifeError, Phase
@@ -135,7 +136,13 @@ def test_status_tells_what_runs_and_what_is_installed(machine: Bench, new: Path)
     assert found["booted"] == "active"
     assert found["images"]["active"]["source"] == f"dir:{new}"
     assert found["images"]["active"]["standing"] == "not proved"
-    assert found["assessment"] == {"enabled": True, "tries_left": 3, "failure": ""}
+    assert found["images"]["active"]["tries_left"] == 3
+    assert found["assessment"]["next"] == "active"
+    assert found["assessment"]["enabled"]
+    lines = list(status.lines_of(found))
+    assert f"dir:{new} since" in lines[1]
+    assert lines[1].endswith(", not proved, 3 tries left")
+    assert "Next:       active" in lines
 
 
 @pytest.mark.container

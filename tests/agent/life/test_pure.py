@@ -5,13 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from compiler.agent.booted import Booted, booted, has_word
 from compiler.agent.life import bootloader, record
 from compiler.agent.life.customs import parse_layout
 from compiler.agent.life.detect import (
-    Booted,
     Device,
-    booted,
-    has_word,
     labelled,
     parse_devices,
     parse_probed,
@@ -47,6 +45,15 @@ def test_a_squashed_recovery_is_seen_by_its_label() -> None:
 )  # fmt: skip
 def test_without_it_labels_of_loop_devices_say(labels: list[str], which: Booted) -> None:
     assert booted("quiet", labels, live=False) is which
+
+
+def test_of_an_image_that_is_named_twice_the_last_counts_and_a_strange_one_is_none_of_ours() -> (
+    None
+):
+    both = "cos-img/filename=/cOS/active.img cos-img/filename=/cOS/passive.img"
+
+    assert booted(both, [], live=False) is Booted.PASSIVE
+    assert booted("cos-img/filename=/my.img", ["COS_ACTIVE"], live=False) is Booted.OTHER
 
 
 def test_words_of_the_kernel_are_whole_words() -> None:

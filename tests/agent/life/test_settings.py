@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from compiler.agent.assignments import FILES
 from compiler.agent.life.cli import describe
 from compiler.agent.life.phases import LifeError, Phase
-from compiler.agent.life.settings import ALIASES, FILES, KNOWN, Settings, gather
+from compiler.agent.life.settings import ALIASES, KNOWN, Settings, gather
 
 DOCS = (Path(__file__).resolve().parents[3] / "docs/agent.md").read_text(encoding="utf-8")
 LIFE = ("install", "upgrade", "reset", "deploy", "rebrand", "feature", "status", "suc-upgrade")

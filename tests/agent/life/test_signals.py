@@ -25,8 +25,9 @@ from tests.agent.life.victim import settings
 root, device, source = sys.argv[1:]
 try:
     with cli.stopping():
-        upgrade(Host(log=Log(lambda text: print(text, flush=True)), root=Path(root), disk=device),
-                settings([f"SYSTEM={source}"]))
+        log = Log(lambda text: print(text, flush=True))
+        host = Host(log=log, root=Path(root), disks=(device,))
+        upgrade(host, settings([f"SYSTEM={source}"]))
 except CompilerError as error:
     print(error)
     sys.exit(int(error.exit_code))

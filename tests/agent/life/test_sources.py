@@ -1,5 +1,6 @@
 """Systems from registries and channels: only what is signed, and only what is not there yet."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from compiler.agent.life.phases import LifeError
 from compiler.oci import Reference
 from compiler.signing.files import sign_bytes
-from tests.agent.life.lab import Bench, do, leftovers, make_system
+from tests.agent.life.lab import Bench, do, leftovers, make_system, read_inside
 from tests.agent.life.shelf import Channel, push, sign, tar_of
 from tests.servers.proxy import FaultyProxy
 from tests.servers.registry import RegistryServer
@@ -236,6 +237,59 @@ def test_the_newest_package_of_a_signed_channel_is_taken(
     active = machine.record()["state"]["active"]
     assert active["source"] == "channel:system/cos-3"
     assert active["digest"].startswith("sha256:")
+
+
+def with_shell(system: Path) -> Path:
+    """Give a system a shell."""
+    shutil.copy(shutil.which("busybox") or "", system / "usr/bin/busybox")
+    for name in ("sh", "env", "ip", "ls"):
+        (system / "usr/bin" / name).unlink(missing_ok=True)
+        (system / "usr/bin" / name).symlink_to("busybox")
+    return system
+
+
+FINALIZER = """
+install:
+- echo "{{.Values.name}} $WHO $(ip -o link | wc -l) $$" > /etc/final
+- ls /run > /etc/run
+"""
+
+
+def test_finalizers_of_a_channel_run_in_the_new_tree(machine: Bench, tmp_path: Path) -> None:
+    channel = Channel(tmp_path / "channel")
+    system = with_shell(make_system(tmp_path / "system", "2"))
+    (system / "usr/bin/wc").symlink_to("busybox")
+    (system / "run").mkdir()
+    channel.publish("2", system, FINALIZER)
+    channel.configure(machine.root)
+    with (machine.root / "etc/luet/luet.yaml").open("a") as file:
+        file.write("finalizer_envs: [{key: WHO, value: me}]\n")
+
+    with machine.running() as mounted:
+        machine.upgrade("channel:system/cos")
+        image = mounted["COS_STATE"] / "cOS/active.img"
+        assert read_inside(image, "/etc/final") == "cos me 1 1\n", "alone, and without a network"
+        assert read_inside(image, "/etc/run") == ""
+
+    assert machine.systems()["active"] == "kernel 2"
+    assert "Finalizing system/cos-2" in machine.said
+    assert leftovers(machine) == []
+
+
+def test_a_finalizer_that_fails_keeps_the_machine_as_it_is(machine: Bench, tmp_path: Path) -> None:
+    channel = Channel(tmp_path / "channel")
+    channel.publish(
+        "2", with_shell(make_system(tmp_path / "system", "2")), "install: [echo no >&2; exit 3]\n"
+    )
+    channel.configure(machine.root)
+
+    error = refusal(machine, "channel:system/cos")
+
+    assert error.exit_code == 48
+    assert error.message == (
+        "channel:system/cos-2: system/cos-2: its finalizer failed: "
+        "'echo no >&2; exit 3' ended with exit code 3\n    no"
+    )
 
 
 def test_a_channel_that_goes_back_is_refused(

@@ -43,7 +43,7 @@ def main() -> None:
         if lines == int(at):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    host = Host(log=Log(say, Level.DEBUG), root=Path(root), disk=device, pause=lambda _: None)
+    host = Host(log=Log(say, Level.DEBUG), root=Path(root), disks=(device,), pause=lambda _: None)
     COMMANDS[command](host, settings(given))
 
 

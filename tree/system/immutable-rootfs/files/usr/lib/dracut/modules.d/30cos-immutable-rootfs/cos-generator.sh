@@ -54,13 +54,17 @@ fi
 oem_label=$(getarg rd.cos.oemlabel=)
 oem=/dev/disk/by-label/${oem_label:-COS_OEM}
 oem_timeout=$(getarg rd.cos.oemtimeout=)
+fsck=systemd-fsck@$(systemd-escape --path "$oem").service
+# Only when the disk that was booted is known does the label mean its partition.
+mkdir -p "$units/$fsck.d"
+printf '[Unit]\nAfter=cos-home.service\n' > "$units/$fsck.d/50-cos-home.conf"
 cat > "$units/oem.mount" << UNIT
 [Unit]
 Description=The configuration of the machine's owner
 DefaultDependencies=no
 Before=cos-setup-rootfs.service
-Wants=systemd-fsck@$(systemd-escape --path "$oem").service
-After=systemd-fsck@$(systemd-escape --path "$oem").service
+Wants=$fsck
+After=$fsck cos-home.service
 
 [Mount]
 What=$oem

@@ -8,17 +8,25 @@ set -o pipefail
 
 SYSROOT=${SYSROOT:-/sysroot}
 OVERLAY_BASE=${OVERLAY_BASE:-/run/overlay}
-DISKS=${DISKS:-/dev/disk}
 overlay=${OVERLAY:-${cos_overlay:-}}
+home=${COS_HOME:-/sbin/cos-home}
 state_target=${PERSISTENT_STATE_TARGET:-/usr/local/.state}
 fstab=""
 declare -A volumes
 
-# device_of NAME: the device that LABEL=… or UUID=… means.
+# device_of NAME: the device that LABEL=… or UUID=… means. A label is that of the disk that was booted, if it has it.
 device_of() {
+    local found label link
     case "$1" in
-        LABEL=*) echo "$DISKS/by-label/${1#LABEL=}" ;;
-        UUID=*) echo "$DISKS/by-uuid/${1#UUID=}" ;;
+        LABEL=*)
+            found=$("$home" find "${1#LABEL=}" 2> /dev/null)
+            label=$("$home" label "${1#LABEL=}" 2> /dev/null)
+            link=/dev/disk/by-label/${label:-${1#LABEL=}}
+            # The link is the better name, as long as it says the same.
+            [ -n "$found" ] && [ "$(readlink -f "$link")" != "$found" ] && link=$found
+            echo "$link"
+            ;;
+        UUID=*) echo "/dev/disk/by-uuid/${1#UUID=}" ;;
         *) echo "$1" ;;
     esac
 }
@@ -81,16 +89,6 @@ wait_for() {
     done
 }
 
-# mended NAME: the partition of LABEL=COS_… that lost its label, with the first block of its file system. It is known
-# by the name that the installation gave it. One in which anything is recognized, as on another disk, is left alone.
-mended() {
-    local name=${1#LABEL=COS_} device
-    device=$DISKS/by-partlabel/${name,,}
-    [ "$1" != "$name" ] && [ -b "$device" ] && [ -z "$(blkid -p -o value -s TYPE "$device")" ] || return
-    e2fsck -y "$device" >&2
-    [ "$(blkid -p -o value -s LABEL "$device")" = "${1#LABEL=}" ] && echo "$device"
-}
-
 # check DEVICE: mends a file system of the ext family; what cannot be mended is told, and mounted if it can be.
 check() {
     case "$(blkid -o value -s TYPE "$1")" in
@@ -100,14 +98,11 @@ check() {
 
 # mount_volume PATH: mounts a partition; a missing one is a warning, and stays in the fstab.
 mount_volume() {
-    local path=$1 device found
+    local path=$1 device
     device=$(device_of "${volumes[$1]}")
     # A boot goes on without it; what needs it finds out.
     fstab+="$device $path auto defaults,nofail 0 0"$'\n'
-    [ -b "$device" ] || udevadm settle --timeout=5 2> /dev/null
-    if [ ! -b "$device" ]; then
-        found=$(mended "${volumes[$path]}") && device=$found || wait_for "$device"
-    fi
+    wait_for "$device"
     if [ ! -b "$device" ]; then
         echo "warning: $device is not there, so $path is not mounted" >&2
     elif mountpoint -q "$SYSROOT$path"; then

@@ -24,5 +24,6 @@ if [ -n "$cos_img" ] && ! getargbool 0 rd.cos.disable; then
         rootok=1
         wait_for_dev -n "${root#block:}"
         /sbin/initqueue --settled --unique /sbin/cos-loop-img "$cos_img"
+        /sbin/initqueue --timeout --unique --name cos-loop-img-any /sbin/cos-loop-img "$cos_img" any
     fi
 fi
