@@ -3,10 +3,13 @@
 # other disks hold. Without words it has udev prefer them, and mends those whose superblock is gone; then
 # /dev/disk/by-label means them, here and in the running system. `cos-home find LABEL` prints the partition of that
 # disk that has a label, or that should have it, and `cos-home label LABEL` what ours is called on this machine.
+#
+# It runs in every boot, so functions leave what they find in a variable: no process is started to ask one.
 set -u
 
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 rules=/run/udev/rules.d/61-cos-home.rules
+read -r cmdline < /proc/cmdline || :
 
 # say TEXT: tells it where people look.
 say() {
@@ -14,120 +17,160 @@ say() {
     { echo "cos-home: $1" > /dev/console; } 2> /dev/null || :
 }
 
-# own_label LABEL: what a label of ours is called on this machine.
-own_label() {
-    name=$(echo "${1#COS_}" | tr '[:upper:]' '[:lower:]')
-    for word in $(cat /proc/cmdline); do
-        case "$word" in "rd.cos.${name}label="?*) echo "${word#*=}" && return ;; esac
+# own LABEL: sets `label` to what a label of ours is called on this machine, and `name` to its partition's name.
+own() {
+    label=$1 name= place=
+    case "$1" in
+        COS_OEM) name=oem place=1 ;;
+        COS_STATE) name=state place=2 ;;
+        COS_RECOVERY) name=recovery place=3 ;;
+        COS_PERSISTENT) name=persistent place=4 ;;
+        COS_GRUB) name=grub ;;
+        COS_ACTIVE) name=active ;;
+        COS_PASSIVE) name=passive ;;
+        COS_SYSTEM) name=system ;;
+        *) return ;;
+    esac
+    set -f
+    for word in $cmdline; do
+        case "$word" in "rd.cos.${name}label="?*) label=${word#*=} ;; esac
     done
-    echo "$1"
+    set +f
 }
 
-# tell DEVICE TAG: what blkid sees there.
-tell() {
-    blkid -p -o value -s "$2" "$1"
-}
-
-# partition_of PLACE: the device that is mounted at PLACE.
-partition_of() {
-    while read -r device place _; do
-        [ "$place" = "$1" ] && readlink -f "$device" && return
-    done < /proc/mounts
-    return 1
-}
-
-# position LABEL: which partition it is in a table without names.
-position() {
-    case "$1" in COS_OEM) echo 1 ;; COS_STATE) echo 2 ;; COS_RECOVERY) echo 3 ;; COS_PERSISTENT) echo 4 ;; esac
-}
-
-# partitions: those of the disk, one a line.
-partitions() {
-    for each in "$disk"/*/partition; do
-        [ -e "$each" ] || continue
-        each=${each%/partition}
-        echo "/dev/$(echo "${each##*/}" | tr '!' '/')"
-    done
-}
-
-# with_label LABEL: the partition whose file system has it.
-with_label() {
-    for device in $(partitions); do
-        [ "$(tell "$device" LABEL)" = "$1" ] && echo "$device" && return
-    done
-    return 1
-}
-
-# without_label LABEL: the partition that is named for it, or in its place, and has no label at all.
-without_label() {
-    case "$1" in COS_OEM | COS_STATE | COS_RECOVERY | COS_PERSISTENT) ;; *) return 1 ;; esac
-    name=$(echo "${1#COS_}" | tr '[:upper:]' '[:lower:]')
-    for device in $(partitions); do
-        [ -z "$(tell "$device" LABEL)" ] || continue
-        case "$(tell "$device" PART_ENTRY_SCHEME)" in
-            gpt) [ "$(tell "$device" PART_ENTRY_NAME)" = "$name" ] || continue ;;
-            *)
-                # Only in a table that is like ours.
-                [ "$(tell "$home" PART_ENTRY_NUMBER)" = "$(position "$booted")" ] || continue
-                [ "$(tell "$device" PART_ENTRY_NUMBER)" = "$(position "$1")" ] || continue
-                ;;
+# find_home: sets `home` to the partition that the image is on, `disk` to its disk in /sys, and `partitions`.
+find_home() {
+    home= live= partitions=
+    while read -r device folder _; do
+        case "$folder" in
+            /run/initramfs/cos-state) home=$device ;;
+            /run/initramfs/live) live=$device ;;
         esac
-        echo "$device" && return
+    done < /proc/mounts
+    home=$(readlink -f "${home:-$live}") || return
+    disk=${home#/dev/}
+    case "$disk" in */*) disk=$(echo "$disk" | tr '/' '!') ;; esac
+    disk=$(cd -P "/sys/class/block/$disk" && pwd) || return
+    # A disc, or something that is not divided, is no home.
+    [ -e "$disk/partition" ] || return
+    disk=${disk%/*}
+    for device in "$disk"/*/partition; do
+        device=${device%/partition} device=${device##*/}
+        case "$device" in *!*) device=$(echo "$device" | tr '!' '/') ;; esac
+        partitions="$partitions /dev/$device"
+    done
+}
+
+# look: reads what is on all partitions.
+look() {
+    # shellcheck disable=SC2086  # several words
+    seen=$(blkid -p -o export $partitions)
+}
+
+# tell DEVICE TAG: sets `told` to what was seen there.
+tell() {
+    told= here=
+    while read -r line; do
+        case "$line" in
+            "DEVNAME=$1") here=yes ;;
+            DEVNAME=*) here= ;;
+            "$2="*) [ -z "$here" ] || told=${line#*=} ;;
+        esac
+    done << SEEN
+$seen
+SEEN
+}
+
+# with_label: sets `found` to the partition whose file system has `label`.
+with_label() {
+    for found in $partitions; do
+        tell "$found" LABEL
+        [ "$told" != "$label" ] || return 0
     done
     return 1
 }
 
-# mend LABEL DEVICE: brings back a superblock from one of its copies. Nothing is ever made anew: it may all be there.
+# without_label: sets `found` to the partition that is named `name`, or in its place, and has no label at all.
+without_label() {
+    [ -n "$place" ] || return
+    for found in $partitions; do
+        tell "$found" LABEL
+        [ -z "$told" ] || continue
+        tell "$found" PART_ENTRY_SCHEME
+        if [ "$told" = gpt ]; then
+            tell "$found" PART_ENTRY_NAME
+            [ "$told" != "$name" ] || return 0
+        elif [ "$number" = "$expected" ]; then
+            # Only in a table that is like ours.
+            tell "$found" PART_ENTRY_NUMBER
+            [ "$told" != "$place" ] || return 0
+        fi
+    done
+    return 1
+}
+
+# mend: brings the superblock of `found` back from one of its copies. Nothing is ever made anew: it may all be there.
 mend() {
-    say "$2 should have the file system $1, and has none that can be seen: trying copies of its superblock"
+    say "$found should have the file system $label, and has none that can be seen: trying copies of its superblock"
     # The first two of a file system with blocks of 4 KiB, then of one with 1 KiB.
     for copy in 32768:4096 98304:4096 8193:1024 24577:1024; do
-        e2fsck -y -b "${copy%:*}" -B "${copy#*:}" "$2" > /dev/kmsg 2>&1
+        e2fsck -y -b "${copy%:*}" -B "${copy#*:}" "$found" > /dev/kmsg 2>&1
         if [ $? -le 2 ]; then
-            [ -n "$(tell "$2" LABEL)" ] || tune2fs -L "$1" "$2" > /dev/kmsg 2>&1
-            say "$2 was mended with the copy of its superblock in block ${copy%:*}"
+            [ -n "$(blkid -p -o value -s LABEL "$found")" ] || tune2fs -L "$label" "$found" > /dev/kmsg 2>&1
+            say "$found was mended with the copy of its superblock in block ${copy%:*}"
             return
         fi
     done
-    say "$2 CANNOT BE MENDED: the machine runs without $1. Nothing on it was changed."
+    say "$found CANNOT BE MENDED: the machine runs without $label. Nothing on it was changed."
 }
 
 # prefer: makes links in /dev/disk those of this disk where several claim them.
 prefer() {
-    mkdir -p "${rules%/*}"
-    printf 'SUBSYSTEM=="block", KERNELS=="%s", OPTIONS+="link_priority=100"\n' "${disk##*/}" > "$rules"
-    udevadm control --reload
+    [ -d "${rules%/*}" ] || mkdir -p "${rules%/*}"
+    echo "SUBSYSTEM==\"block\", KERNELS==\"${disk##*/}\", OPTIONS+=\"link_priority=100\"" > "$rules"
 }
 
 # announce: has udev look at the partitions again.
 announce() {
-    for device in $(partitions); do udevadm trigger --action=change --name-match="$device"; done
+    udevadm control --reload
+    for found in $partitions; do udevadm trigger --action=change --name-match="$found"; done
     udevadm settle --timeout=10
 }
 
-[ "${1:-}" != label ] || { own_label "$2" && exit; }
-home=$(partition_of /run/initramfs/cos-state) || home=$(partition_of /run/initramfs/live) || exit 1
-disk=$(readlink -f "/sys/class/block/$(echo "${home#/dev/}" | tr '/' '!')") || exit 1
-# A disc, or something that is not divided, is no home.
-[ -e "$disk/partition" ] || exit 1
-disk=${disk%/*}
-booted=
-for label in COS_STATE COS_RECOVERY; do
-    [ "$(tell "$home" LABEL)" = "$(own_label "$label")" ] && booted=$label
+own "${2:-}"
+[ "${1:-}" != label ] || { echo "$label" && exit; }
+find_home || exit 1
+look
+# What is booted, and where it is in the table.
+booted= number= expected=
+tell "$home" PART_ENTRY_NUMBER
+number=$told
+for each in COS_STATE COS_RECOVERY; do
+    own "$each"
+    tell "$home" LABEL
+    [ "$told" != "$label" ] || booted=$each expected=$place
 done
 
 case "${1:-}" in
-    find) with_label "$(own_label "$2")" || without_label "$2" ;;
+    find)
+        own "$2"
+        { with_label || without_label; } && echo "$found"
+        ;;
     *)
         # Another disk, such as that of an installer, has nothing of ours.
         [ -n "$booted" ] || exit 0
         prefer
-        for label in COS_OEM COS_STATE COS_RECOVERY COS_PERSISTENT; do
-            with_label "$(own_label "$label")" > /dev/null && continue
-            device=$(without_label "$label") || continue
-            # What has another file system is somebody's.
-            [ -n "$(tell "$device" TYPE)" ] || mend "$(own_label "$label")" "$device"
+        news=
+        for each in COS_OEM COS_STATE COS_RECOVERY COS_PERSISTENT; do
+            own "$each"
+            if with_label; then
+                [ "/dev/disk/by-label/$label" -ef "$found" ] || news=yes
+            elif without_label; then
+                # What has another file system is somebody's.
+                tell "$found" TYPE
+                [ -n "$told" ] || { mend && news=yes; }
+            fi
         done
-        announce
+        [ -z "$news" ] || announce
         ;;
 esac
