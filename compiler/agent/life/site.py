@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from compiler.agent.life import record
+from compiler.agent.life import cache, record
 from compiler.agent.life.detect import Booted, Device, labelled
 from compiler.agent.life.host import Host
 from compiler.agent.life.partition import Firmware
@@ -17,6 +17,9 @@ from compiler.layout import ACTIVE_IMAGE, PASSIVE_IMAGE, Label
 
 WORK_FOLDER = ".cos-upgrade"
 """On the persistent partition: what was fetched, and what was seen of channels."""
+
+_SPARE = ".cos-fetched"
+"""On the state partition, during an upgrade: what has no room on the persistent one."""
 
 _NAMES = {ACTIVE_IMAGE: "active", PASSIVE_IMAGE: "passive"}
 
@@ -54,7 +57,18 @@ class Site:
             host=self.host,
             settings=self.settings,
             cache=Path(named) if named else base / WORK_FOLDER,
+            spare=self.spare if named or self.persistent else None,
         )
+
+    @property
+    def spare(self) -> Path:
+        """Where that goes which is fetched and not kept."""
+        return self.state / _SPARE
+
+    def settle(self, place: str, contents: Sequence[str]) -> None:
+        """Keep of what was fetched what the images at a place are made of, once one is there."""
+        most = self.settings.number("CACHE_SIZE") << 20
+        cache.settle(self.opening().cache, place, contents, most)
 
     def mounts_in_tree(self) -> list[tuple[Path, str]]:
         """Say which partitions a hook sees where in the new tree."""

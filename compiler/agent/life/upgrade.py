@@ -1,10 +1,11 @@
 """`cos-upgrade`: a new system beside the running one, or a new recovery system."""
 
+import shutil
 import sys
 from pathlib import Path
 
 from compiler.agent.assessment import upgrade_steps
-from compiler.agent.life import bootloader, cache, power, recovery
+from compiler.agent.life import bootloader, power, recovery
 from compiler.agent.life.detect import Booted
 from compiler.agent.life.host import Host
 from compiler.agent.life.install import hooks_of
@@ -36,11 +37,13 @@ def upgrade(host: Host, settings: Settings) -> None:
     host.need_root()
     with host.alone(), open_site(host, settings) as site:
         _tidy(site)
-        if settings.flag("UPGRADE_RECOVERY"):
-            recovery.upgrade(site)
-        else:
-            _system(site)
-        cache.trim(site.opening().cache, settings.number("CACHE_SIZE") << 20)
+        try:
+            if settings.flag("UPGRADE_RECOVERY"):
+                recovery.upgrade(site)
+            else:
+                _system(site)
+        finally:
+            _clear(site)
     asked = settings.text("INTERACTIVE").lower() == "false"
     if not asked:
         host.log.info(_DONE)
@@ -51,6 +54,12 @@ def _tidy(site: Site) -> None:
     if site.persistent is not None:
         site.host.unmount(site.persistent / _UNPACKED)
     site.images.tidy()
+    _clear(site)
+
+
+def _clear(site: Site) -> None:
+    """Remove what was fetched for one upgrade alone."""
+    shutil.rmtree(site.spare, ignore_errors=True)
 
 
 def _system(site: Site) -> None:
@@ -70,11 +79,13 @@ def _system(site: Site) -> None:
             place=_place(site, wanted),
         )
         image = fill(change, "upgrade")
+        contents = system.contents
     images = site.images
     take_over(site, image, upgrade_steps(images.disk(), images.record(), current))
     bootloader.rebrand(site.state, settings.text("GRUB_ENTRY_NAME"))
     if settings.flag("UPGRADE_BOOTLOADER"):
         reinstall(site)
+    site.settle("system", contents)
     hooks.post()
 
 
