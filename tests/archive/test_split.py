@@ -1,9 +1,7 @@
 """Archives in parts: one unpacked over the other they make what the whole makes."""
 
 import gzip
-import hashlib
 import os
-import random
 import subprocess
 import sys
 import tarfile
@@ -15,30 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compiler.archive import Clamp, Kind
+from compiler.archive import Clamp
 from compiler.archive.chunks import LARGEST
 from compiler.archive.place import Devices
 from compiler.archive.scan import entries_of
 from compiler.archive.split import parts_of, write_parts
 from compiler.archive.tar import Sink, folder_content, write_tar
 from compiler.archive.unpack import apply_layer, unpack_tar
+from tests.large import CAPABILITY, MB, Listing, fill_file, listing
 
 AS_THEY_ARE = Clamp(epoch=0, after=2**62)
-MB = 1 << 20
-CAPABILITY = bytes.fromhex("0100000200200000" + "00" * 12)
-"""CAP_NET_RAW in the kernel's form (linux/capability.h, struct vfs_cap_data)."""
-
-Listing = dict[str, tuple[object, ...]]
-
-
-def listing(folder: Path) -> Listing:
-    """List all that a folder holds: kinds, owners, modes, times, xattrs, links and contents."""
-    found: Listing = {}
-    for entry in entries_of(folder, AS_THEY_ARE):
-        path = folder / entry.path
-        data = path.read_bytes() if entry.kind is Kind.FILE else b""
-        found[entry.path] = (*entry[1:], hashlib.sha256(data).hexdigest())
-    return found
 
 
 def written(folder: Path) -> Callable[[Callable[[Sink], None]], Path]:
@@ -72,21 +56,16 @@ def headers(archive: Path) -> list[tarfile.TarInfo]:
         return list(tar)
 
 
-def filled(path: Path, size: int, seed: int = 1) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(random.Random(seed).randbytes(size))  # noqa: S311  (not a secret)
-
-
 @pytest.fixture
 def system(tmp_path: Path) -> Path:
     """A folder with all that an archive can hold, 80 MB."""
     root = tmp_path / "system"
     for number in range(160):
-        filled(root / f"usr/{'share' if number % 2 else 'lib'}/{number:03}", MB // 2, number)
+        fill_file(root / f"usr/{'share' if number % 2 else 'lib'}/{number:03}", MB // 2, number)
     long = root / "usr/share" / ("long-" * 30) / "näme-日本"
-    filled(long / "file", 5000)
+    fill_file(long / "file", 5000)
     (root / "bin").mkdir()
-    filled(root / "bin/tool", 3000)
+    fill_file(root / "bin/tool", 3000)
     for name in ("usr/lib/zz-tool", "usr/share/zz-tool"):
         os.link(root / "bin/tool", root / name)
     os.link(root / "usr/share/001", root / "usr/share/002-again")
@@ -168,7 +147,7 @@ def test_a_small_change_leaves_most_parts_as_they_are(
 ) -> None:
     before = {each.read_bytes() for each in split(archive, tmp_path / "before")}
     when = (system / "usr/lib/004").stat().st_mtime
-    filled(system / "usr/lib/004", MB // 2, seed=0)
+    fill_file(system / "usr/lib/004", MB // 2, seed=0)
     os.utime(system / "usr/lib/004", (when, when))
     with archive.open("wb") as file:
         write_tar(entries_of(system, AS_THEY_ARE), folder_content(system), file)
@@ -224,7 +203,7 @@ def test_an_archive_with_a_header_for_all_members_stays_whole(tmp_path: Path) ->
 
 def test_one_large_file_is_not_split(tmp_path: Path) -> None:
     root = tmp_path / "root"
-    filled(root / "recovery.squashfs", 60 * MB)
+    fill_file(root / "recovery.squashfs", 60 * MB)
     archive = tmp_path / "archive.tar"
     subprocess.run(["tar", "-C", root, "-cf", archive, "."], check=True)
 
