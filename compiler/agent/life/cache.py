@@ -98,15 +98,15 @@ def settle(folder: Path, place: str, contents: Sequence[str], most: int) -> None
     """Keep what the image that is now at `place` is made of, and the one before it; no more.
 
     So it is of other places. Of that at most `most` bytes stay: those of this image go last.
+    Raises `OSError` if that cannot be written down; the next image then starts anew.
     """
     if not folder.is_dir():
         return
     known = _with(_read(folder / _RECORD), place, contents)
-    with during(Phase.COPY):
-        write_whole(folder / _RECORD, json.dumps(known).encode())
     kept = {name for images in known.values() for image in images for name in image}
     Cache(folder).retain(kept)
     _trim(folder, most, frozenset(contents))
+    write_whole(folder / _RECORD, json.dumps(known).encode())
 
 
 def _with(known: Generations, place: str, contents: Sequence[str]) -> Generations:

@@ -1,5 +1,6 @@
 """An installed machine as a command finds it: its partitions, mounted, and what runs."""
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ WORK_FOLDER = ".cos-upgrade"
 """On the persistent partition: what was fetched, and what was seen of channels."""
 
 _SPARE = ".cos-fetched"
-"""On the state partition, during an upgrade: what has no room on the persistent one."""
+"""On the state partition, during a command: what has no room on the persistent one."""
 
 _NAMES = {ACTIVE_IMAGE: "active", PASSIVE_IMAGE: "passive"}
 
@@ -68,7 +69,11 @@ class Site:
     def settle(self, place: str, contents: Sequence[str]) -> None:
         """Keep of what was fetched what the images at a place are made of, once one is there."""
         most = self.settings.number("CACHE_SIZE") << 20
-        cache.settle(self.opening().cache, place, contents, most)
+        folder = self.opening().cache
+        try:
+            cache.settle(folder, place, contents, most)
+        except OSError as error:
+            self.host.log.warning(f"{folder}: {error.strerror or error}: it may not be kept")
 
     def mounts_in_tree(self) -> list[tuple[Path, str]]:
         """Say which partitions a hook sees where in the new tree."""
@@ -134,4 +139,10 @@ def open_site(host: Host, settings: Settings, *, persistent: bool = True) -> Ite
             oem=use(Label.OEM),
             efi=use(Label.GRUB),
         )
+        stack.callback(_remove, site.spare)
+        _remove(site.spare)  # a command that was killed has left it
         yield site
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,6 +1,5 @@
 """`cos-upgrade`: a new system beside the running one, or a new recovery system."""
 
-import shutil
 import sys
 from pathlib import Path
 
@@ -37,13 +36,10 @@ def upgrade(host: Host, settings: Settings) -> None:
     host.need_root()
     with host.alone(), open_site(host, settings) as site:
         _tidy(site)
-        try:
-            if settings.flag("UPGRADE_RECOVERY"):
-                recovery.upgrade(site)
-            else:
-                _system(site)
-        finally:
-            _clear(site)
+        if settings.flag("UPGRADE_RECOVERY"):
+            recovery.upgrade(site)
+        else:
+            _system(site)
     asked = settings.text("INTERACTIVE").lower() == "false"
     if not asked:
         host.log.info(_DONE)
@@ -54,12 +50,6 @@ def _tidy(site: Site) -> None:
     if site.persistent is not None:
         site.host.unmount(site.persistent / _UNPACKED)
     site.images.tidy()
-    _clear(site)
-
-
-def _clear(site: Site) -> None:
-    """Remove what was fetched for one upgrade alone."""
-    shutil.rmtree(site.spare, ignore_errors=True)
 
 
 def _system(site: Site) -> None:
