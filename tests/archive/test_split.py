@@ -22,6 +22,9 @@ from compiler.archive.tar import Sink, folder_content, write_tar
 from compiler.archive.unpack import apply_layer, unpack_tar
 from tests.large import CAPABILITY, MB, Listing, fill_file, listing
 
+pytestmark = pytest.mark.container
+"""Owners and capabilities take root, and archives that are split are large."""
+
 AS_THEY_ARE = Clamp(epoch=0, after=2**62)
 
 

@@ -23,10 +23,13 @@ from tests.publish.shop import AMD64, NOW, TARGET, Shop
 
 Json = dict[str, Any]
 
+pytestmark = pytest.mark.container
+"""Packages that get several layers are large, which takes its time."""
+
 
 def large(changed: str = "") -> dict[str, str]:
-    """Return 120 files of a megabyte each, one of which may say something else."""
-    text = {f"usr/{number % 5}/{number:03}": f"{number:04}" * (MB // 4) for number in range(120)}
+    """Return 80 files of a megabyte each, one of which may say something else."""
+    text = {f"usr/{number % 5}/{number:03}": f"{number:04}" * (MB // 4) for number in range(80)}
     return {**text, "usr/0/small": changed}
 
 
