@@ -23,7 +23,9 @@ from compiler.oci import (
 )
 from compiler.registry.client import RegistryClient
 from compiler.registry.settings import RegistrySettings
+from tests.large import fetched_bytes, fill_large
 from tests.publish.shop import Shop
+from tests.servers.proxy import run_proxy
 from tests.servers.registry import RegistryServer, run_registry
 
 SMALL, LARGE = 50, 500
@@ -31,6 +33,12 @@ SMALL, LARGE = 50, 500
 
 LAYER_MB = 1000
 """Megabytes of the layer that is fetched."""
+
+SYSTEM_MB = 400
+"""Megabytes of the package of which one small file changes."""
+
+MOST_FETCHED = 0.15
+"""The share of such a package that an upgrade may fetch."""
 
 MOST_MEMORY = 300.0
 
@@ -56,6 +64,7 @@ def measure_registries(scratch: Path) -> Iterator[Result]:
     place = scratch / "registries"
     with run_registry(place / "server") as server:
         yield from _publishing(place, server)
+        yield from _upgrading(place / "upgrade", server)
         yield from _fetching(place, server)
 
 
@@ -115,6 +124,49 @@ def _signed(place: Path, target: str) -> list[str]:
     keys = ["--root-key", f"{key}.key", "--key", f"{key}.key"]
     run([COS, "repo", "init-trust", target, *keys, "--root", str(root)])
     return ["--sign", f"{key}.key", "--root", str(root)]
+
+
+def _upgrading(place: Path, server: RegistryServer) -> Iterator[Result]:
+    """Install a large package through a proxy that counts, change one file of it, and upgrade."""
+    root, build, machine = place / "root", place / "build", place / "machine"
+    machine.mkdir(parents=True)
+    fill_large(root, SYSTEM_MB)
+    target = server.repository("upgrade")
+    name = f"what an upgrade of {SYSTEM_MB} MB fetches after one file changed"
+    costs, fetched = [], []
+    with run_proxy(server.host) as proxy:
+        there = f"{proxy.host}/{target.repository}"
+        client = [COS, "--system-target", str(machine)]
+        run([*client, "repo", "add", "main", "--type", "docker", "--url", there, "-y"])
+        for version, change in (("1", ["install", "system/large"]), ("2", ["upgrade"])):
+            (root / "etc").mkdir(exist_ok=True)
+            (root / "etc/version").write_text(version)
+            _define(place / "tree", version)
+            run([COS, "pack", f"system/large@{version}", "--source", str(root), "--destination",
+                 str(build), "--compression", "zstd"])  # fmt: skip
+            costs.append(run([COS, "create-repo", "--tree", str(place / "tree"), "--packages",
+                              str(build), "--type", "docker", "--output", str(target),
+                              "--push-images"]))  # fmt: skip
+            proxy.script()
+            cost = run([*client, *change, "-y"])
+            fetched.append(fetched_bytes(proxy, server))
+    yield Result(name=name, value=fetched[1] / fetched[0], unit="", limit=MOST_FETCHED)
+    yield Result(name=f"{name}, peak memory", value=cost.peak_mb, unit="MB", limit=MOST_MEMORY)
+    what = f"publishing a package of {SYSTEM_MB} MB"
+    yield Result(name=what, value=costs[0].seconds, unit="s")
+    yield Result(name=f"{what}, peak memory", value=costs[0].peak_mb, unit="MB", limit=MOST_MEMORY)
+    share = _sent(costs[1]) / _sent(costs[0])
+    yield Result(name=f"{what} again, sent", value=share, unit="", limit=MOST_FETCHED)
+
+
+def _define(tree: Path, version: str) -> None:
+    """Write the definition of the large package."""
+    folder = tree / version
+    folder.mkdir(parents=True)
+    (folder / "definition.yaml").write_text(
+        f'name: large\ncategory: system\nversion: "{version}"\n'
+    )
+    (folder / "build.yaml").write_text("image: scratch\n")
 
 
 def _answers(server: RegistryServer) -> int:

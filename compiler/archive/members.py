@@ -53,10 +53,16 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member: its header, and its content, which can be read once, before the next member."""
+    """A member: its header, and its content, which can be read once, before the next member.
+
+    `header` are the bytes of all blocks before the content, as they stand in the archive; none
+    after a header for all members. `end` is the place in the unpacked archive after its padding.
+    """
 
     info: tarfile.TarInfo
     content: Source | None
+    header: bytes = b""
+    end: int = 0
 
     @property
     def xattrs(self) -> dict[str, bytes]:
@@ -75,6 +81,7 @@ class _Forward:
         self._stream, self._packed, self._limits = stream, packed, limits
         self._position = 0
         self._back = b""
+        self._heard: list[bytes] | None = None
 
     def tell(self) -> int:
         """Return the place in the unpacked archive, in bytes."""
@@ -96,6 +103,17 @@ class _Forward:
             data = self._gather(data, size)
         self._position += len(data)
         self._check()
+        if self._heard is not None:
+            self._heard.append(data)
+        return data
+
+    def listen(self) -> None:
+        """Keep what is read from now on, for `heard`."""
+        self._heard = []
+
+    def heard(self) -> bytes:
+        """Return what was read since `listen`."""
+        data, self._heard = b"".join(self._heard or ()), None
         return data
 
     def give_back(self, data: bytes) -> None:
@@ -171,6 +189,7 @@ def naming(name: str) -> Iterator[None]:
 
 def _members(stream: _Forward, largest: int) -> Iterator[Member]:
     """Parse the headers; the library keeps no member that was given already."""
+    stream.listen()
     archive = tarfile.TarFile(
         fileobj=cast("BinaryIO", stream),
         mode="r",
@@ -180,6 +199,7 @@ def _members(stream: _Forward, largest: int) -> Iterator[Member]:
     )
     count = 0
     info = archive.next()  # the library has parsed it when it was opened
+    header = stream.heard()
     while info is not None:
         archive.members.clear()  # type: ignore[attr-defined]  # not in the stubs, see CPython's docs
         count += 1
@@ -189,19 +209,20 @@ def _members(stream: _Forward, largest: int) -> Iterator[Member]:
             raise ArchiveError(f"member {count}: its name is empty or has a NUL byte")
         if info.size < 0:
             raise ArchiveError(f"{short(info.name)}: its size is negative")
-        yield Member(info, _content(archive, stream, info))
-        info = _next(archive, stream)
+        header = b"" if archive.pax_headers else header
+        yield Member(info, _content(archive, stream, info), header, archive.offset)
+        info, header = _next(archive, stream)
     while stream.read(_PIECE):
         pass  # only at the end of its data does a decompressor compare the checksum
 
 
-def _next(archive: tarfile.TarFile, stream: _Forward) -> tarfile.TarInfo | None:
-    """Parse the next header: a plain one by ourselves, all others by the library.
+def _next(archive: tarfile.TarFile, stream: _Forward) -> tuple[tarfile.TarInfo | None, bytes]:
+    """Parse the next header: a plain one by ourselves, all others by the library; with its bytes.
 
     So it also goes once a header for all members has been seen, which the library applies.
     """
     if archive.pax_headers:
-        return archive.next()
+        return archive.next(), b""
     stream.seek(archive.offset)
     if stream.tell() < archive.offset:
         raise ArchiveError(_TOO_SHORT)
@@ -209,11 +230,12 @@ def _next(archive: tarfile.TarFile, stream: _Forward) -> tarfile.TarInfo | None:
     info = plain_header(block)
     if info is None:
         stream.give_back(block)
-        return archive.next()
+        stream.listen()
+        return archive.next(), stream.heard()
     archive.offset = stream.tell()
     if info.type == tarfile.REGTYPE:
         archive.offset += -(-info.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-    return info
+    return info, block
 
 
 def _content(archive: tarfile.TarFile, stream: _Forward, info: tarfile.TarInfo) -> Source | None:

@@ -8,7 +8,7 @@ from compiler.artifact.metadata import ArtifactMetadata
 from compiler.events import Noted, Reporter
 from compiler.oci import Descriptor, Platform
 from compiler.publish.push import Pusher, each_at_once
-from compiler.repository.oci import ImageParts, image_of, layer_of_archive, tag_of
+from compiler.repository.oci import ImageParts, image_of, layers_of_archive, tag_of
 from compiler.sbom import KINDS, PROVENANCE
 from compiler.spec.package import PackageId
 
@@ -89,11 +89,12 @@ def _attach(pushed: PushedPackage, file: Path, pusher: Pusher) -> None:
 def _contents(packed: Packed, pusher: Pusher, platform: Platform, folder: Path) -> _Ready:
     """Bring up what the images of a package and of its metadata are made of."""
     package = packed.metadata.id
-    layer = layer_of_archive(packed.archive, folder=folder)
+    layers = layers_of_archive(packed.archive, folder=folder)
     own = packed.metadata.platform or platform
-    image = image_of(layer, own, labels=labels_of(package))
+    image = image_of(layers, own, labels=labels_of(package))
     pusher.contents(image)
-    layer.path.unlink()
+    for layer in layers:
+        layer.path.unlink()
     name = packed.file.name
     beside = pusher.file_image((name,), packed.file.read_bytes(), folder=folder)
     return _Ready(package, own, image, beside, name)

@@ -91,9 +91,9 @@ class Pusher:
 
     def contents(self, image: ImageParts) -> None:
         """Bring up what an image is made of, and its manifest by digest only."""
-        config = image.config_blob
-        for source, blob in ((image.layer.path, image.layer.blob), (image.config, config)):
-            self._blob(source, blob)
+        for layer in image.layers:
+            self._blob(layer.path, layer.blob)
+        self._blob(image.config, image.config_blob)
         untagged = Reference(
             self._target.registry, self._target.repository, digest=image.descriptor.digest
         )
@@ -117,7 +117,7 @@ class Pusher:
     ) -> ImageParts:
         """Bring up what the image of a file is made of; `folder` is for what is being made."""
         layer = layer_of_file(names, data, folder=folder, epoch=self._epoch)
-        image = image_of(layer, self._platform, annotations=annotations)
+        image = image_of((layer,), self._platform, annotations=annotations)
         self.contents(image)
         layer.path.unlink()
         return image

@@ -7,8 +7,8 @@ are notes: which contents an image was made of, for times without a network.
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence, Set
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from compiler.archive.compress import atomic_file
@@ -16,6 +16,7 @@ from compiler.errors import OutsideError
 from compiler.store.files import Lock
 
 _CONTENTS, _NOTES, _PARTS = "sha256", "notes", "parts"
+_LOCK = ".lock"
 
 
 class Cache:
@@ -23,6 +24,12 @@ class Cache:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def expect(self, contents: Sequence[tuple[str, int]]) -> None:
+        """Hear what is about to be asked for, with sizes in bytes; 0 where nobody knows them.
+
+        Caches that are to stay small make room.
+        """
 
     def find(self, sha256: str) -> Path | None:
         """Return the file of a content; what was damaged on the disk is removed and not there."""
@@ -49,7 +56,7 @@ class Cache:
         folder = self.folder / _PARTS
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            lock = Lock(folder / f"{sha256}.lock")
+            lock = Lock(folder / f"{sha256}{_LOCK}")
         except OSError as error:
             raise OutsideError(f"{self.folder}: cannot be written: {error.strerror}") from error
         try:
@@ -66,7 +73,7 @@ class Cache:
         path = self._path(sha256)
         path.parent.mkdir(parents=True, exist_ok=True)
         part.replace(path)
-        part.with_name(f"{part.name}.lock").unlink(missing_ok=True)
+        part.with_name(f"{part.name}{_LOCK}").unlink(missing_ok=True)
         return path
 
     def note(self, key: str, contents: Sequence[str]) -> None:
@@ -78,14 +85,23 @@ class Cache:
 
     def noted(self, key: str) -> tuple[Path, ...] | None:
         """Return the files that something is made of, if it was noted and all of them are here."""
-        try:
-            contents = json.loads(self._note(key).read_bytes())
-        except (OSError, ValueError):
+        contents = _noted_in(self._note(key))
+        if contents is None:
             return None
-        if not isinstance(contents, list):
-            return None
-        found = [self.find(str(each)) for each in contents]
+        found = [self.find(each) for each in contents]
         return None if None in found else tuple(path for path in found if path is not None)
+
+    def retain(self, names: Set[str]) -> None:
+        """Remove all contents but these, unfinished files of others, and notes that name others.
+
+        What cannot be removed stays.
+        """
+        for path in (self.folder / _CONTENTS).glob("*/*"):
+            _remove_unless(path, path.name in names)
+        for path in (self.folder / _PARTS).glob("*"):
+            _remove_unless(path, path.name.removesuffix(_LOCK) in names)
+        for path in (self.folder / _NOTES).glob("*.json"):
+            _remove_unless(path, set(_noted_in(path) or ()) <= names)
 
     def clear(self) -> tuple[int, int]:
         """Remove everything; returns how many files that were, and how many bytes."""
@@ -105,3 +121,18 @@ class Cache:
 
     def _note(self, key: str) -> Path:
         return self.folder / _NOTES / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
+
+
+def _noted_in(path: Path) -> list[str] | None:
+    """Read a note; None for one that is not there or says nothing."""
+    try:
+        contents = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return list(map(str, contents)) if isinstance(contents, list) else None
+
+
+def _remove_unless(path: Path, kept: bool) -> None:  # noqa: FBT001  (the condition of it)
+    if not kept:
+        with suppress(OSError):
+            path.unlink()

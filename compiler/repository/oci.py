@@ -1,4 +1,4 @@
-"""The images of a docker repository: one layer each, with a package's files or one file.
+"""The images of a docker repository: layers with a package's files, or one with one file.
 
 Tags are those of luet; layers are gzip, which every engine and every luet can read. Equal contents
 give equal digests: nothing says who made an image, or when.
@@ -14,6 +14,7 @@ from uuid import uuid4
 from compiler.archive import Compression, Entry, Kind
 from compiler.archive.compress import CompressedFile, compressed_file, decompressed
 from compiler.archive.members import naming
+from compiler.archive.split import parts_of, write_parts
 from compiler.archive.tar import CHUNK, Sink, write_tar
 from compiler.artifact.metadata import SUFFIX
 from compiler.errors import CompilerError
@@ -66,9 +67,9 @@ class LayerFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageParts:
-    """An image that is ready to be pushed: its layer, and the texts that make it one."""
+    """An image that is ready to be pushed: its layers, and the texts that make it one."""
 
-    layer: LayerFile
+    layers: tuple[LayerFile, ...]
     config: bytes
     manifest: bytes
 
@@ -119,34 +120,38 @@ def layer_of_file(names: Sequence[str], data: bytes, *, folder: Path, epoch: int
     return _layer(folder, lambda sink: write_tar(entries, lambda _entry: data, sink))
 
 
-def layer_of_archive(archive: Path, *, folder: Path) -> LayerFile:
-    """Make a layer of an artifact's archive, whatever it is compressed with, in `folder`.
+def layers_of_archive(archive: Path, *, folder: Path) -> tuple[LayerFile, ...]:
+    """Make layers of an artifact's archive, whatever it is compressed with, in `folder`.
 
-    Raises `ArchiveError` for an archive that is damaged.
+    A small one is one layer, as it is; a large one is several, so that who has another version of
+    it fetches those that differ. Raises `ArchiveError` for an archive that is damaged.
     """
+    parts = parts_of(archive)
+    if parts:
+        return write_parts(archive, parts, lambda fill: _layer(folder, fill))
     with archive.open("rb") as packed, naming(str(archive)), decompressed(packed) as stream:
 
         def copy(sink: Sink) -> None:
             while data := stream.read(CHUNK):
                 sink.write(data)
 
-        return _layer(folder, copy)
+        return (_layer(folder, copy),)
 
 
 def image_of(
-    layer: LayerFile,
+    layers: Sequence[LayerFile],
     platform: Platform,
     *,
     labels: Mapping[str, str] | None = None,
     annotations: Mapping[str, str] | None = None,
 ) -> ImageParts:
-    """Make an image of one layer (OCI Image Specification 1.0, Manifest and Configuration)."""
+    """Make an image of layers (OCI Image Specification 1.0, Manifest and Configuration)."""
     config: dict[str, object] = {
         "architecture": platform.architecture,
         "os": platform.os,
         "config": {"Labels": dict(labels)} if labels else {},
-        "rootfs": {"type": "layers", "diff_ids": [layer.diff_id]},
-        "history": [{"created_by": "cos"}],
+        "rootfs": {"type": "layers", "diff_ids": [each.diff_id for each in layers]},
+        "history": [{"created_by": "cos"} for _ in layers],
     }
     if platform.variant:
         config["variant"] = platform.variant
@@ -155,11 +160,11 @@ def image_of(
         "schemaVersion": 2,
         "mediaType": MANIFEST,
         "config": descriptor_json(Descriptor(CONFIG, digest_of(config_data), len(config_data))),
-        "layers": [descriptor_json(layer.blob)],
+        "layers": [descriptor_json(each.blob) for each in layers],
     }
     if annotations:
         manifest["annotations"] = dict(annotations)
-    return ImageParts(layer=layer, config=config_data, manifest=canonical_json(manifest))
+    return ImageParts(layers=tuple(layers), config=config_data, manifest=canonical_json(manifest))
 
 
 def index_of(images: Iterable[tuple[Platform, Descriptor]]) -> bytes:

@@ -19,7 +19,6 @@ from compiler.archive.unpack import apply_layer, unpack_tar
 from compiler.errors import CompilerError, Faults, OutsideError, ResolutionError, TrustError
 from compiler.events import Event, Noted
 from compiler.registry import Registry
-from compiler.repository.cache import Cache
 from compiler.repository.configured import RepositoryConfig
 from compiler.repository.sources import Source
 from compiler.repository.sources.opening import Opening as SourceOpening
@@ -48,6 +47,11 @@ class Packages:
     finals: Sequence[Final] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     """What finalizers get as their environment."""
+
+    @property
+    def contents(self) -> Sequence[str]:
+        """The names in the cache of what all packages are made of."""
+        return [name for part in self.parts for name in part.contents]
 
     def inventory(self) -> Inventory:
         """List the archives of all packages."""
@@ -133,7 +137,7 @@ class _Channel:
     def __init__(self, opening: Opening, registry: Registry, config: Config) -> None:
         self._opening = opening
         self._config = config
-        self._cache = Cache(opening.cache)
+        self._cache = opening.larder()
         self._places = SourceOpening(
             registry=lambda _config: registry,
             platform=host_platform(),
@@ -193,7 +197,13 @@ class _Channel:
         paths = self._sources[config.name].fetch(metadata, self._cache)
         layers = config.type == "docker"
         digest = f"sha256:{metadata.sha256}" if metadata.sha256 else ""
-        return Archives(paths=tuple(paths), origin=str(package), digest=digest, layers=layers)
+        return Archives(
+            paths=tuple(paths),
+            origin=str(package),
+            digest=digest,
+            layers=layers,
+            contents=[path.name for path in paths],
+        )
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Noted):

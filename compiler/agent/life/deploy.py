@@ -1,7 +1,7 @@
 """`cos-deploy`: puts one system into both places of a disk that has only a recovery system."""
 
 from compiler.agent.assessment import replace_steps
-from compiler.agent.life import bootloader, cache, power
+from compiler.agent.life import bootloader, power
 from compiler.agent.life.host import Host
 from compiler.agent.life.install import hooks_of
 from compiler.agent.life.phases import LifeError, Phase
@@ -31,10 +31,11 @@ def deploy(host: Host, settings: Settings) -> None:
         with open_system(wanted, site.opening()) as system:
             change = Change(site=site, system=system, hooks=hooks, inventory=checked(system))
             image = fill(change, "deploy")
+            contents = system.contents
         take_over(site, image, replace_steps())
         bootloader.rebrand(site.state, settings.text("GRUB_ENTRY_NAME"))
+        site.settle("system", contents)
         hooks.post()
-        cache.trim(site.opening().cache, settings.number("CACHE_SIZE") << 20)
     host.log.info("Deployment done, now you might want to reboot")
     power.after(host, settings, asked=False)
 

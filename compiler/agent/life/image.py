@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from compiler.agent.life.host import need_room
 from compiler.agent.life.phases import LifeError, Phase, during
 from compiler.agent.life.source import Archives, Opening, System, Wanted
 from compiler.errors import ImageError, TrustError
@@ -29,7 +28,6 @@ from compiler.store.images import host_platform, parse_config
 
 _NESTED = 4
 _MOST_LAYERS = 500
-_ROOM = 16 << 20
 _UNVERIFIED = "--no-verify takes it all the same"
 _COPIED = "COSIGN_REPOSITORY names where a copied image was signed"
 
@@ -45,11 +43,17 @@ def fetch(wanted: Wanted, opening: Opening) -> System:
         trusted = _trusted(registry, reference, opening)
         manifest = _manifest(registry, trusted)
         layers = _layers(registry, trusted, manifest)
-        cache = Cache(opening.cache)
-        _need_room(cache, layers)
+        cache = opening.larder()
+        cache.expect([(hex_of(each.digest), each.size) for each in layers])
         paths = [_blob(registry, trusted, layer, cache) for layer in layers]
     digest = trusted.digest or manifest.descriptor.digest
-    return Archives(paths=paths, origin=str(wanted), digest=digest, layers=True)
+    return Archives(
+        paths=paths,
+        origin=str(wanted),
+        digest=digest,
+        layers=True,
+        contents=[hex_of(each.digest) for each in layers],
+    )
 
 
 def look(wanted: Wanted, opening: Opening) -> int:
@@ -116,15 +120,6 @@ def _layers(registry: Registry, reference: Reference, manifest: Manifest) -> Seq
     if not 0 < len(found) <= _MOST_LAYERS:
         raise LifeError(f"{reference}: has no layers, or too many", Phase.UNPACK)
     return found
-
-
-def _need_room(cache: Cache, layers: Sequence[Descriptor]) -> None:
-    """Raise `LifeError` if the layers that are not in the cache have no room there."""
-    missing = [each for each in layers if not cache.holds(hex_of(each.digest))]
-    if missing:
-        with during(Phase.COPY):
-            cache.folder.mkdir(parents=True, exist_ok=True)
-        need_room(cache.folder, sum(each.size for each in missing) + _ROOM, "what is fetched")
 
 
 def _foreign(reference: Reference, offered: str) -> LifeError:

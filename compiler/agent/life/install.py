@@ -180,11 +180,20 @@ def _fetched(frame: Frame, source: medium.Source, parts: Partitions, stack: Exit
     """
     place = parts.persistent / medium.WORK_FOLDER
     job = _job(frame, stack.enter_context(source.open(place)))
-    stack.callback(cache.trim, place, frame.settings.number("CACHE_SIZE") << 20)
+    stack.callback(_keep, job, place)
     squashed = job.recovery.stat().st_size if job.recovery else job.content
     need_room(parts.state, 2 * job.content, "the system, twice,")
     need_room(parts.recovery, squashed, "the recovery system")
     return job
+
+
+def _keep(job: Job, place: Path) -> None:
+    """Keep what the system is made of, for the first upgrade."""
+    try:
+        most = job.settings.number("CACHE_SIZE") << 20
+        cache.settle(place, "system", job.system.contents, most)
+    except OSError as error:
+        job.host.log.warning(f"{place}: {error.strerror or error}: it may not be kept")
 
 
 def hooks_of(host: Host, settings: Settings, operation: str) -> Hooks:

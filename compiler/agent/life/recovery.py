@@ -48,7 +48,9 @@ def upgrade(site: Site) -> None:
             whole, inventory = found
             hooks.before()
             image = _put(site, folder, whole, inventory, hooks)
+            contents = system.contents
         _note(site, folder, image)
+        site.settle("recovery", contents)
         hooks.post()
 
 

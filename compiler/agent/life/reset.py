@@ -46,11 +46,13 @@ def _reset(site: Site) -> None:
     with _system(site) as system:
         change = Change(site=site, system=system, hooks=hooks, inventory=checked(system))
         image = fill(change, "reset")
+        contents = system.contents
     take_over(site, image, replace_steps())
     _wipe(site)
     reinstall(site)
     bootloader.write_labels(site.state, all_labels(settings))
     bootloader.rebrand(site.state, settings.text("GRUB_ENTRY_NAME"))
+    site.settle("system", contents)
     hooks.post()
 
 

@@ -1,13 +1,14 @@
 """An installed machine as a command finds it: its partitions, mounted, and what runs."""
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.agent.booted import Booted
-from compiler.agent.life import record
+from compiler.agent.life import cache, record
 from compiler.agent.life.detect import Device, labelled, without_label
 from compiler.agent.life.host import Host
 from compiler.agent.life.medium import WORK_FOLDER
@@ -20,6 +21,9 @@ from compiler.layout import ACTIVE_IMAGE, PASSIVE_IMAGE, Label
 
 PARTITIONS = (Label.OEM, Label.STATE, Label.RECOVERY, Label.PERSISTENT, Label.GRUB)
 """The partitions of an installation."""
+
+_SPARE = ".cos-fetched"
+"""On the state partition, during a command: what has no room on the persistent one."""
 
 _NAMES = {ACTIVE_IMAGE: "active", PASSIVE_IMAGE: "passive"}
 
@@ -59,7 +63,22 @@ class Site:
             host=self.host,
             settings=self.settings,
             cache=Path(named) if named else base / WORK_FOLDER,
+            spare=self.spare if named or self.persistent else None,
         )
+
+    @property
+    def spare(self) -> Path:
+        """Where that goes which is fetched and not kept."""
+        return self.state / _SPARE
+
+    def settle(self, place: str, contents: Sequence[str]) -> None:
+        """Keep of what was fetched what the images at a place are made of, once one is there."""
+        most = self.settings.number("CACHE_SIZE") << 20
+        folder = self.opening().cache
+        try:
+            cache.settle(folder, place, contents, most)
+        except OSError as error:
+            self.host.log.warning(f"{folder}: {error.strerror or error}: it may not be kept")
 
     def mounts_in_tree(self) -> list[tuple[Path, str]]:
         """Say which partitions a hook sees where in the new tree."""
@@ -182,4 +201,10 @@ def open_site(host: Host, settings: Settings, *, persistent: bool = True) -> Ite
             oem=use(Label.OEM),
             efi=use(Label.GRUB) if _has_loader(settings, devices, state.disk) else None,
         )
+        stack.callback(_remove, site.spare)
+        _remove(site.spare)  # a command that was killed has left it
         yield site
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)

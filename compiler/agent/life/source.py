@@ -13,6 +13,7 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from compiler.agent.life.cache import Larder
 from compiler.agent.life.host import Host
 from compiler.agent.life.inventory import (
     EXCLUDED,
@@ -86,6 +87,10 @@ class System(Protocol):
     def digest(self) -> str:
         """`sha256:…` of what was verified; "" for a folder, which has none."""
 
+    @property
+    def contents(self) -> Sequence[str]:
+        """The names in the cache of all that it is made of; none for what was not fetched."""
+
     def inventory(self) -> Inventory:
         """List what it holds, without writing anything; raises `CompilerError`, `OSError`."""
 
@@ -101,6 +106,7 @@ class Tree:
     folder: Path
     origin: str
     digest: str = ""
+    contents: Sequence[str] = ()
 
     def inventory(self) -> Inventory:
         """List the folder, but not what is mounted in it."""
@@ -144,6 +150,7 @@ class Archives:
     origin: str
     digest: str
     layers: bool = False
+    contents: Sequence[str] = ()
 
     def inventory(self) -> Inventory:
         """List the archives."""
@@ -160,11 +167,19 @@ class Archives:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """What opening a source needs: the machine, settings, and where what is fetched is kept."""
+    """What opening a source needs: the machine, settings, and where what is fetched is kept.
+
+    What has no room there may go to the folder `spare`, if there is one.
+    """
 
     host: Host
     settings: Settings
     cache: Path
+    spare: Path | None = None
+
+    def larder(self) -> Larder:
+        """Return what was fetched and is to be."""
+        return Larder(self.cache, self.spare, self.host.log)
 
     @property
     def verify(self) -> bool:

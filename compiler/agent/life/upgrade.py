@@ -5,7 +5,7 @@ from pathlib import Path
 
 from compiler.agent.assessment import upgrade_steps
 from compiler.agent.booted import Booted
-from compiler.agent.life import bootloader, cache, power, recovery
+from compiler.agent.life import bootloader, power, recovery
 from compiler.agent.life.host import Host
 from compiler.agent.life.install import hooks_of
 from compiler.agent.life.loader import reinstall
@@ -40,7 +40,6 @@ def upgrade(host: Host, settings: Settings) -> None:
             recovery.upgrade(site)
         else:
             _system(site)
-        cache.trim(site.opening().cache, settings.number("CACHE_SIZE") << 20)
     asked = settings.text("INTERACTIVE").lower() == "false"
     if not asked:
         host.log.info(_DONE)
@@ -70,11 +69,13 @@ def _system(site: Site) -> None:
             place=_place(site, wanted),
         )
         image = fill(change, "upgrade")
+        contents = system.contents
     images = site.images
     take_over(site, image, upgrade_steps(images.disk(), images.record(), current))
     bootloader.rebrand(site.state, settings.text("GRUB_ENTRY_NAME"))
     if settings.flag("UPGRADE_BOOTLOADER"):
         reinstall(site)
+    site.settle("system", contents)
     hooks.post()
 
 

@@ -32,8 +32,16 @@ class DiskSource:
     ) -> tuple[Path, ...]:
         """Copy an archive into the cache."""
         wanted = archive_of(artifact, self.address, limit)
+        cache.expect([(wanted.sha256, self._size(wanted.name))])
         known = cache.find(wanted.sha256)
         return (known or self._add(wanted, cache),)
+
+    def _size(self, name: str) -> int:
+        """Return how many bytes a file has; 0 for one that is not there, which copying tells."""
+        try:
+            return (self._folder / name).stat().st_size
+        except OSError:
+            return 0
 
     def _add(self, wanted: Checked, cache: Cache) -> Path:
         with cache.adding(wanted.sha256) as part:

@@ -139,6 +139,7 @@ class HttpSource:
     ) -> tuple[Path, ...]:
         """Download an archive into the cache, going on where the last try stopped."""
         wanted = archive_of(artifact, self.address, limit)
+        cache.expect([(wanted.sha256, limit if limit < LARGEST_ARCHIVE else 0)])
         known = cache.find(wanted.sha256)
         return (known or self._add(wanted, cache),)
 

@@ -119,8 +119,10 @@ class RegistrySource:
                 raise
             message = f"{error}; {artifact.id} is taken from the cache"
             self._report(Noted(message, warning=True))
+            cache.expect([(path.name, 0) for path in known])
             return known
         layers = self._layers(place, manifest, limit)
+        cache.expect([(hex_of(layer.digest), layer.size) for layer in layers])
         found = tuple(self._blob(place, layer, cache) for layer in layers)
         cache.note(key, [hex_of(layer.digest) for layer in layers])
         return found

@@ -113,7 +113,7 @@ class RegistryPlace:
         """Bring up the image of one file."""
         tagged = Reference(self._repository.registry, self._repository.repository, tag(name))
         layer = layer_of_file((tag(name),), data, folder=self._folder, epoch=DEFAULT_EPOCH)
-        image = image_of(layer, self._platform)
+        image = image_of((layer,), self._platform)
         self._registry.put_blob(tagged, layer.path, layer.blob)
         self._registry.put_blob(tagged, image.config, image.config_blob)
         self._registry.put_manifest(tagged, image.manifest, image.descriptor.media_type)

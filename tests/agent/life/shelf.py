@@ -83,8 +83,8 @@ class Channel:
         for name in ("root", "online"):
             cos("key", "generate", "--output", folder / name)
 
-    def publish(self, version: str, system: Path, finalizer: str = "") -> None:
-        """Publish a system as the package system/cos; `finalizer` is its finalize.yaml."""
+    def _pack(self, version: str, system: Path, finalizer: str = "") -> None:
+        """Pack a system as the package system/cos; `finalizer` is its finalize.yaml."""
         tree = self.folder / "tree/system" / f"cos-{version}"
         tree.mkdir(parents=True)
         (tree / "definition.yaml").write_text(
@@ -95,6 +95,10 @@ class Channel:
             (tree / "finalize.yaml").write_text(finalizer)
         cos("pack", f"system/cos@{version}", "--source", system, "--destination", self.build,
             "--compression", "zstd")  # fmt: skip
+
+    def publish(self, version: str, system: Path, finalizer: str = "") -> None:
+        """Publish a system as the package system/cos; `finalizer` is its finalize.yaml."""
+        self._pack(version, system, finalizer)
         signing = ("--sign", self.folder / "online.key", "--root", self.root)
         first = not self.root.exists()
         cos("create-repo", "--tree", self.folder / "tree", "--packages", self.build,
@@ -106,14 +110,40 @@ class Channel:
 
     def configure(self, root: Path, *, trusted: bool = True) -> None:
         """Tell a machine of the channel."""
-        folder = root / "etc/luet"
-        folder.mkdir(parents=True, exist_ok=True)
-        (root / "etc/cos/main.root.json").write_bytes(self.root.read_bytes())
         place = root / "srv/channel"
         if not place.exists():
             place.parent.mkdir(parents=True, exist_ok=True)
             place.symlink_to(self.build)
-        lines = ["repositories:", "- name: main", "  type: disk", "  enable: true",
-                 '  urls: ["/srv/channel"]']  # fmt: skip
+        self._tell(root, "disk", "/srv/channel", trusted=trusted)
+
+    def _tell(self, root: Path, kind: str, url: str, *, trusted: bool = True) -> None:
+        """Write the configuration of a machine."""
+        folder = root / "etc/luet"
+        folder.mkdir(parents=True, exist_ok=True)
+        (root / "etc/cos/main.root.json").write_bytes(self.root.read_bytes())
+        lines = ["repositories:", "- name: main", f"  type: {kind}", "  enable: true",
+                 f'  urls: ["{url}"]']  # fmt: skip
         lines += ["  root: /etc/cos/main.root.json"] if trusted else []
         (folder / "luet.yaml").write_text("\n".join(lines) + "\n")
+
+
+class RegistryChannel(Channel):
+    """A signed repository in a registry."""
+
+    def __init__(self, folder: Path, place: Reference) -> None:
+        super().__init__(folder)
+        self.place = place
+
+    def publish(self, version: str, system: Path, finalizer: str = "") -> None:
+        """Publish a system as the package system/cos; `finalizer` is its finalize.yaml."""
+        self._pack(version, system, finalizer)
+        if not self.root.exists():
+            cos("repo", "init-trust", str(self.place), "--root-key", self.folder / "root.key",
+                "--key", self.folder / "online.key", "--root", self.root)  # fmt: skip
+        cos("create-repo", "--tree", self.folder / "tree", "--packages", self.build, "--type",
+            "docker", "--output", str(self.place), "--name", "main", "--push-images",
+            "--sign", self.folder / "online.key", "--root", self.root)  # fmt: skip
+
+    def configure_at(self, root: Path, place: Reference) -> None:
+        """Tell a machine of the channel, at a place of it."""
+        self._tell(root, "docker", str(place))

@@ -1,10 +1,14 @@
 """Systems from registries and channels: only what is signed, and only what is not there yet."""
 
+import gzip
+import hashlib
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
+from compiler.agent.life.host import free_bytes
 from compiler.agent.life.phases import LifeError
 from compiler.oci import Reference
 from compiler.signing.files import sign_bytes
@@ -155,11 +159,90 @@ def test_what_was_damaged_in_the_cache_is_fetched_again(machine: Bench, image: R
     assert machine.systems()["active"] == "kernel 2"
 
 
+def kept(persistent: Path) -> list[str]:
+    """List the contents that are kept."""
+    folder = persistent / ".cos-upgrade"
+    found = [*folder.glob("sha256/*/*"), *folder.glob("parts/*")]
+    return sorted(each.name for each in found)
+
+
+def test_what_the_new_image_and_the_last_one_are_made_of_is_kept_and_no_more(
+    machine: Bench, repository: Reference, old: Path, tmp_path: Path
+) -> None:
+    uppers = [make_system(tmp_path / name, name) for name in "234"]
+    layers = [tar_of(old), *map(tar_of, uppers)]
+    blobs = [hashlib.sha256(gzip.compress(each, mtime=0)).hexdigest() for each in layers]
+    place = tagged(repository, "1")
+
+    with machine.running() as mounted:
+        for upper in layers[1:]:
+            push(place, [layers[0], upper])
+            machine.upgrade(f"oci:{place}", VERIFY="false")
+        both = kept(mounted["COS_PERSISTENT"])
+        machine.upgrade(f"oci:{place}", VERIFY="false")
+        again = kept(mounted["COS_PERSISTENT"])
+        machine.upgrade(f"dir:{uppers[0]}")
+        one = kept(mounted["COS_PERSISTENT"])
+        machine.upgrade(f"dir:{uppers[1]}")
+        machine.upgrade(f"oci:{place}", VERIFY="false")
+        last = kept(mounted["COS_PERSISTENT"])
+
+    assert both == again == sorted([blobs[0], *blobs[2:]])
+    assert one == last == sorted([blobs[0], blobs[3]])
+
+
+def test_what_has_no_room_on_the_persistent_partition_is_fetched_and_not_kept(
+    machine: Bench, repository: Reference, old: Path, tmp_path: Path, proxy: FaultyProxy
+) -> None:
+    there = Reference(proxy.host, repository.repository, "1")
+    large = make_system(tmp_path / "large", "2")
+    (large / "data").write_bytes(os.urandom(40 << 20))
+    push(tagged(repository, "1"), [tar_of(old), tar_of(large)])
+
+    with machine.running() as mounted:
+        persistent = mounted["COS_PERSISTENT"]
+        (persistent / "owner").write_bytes(b"x" * (free_bytes(persistent) - (30 << 20)))
+        machine.upgrade(f"oci:{there}", VERIFY="false")
+        left = kept(persistent)
+        before = proxy.count("GET", "/blobs/")
+        machine.upgrade(f"oci:{there}", VERIFY="false")
+        state = sorted(each.name for each in mounted["COS_STATE"].iterdir())
+
+    assert machine.systems()["active"] == "kernel 2"
+    assert any("has no room for" in line and "is not kept" in line for line in machine.said)
+    assert (left, proxy.count("GET", "/blobs/") - before) == ([], 3)
+    assert ".cos-fetched" not in state
+    assert leftovers(machine) == []
+
+
+def test_older_layers_make_room_for_those_of_the_next_image(
+    machine: Bench, repository: Reference, old: Path, tmp_path: Path
+) -> None:
+    place = tagged(repository, "1")
+    large = []
+    for version in "23":
+        system = make_system(tmp_path / version, version)
+        (system / "data").write_bytes(os.urandom(40 << 20))
+        large.append(tar_of(system))
+
+    with machine.running() as mounted:
+        persistent = mounted["COS_PERSISTENT"]
+        push(place, [tar_of(old), large[0]])
+        machine.upgrade(f"oci:{place}", VERIFY="false")
+        (persistent / "owner").write_bytes(b"x" * (free_bytes(persistent) - (30 << 20)))
+        push(place, [tar_of(old), large[1]])
+        machine.upgrade(f"oci:{place}", VERIFY="false")
+        left = kept(persistent)
+
+    assert machine.systems()["active"] == "kernel 3"
+    assert not any("is not kept" in line for line in machine.said)
+    assert hashlib.sha256(gzip.compress(large[1], mtime=0)).hexdigest() in left
+
+
 def test_what_is_kept_of_images_stays_within_bounds(machine: Bench, image: Reference) -> None:
     with machine.running() as mounted:
         machine.upgrade(f"oci:{image}", VERIFY="false", CACHE_SIZE="0")
-        left = [each for each in (mounted["COS_PERSISTENT"] / ".cos-upgrade").rglob("*")
-                if each.is_file()]  # fmt: skip
+        left = kept(mounted["COS_PERSISTENT"])
 
     assert left == []
 
