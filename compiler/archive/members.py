@@ -190,30 +190,41 @@ def _members(stream: _Forward, largest: int) -> Iterator[Member]:
         if info.size < 0:
             raise ArchiveError(f"{short(info.name)}: its size is negative")
         yield Member(info, _content(archive, stream, info))
-        info = _next(archive, stream)
+        info = _next(archive, stream, info)
     while stream.read(_PIECE):
         pass  # only at the end of its data does a decompressor compare the checksum
 
 
-def _next(archive: tarfile.TarFile, stream: _Forward) -> tarfile.TarInfo | None:
-    """Parse the next header: a plain one by ourselves, all others by the library.
+def _next(
+    archive: tarfile.TarFile, stream: _Forward, last: tarfile.TarInfo
+) -> tarfile.TarInfo | None:
+    """Parse the header after that of `last`: a plain one by ourselves, others by the library.
 
     So it also goes once a header for all members has been seen, which the library applies.
     """
-    if archive.pax_headers:
-        return archive.next()
     stream.seek(archive.offset)
-    if stream.tell() < archive.offset:
-        raise ArchiveError(_TOO_SHORT)
     block = stream.read(tarfile.BLOCKSIZE)
-    info = plain_header(block)
+    if not block and stream.tell() in {archive.offset, _end_of(last, archive.offset)}:
+        return None
+    if len(block) < tarfile.BLOCKSIZE:
+        raise ArchiveError(_TOO_SHORT)
+    info = None if archive.pax_headers else plain_header(block)
     if info is None:
         stream.give_back(block)
         return archive.next()
-    archive.offset = stream.tell()
+    archive.offset = info.offset_data = stream.tell()
     if info.type == tarfile.REGTYPE:
         archive.offset += -(-info.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
     return info
+
+
+def _end_of(info: tarfile.TarInfo, offset: int) -> int:
+    """Return where an archive may end: where a member does, the next one being at `offset`.
+
+    Its last block should be filled up, and two blocks of zeros should follow (POSIX.1-2001, pax).
+    Some programs leave that out (`umoci insert`), and Go's library, which reads layers, takes it.
+    """
+    return info.offset_data + info.size if info.isreg() and not info.issparse() else offset
 
 
 def _content(archive: tarfile.TarFile, stream: _Forward, info: tarfile.TarInfo) -> Source | None:
