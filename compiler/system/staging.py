@@ -16,13 +16,14 @@ from compiler.archive.members import naming, short
 from compiler.archive.place import Devices, safe_parts
 from compiler.archive.tar import Source
 from compiler.errors import ArchiveError, ConflictError
+from compiler.links import follow
 from compiler.system.change import Incoming, Options
 from compiler.system.content import entries_in, entry_at
 from compiler.system.database import OwnedPath
 from compiler.system.disk import STAGING, Disk
 from compiler.system.folders import split
 from compiler.system.journal import Journal, State
-from compiler.system.lookup import Lookup, follow, top_of
+from compiler.system.lookup import Lookup, top_of
 from compiler.system.root import System
 from compiler.system.unchanged import difference, is_standing_link, standing_file
 
@@ -316,7 +317,7 @@ class Stage:
         raise ConflictError(f"/{place}: is no folder in the system, and {self._package} needs one")
 
     def _settle(self, path: str) -> str:
-        return follow(path, self._link_at)
+        return follow(path, self._link_at, ring=ArchiveError)
 
     def _link_at(self, place: str) -> str | None:
         """Return the text of the link that will be at a place."""
