@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import yaml
 from compiler.artifact.pack import describe, pack, write_metadata
 from compiler.artifact.roots import MountedRoots
 from compiler.artifact.selection import select
+from compiler.oci import Reference
 from compiler.repository.disk import RepositoryOptions, create_repository
 from compiler.tree import load_tree
 from tests.cli.machine import Machine, serving
@@ -69,17 +71,34 @@ def derivative(tmp_path: Path) -> Derivative:
     return Derivative(tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["disk", "http"])
+@contextmanager
+def shown(derivative: Derivative, output: Path, kind: str, place: Reference) -> Iterator[str]:
+    """Show a published tree as a repository of some type; gives its address."""
+    if kind == "http":
+        with serving(output) as url:
+            yield url
+    elif kind == "docker":
+        derivative.do("create-repo", "--tree", derivative.place / "base", "--packages", output,
+                      "--type", "docker", "--output", str(place), "--push-images")  # fmt: skip
+        yield str(place)
+    else:
+        yield str(output)
+
+
+@pytest.mark.parametrize(
+    "kind", ["disk", "http", pytest.param("docker", marks=pytest.mark.registry)]
+)
 def test_packages_of_repositories_are_planned_as_they_were_built(
-    derivative: Derivative, kind: str
+    derivative: Derivative, kind: str, request: pytest.FixtureRequest
 ) -> None:
     output = derivative.publish()
     named = derivative.planned(
         "t/app", "--tree", "base", "--tree", "mine", "--values", derivative.values
     )
-    shutil.rmtree(derivative.place / "base")
+    place = request.getfixturevalue("repository") if kind == "docker" else Reference("", "")
 
-    with serving(output) if kind == "http" else nullcontext(str(output)) as url:
+    with shown(derivative, output, kind, place) as url:
+        shutil.rmtree(derivative.place / "base")
         derivative.use(kind, url, "base")
         found = derivative.planned("t/app", "--tree", "mine", "--from-repositories")
 
