@@ -54,12 +54,16 @@ def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     member = archive.next()
     while member is not None:
         yield member
-        try:
-            member = archive.next()
-        except tarfile.ReadError:
-            if not _ends_after(archive, member):
-                raise
-            return
+        member = _after(archive, member)
+
+
+def _after(archive: tarfile.TarFile, member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    try:
+        return archive.next()
+    except tarfile.ReadError:
+        if not _ends_after(archive, member):
+            raise
+        return None
 
 
 def _ends_after(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bool:

@@ -5,6 +5,7 @@ import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from lzma import LZMAError
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -75,6 +76,7 @@ class _Forward:
         self._stream, self._packed, self._limits = stream, packed, limits
         self._position = 0
         self._back = b""
+        self._harmless = min(limits.size, limits.ratio_after)
 
     def tell(self) -> int:
         """Return the place in the unpacked archive, in bytes."""
@@ -95,7 +97,8 @@ class _Forward:
         if len(data) < size:
             data = self._gather(data, size)
         self._position += len(data)
-        self._check()
+        if self._position > self._harmless:
+            self._check()
         return data
 
     def give_back(self, data: bytes) -> None:
@@ -142,12 +145,19 @@ class _StrictInfo(tarfile.TarInfo):
 
 
 @contextmanager
-def members_of(path: Path, limits: Limits | None = None) -> Iterator[Iterator[Member]]:
+def members_of(
+    path: Path, limits: Limits | None = None, *, unpacked: bytes | None = None
+) -> Iterator[Iterator[Member]]:
     """Open an archive of any compression and give its members in order.
 
-    Raises `ArchiveError`, which names the archive, for whatever is wrong with it.
+    `unpacked` is the tar itself if it is known already. Raises `ArchiveError`, which names the
+    archive, for whatever is wrong with it.
     """
     limits = limits or Limits()
+    if unpacked is not None:
+        with naming(str(path)), BytesIO(unpacked) as stream:
+            yield _members(_Forward(stream, stream, limits), limits.members)
+        return
     with path.open("rb") as packed, naming(str(path)), decompressed(packed) as stream:
         yield _members(_Forward(stream, packed, limits), limits.members)
 
@@ -202,8 +212,11 @@ def _next(
 
     So it also goes once a header for all members has been seen, which the library applies.
     """
-    stream.seek(archive.offset)
-    block = stream.read(tarfile.BLOCKSIZE)
+    gap = archive.offset - stream.tell()
+    if not 0 <= gap < tarfile.BLOCKSIZE:
+        stream.seek(archive.offset)
+        gap = 0
+    block = stream.read(gap + tarfile.BLOCKSIZE)[gap:]
     if not block and stream.tell() in {archive.offset, _end_of(last, archive.offset)}:
         return None
     if len(block) < tarfile.BLOCKSIZE:
