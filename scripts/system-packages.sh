@@ -31,6 +31,8 @@ test | command -v skopeo                                       | skopeo         
 test | command -v umoci                                        | umoci                  | umoci                  | umoci
 test | command -v docker-registry                              | docker-registry        | docker-distribution    | distribution-registry
 test | command -v dockerd                                      | docker.io              | moby-engine            | docker
+test | command -v podman                                       | podman                 | podman                 | podman
+test | command -v runc                                         | runc                   | runc                   | runc
 test | command -v rpm && command -v rpmbuild                    | rpm                    | rpm-build              | rpm-build
 test | command -v busybox                                      | busybox-static         | busybox                | busybox-static
 test | command -v notary notary-server                         | notary                 | notary                 | notary

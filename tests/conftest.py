@@ -15,6 +15,7 @@ from compiler.process import Command, run
 pytest_plugins = [
     "tests.servers.registry",
     "tests.servers.dockerd",
+    "tests.servers.podman",
     "tests.servers.proxy",
     "tests.servers.modern",
     "tests.servers.cosign",

@@ -35,7 +35,7 @@ def unpack_layer(path: Path, target: Root) -> None:
 def _unpack(archive: tarfile.TarFile, target: Root) -> None:
     size = 0
     folders: dict[str, tarfile.TarInfo] = {}
-    for count, member in enumerate(archive):
+    for count, member in enumerate(_members(archive)):
         size += member.size
         if count > _MOST or size > _LARGEST:
             raise ArchiveError("the layer holds more than any image")
@@ -47,6 +47,32 @@ def _unpack(archive: tarfile.TarFile, target: Root) -> None:
     for name, member in sorted(folders.items(), reverse=True):
         if target.is_folder(name):
             target.change(name, member.mode & _MODE, _owner(member))
+
+
+def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """Give the members; an archive may end right after the last one, which need fill no block."""
+    member = archive.next()
+    while member is not None:
+        yield member
+        member = _after(archive, member)
+
+
+def _after(archive: tarfile.TarFile, member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    try:
+        return archive.next()
+    except tarfile.ReadError:
+        if not _ends_after(archive, member):
+            raise
+        return None
+
+
+def _ends_after(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bool:
+    """Whether an archive ends after the content of a member, and before the next block."""
+    file, end = archive.fileobj, member.offset_data + member.size
+    if file is None or not member.isreg() or member.issparse():
+        return False
+    file.seek(end - 1)
+    return bool(file.read(1)) and not file.read(1)
 
 
 def _name(member: tarfile.TarInfo) -> str:
@@ -74,6 +100,20 @@ def _hidden(last: str) -> str:
     if name in {"", ".", ".."}:
         raise ArchiveError("a deletion of nothing")
     return name
+
+
+class _StrictInfo(tarfile.TarInfo):
+    """A header that says so when it is damaged; the library would take it for the end."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_StrictInfo":
+        """Parse a header; no byte at all is the end of an archive that has no blocks of zeros."""
+        if 0 < len(buf) < tarfile.BLOCKSIZE:
+            raise tarfile.ReadError("unexpected end of data")
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.InvalidHeaderError as error:  # type: ignore[attr-defined]  # missing stub
+            raise tarfile.ReadError(f"a header is damaged: {error}") from error
 
 
 def _make(archive: tarfile.TarFile, member: tarfile.TarInfo, spot: Spot, target: Root) -> None:
@@ -168,13 +208,13 @@ def _opened(path: Path) -> Iterator[tarfile.TarFile]:
     with path.open("rb") as file:
         head = file.read(len(_ZSTD))
     if head != _ZSTD:
-        with tarfile.open(path, "r:*") as archive:
+        with tarfile.open(path, "r:*", tarinfo=_StrictInfo) as archive:
             yield archive
         return
     plain = path.with_name(f"{path.name}.tar")
     try:
         run(Command(argv=("zstd", "-dqf", "-o", str(plain), "--", str(path)))).check()
-        with tarfile.open(plain, "r:") as archive:
+        with tarfile.open(plain, "r:", tarinfo=_StrictInfo) as archive:
             yield archive
     finally:
         plain.unlink(missing_ok=True)

@@ -17,6 +17,7 @@ import zstandard
 from isal import igzip, isal_zlib
 
 from compiler.archive import Compression
+from compiler.archive.frames import check_frames
 
 _LEVEL = 3
 _JOB = 4 << 20
@@ -247,26 +248,47 @@ def detect(start: bytes) -> str:
 
 @contextmanager
 def decompressed(file: BinaryIO) -> Iterator[BinaryIO]:
-    """Read a seekable file through the decompressor that its first bytes ask for."""
+    """Read a seekable file through the decompressor that its first bytes ask for.
+
+    Whoever reads to the end learns whether the data was whole: `ArchiveError`, or what the
+    libraries raise.
+    """
     start = file.tell()
     kind = detect(file.read(8))
     file.seek(start)
     if kind == "none":
         yield file
-        return
-    with _reader(kind, file) as reader:
-        yield reader
+    elif kind == "zstd":
+        decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
+        with decompressor.stream_reader(file, read_across_frames=True, closefd=False) as reader:
+            yield cast("BinaryIO", _WholeZstd(reader, file, start))
+    else:
+        with _reader(kind, file) as reader:
+            yield reader
 
 
 def _reader(kind: str, file: BinaryIO) -> BinaryIO:
-    """Open the decompressor; several gzip members or zstd frames are one content."""
+    """Open the decompressor; several gzip members are one content."""
     if kind == "gzip":
         gunzip = cast("Callable[..., BinaryIO]", igzip.IGzipFile)
         return gunzip(fileobj=file, mode="rb")
     if kind == "xz":
         return cast("BinaryIO", lzma.LZMAFile(file))
-    if kind == "bzip2":
-        return cast("BinaryIO", BZ2File(file))
-    decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
-    reader = decompressor.stream_reader(file, read_across_frames=True, closefd=False)
-    return cast("BinaryIO", reader)
+    return cast("BinaryIO", BZ2File(file))
+
+
+class _WholeZstd:
+    """What zstd data unpacks to; at the end it is checked that none of the data is missing."""
+
+    def __init__(
+        self, reader: zstandard.ZstdDecompressionReader, file: BinaryIO, start: int
+    ) -> None:
+        self._read, self._file, self._start = reader.read, file, start
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return at most `size` bytes; raises `ArchiveError` if the data ends too early."""
+        data = self._read(size)
+        if not data and size:
+            self._file.seek(self._start)
+            check_frames(self._file)
+        return data

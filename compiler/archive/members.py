@@ -5,6 +5,7 @@ import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from lzma import LZMAError
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -82,6 +83,7 @@ class _Forward:
         self._position = 0
         self._back = b""
         self._heard: list[bytes] | None = None
+        self._harmless = min(limits.size, limits.ratio_after)
 
     def tell(self) -> int:
         """Return the place in the unpacked archive, in bytes."""
@@ -102,7 +104,8 @@ class _Forward:
         if len(data) < size:
             data = self._gather(data, size)
         self._position += len(data)
-        self._check()
+        if self._position > self._harmless:
+            self._check()
         if self._heard is not None:
             self._heard.append(data)
         return data
@@ -160,12 +163,19 @@ class _StrictInfo(tarfile.TarInfo):
 
 
 @contextmanager
-def members_of(path: Path, limits: Limits | None = None) -> Iterator[Iterator[Member]]:
+def members_of(
+    path: Path, limits: Limits | None = None, *, unpacked: bytes | None = None
+) -> Iterator[Iterator[Member]]:
     """Open an archive of any compression and give its members in order.
 
-    Raises `ArchiveError`, which names the archive, for whatever is wrong with it.
+    `unpacked` is the tar itself if it is known already. Raises `ArchiveError`, which names the
+    archive, for whatever is wrong with it.
     """
     limits = limits or Limits()
+    if unpacked is not None:
+        with naming(str(path)), BytesIO(unpacked) as stream:
+            yield _members(_Forward(stream, stream, limits), limits.members)
+        return
     with path.open("rb") as packed, naming(str(path)), decompressed(packed) as stream:
         yield _members(_Forward(stream, packed, limits), limits.members)
 
@@ -211,31 +221,45 @@ def _members(stream: _Forward, largest: int) -> Iterator[Member]:
             raise ArchiveError(f"{short(info.name)}: its size is negative")
         header = b"" if archive.pax_headers else header
         yield Member(info, _content(archive, stream, info), header, archive.offset)
-        info, header = _next(archive, stream)
+        info, header = _next(archive, stream, info)
     while stream.read(_PIECE):
         pass  # only at the end of its data does a decompressor compare the checksum
 
 
-def _next(archive: tarfile.TarFile, stream: _Forward) -> tuple[tarfile.TarInfo | None, bytes]:
-    """Parse the next header: a plain one by ourselves, all others by the library; with its bytes.
+def _next(
+    archive: tarfile.TarFile, stream: _Forward, last: tarfile.TarInfo
+) -> tuple[tarfile.TarInfo | None, bytes]:
+    """Parse the header after that of `last`, by ourselves if it is plain; also give its bytes.
 
-    So it also goes once a header for all members has been seen, which the library applies.
+    The library parses all others, and all once a header for all members was seen, as it applies.
     """
-    if archive.pax_headers:
-        return archive.next(), b""
-    stream.seek(archive.offset)
-    if stream.tell() < archive.offset:
+    gap = archive.offset - stream.tell()
+    if not 0 <= gap < tarfile.BLOCKSIZE:
+        stream.seek(archive.offset)
+        gap = 0
+    block = stream.read(gap + tarfile.BLOCKSIZE)[gap:]
+    if not block and stream.tell() in {archive.offset, _end_of(last, archive.offset)}:
+        return None, b""
+    if len(block) < tarfile.BLOCKSIZE:
         raise ArchiveError(_TOO_SHORT)
-    block = stream.read(tarfile.BLOCKSIZE)
-    info = plain_header(block)
+    info = None if archive.pax_headers else plain_header(block)
     if info is None:
         stream.give_back(block)
         stream.listen()
         return archive.next(), stream.heard()
-    archive.offset = stream.tell()
+    archive.offset = info.offset_data = stream.tell()
     if info.type == tarfile.REGTYPE:
         archive.offset += -(-info.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
     return info, block
+
+
+def _end_of(info: tarfile.TarInfo, offset: int) -> int:
+    """Return where an archive may end: where a member does, the next one being at `offset`.
+
+    Its last block should be filled up, and two blocks of zeros should follow (POSIX.1-2001, pax).
+    Some programs leave that out (`umoci insert`), and Go's library, which reads layers, takes it.
+    """
+    return info.offset_data + info.size if info.isreg() and not info.issparse() else offset
 
 
 def _content(archive: tarfile.TarFile, stream: _Forward, info: tarfile.TarInfo) -> Source | None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from enum import Enum
 from io import FileIO
 from pathlib import Path
+from typing import NoReturn
 
 from compiler.archive import Entry, Kind
 from compiler.archive.folders import Folders
@@ -100,15 +101,16 @@ class Placer:
 
         Raises `ArchiveError` for what cannot be, and `OSError` for what is the disk's fault.
         """
-        with _disk_apart():
-            parts = safe_parts(entry.path)
-            if not parts and entry.kind is not Kind.FOLDER:
-                raise ArchiveError("the root can be nothing but a folder")
+        parts = safe_parts(entry.path)
+        if not parts and entry.kind is not Kind.FOLDER:
+            raise ArchiveError("the root can be nothing but a folder")
+        try:  # entering a context manager would take as long as a system call
             if parts:
-                parent = self._enter(parts[:-1])
-                self._make(parent, parts, entry, content)
-                if self._placed is not None:
-                    self._placed.add(parts)
+                self._make(self._enter(parts[:-1]), parts, entry, content)
+        except OSError as error:
+            _tell_apart(error)
+        if parts and self._placed is not None:
+            self._placed.add(parts)
 
     def finish(self) -> None:
         """Give folders their modes and times, which making things in them would have changed."""
@@ -407,7 +409,11 @@ def _disk_apart() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _OURS or error.errno is None:
-            raise
-        words = (error.strerror or str(error)).lower()
-        raise ArchiveError(words) from error
+        _tell_apart(error)
+
+
+def _tell_apart(error: OSError) -> NoReturn:
+    """Raise an `ArchiveError` for what is an entry's fault, and the very error else."""
+    if error.errno in _OURS or error.errno is None:
+        raise error
+    raise ArchiveError((error.strerror or str(error)).lower()) from error

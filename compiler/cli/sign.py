@@ -26,8 +26,11 @@ _DOCUMENTS = {
     "provenance": PROVENANCE.predicate,
     "cyclonedx": CYCLONEDX.predicate,
     "spdx": SPDX.predicate,
+    "spdxjson": SPDX.predicate,
+    "slsaprovenance1": PROVENANCE.predicate,
 }
-"""The types of statements that have short names."""
+"""The types of statements that have short names: ours, and those of cosign."""
+_SHOWN = ("provenance", "cyclonedx", "spdx")
 
 _Images = Annotated[list[str], typer.Argument(metavar="REF…", help="Images, by tag or digest.")]
 _Key = Annotated[str, typer.Option("--key", help="The private key: a file, or env://NAME.")]
@@ -161,7 +164,7 @@ def _predicate_type(word: str) -> str:
     """Read a type of statements: a document's name, or what in-toto calls it."""
     if word in _DOCUMENTS or "://" in word:
         return _DOCUMENTS.get(word, word)
-    known = ", ".join(_DOCUMENTS)
+    known = ", ".join(_SHOWN)
     raise UsageError(f"--attestation is {known} or a URI, not {word[:80]!r}")
 
 

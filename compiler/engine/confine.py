@@ -8,8 +8,7 @@ import stat
 from pathlib import Path
 
 from compiler.errors import EngineError
-
-_MOST_LINKS = 40
+from compiler.links import follow
 
 
 def settle(root: Path, path: str) -> Path:
@@ -17,25 +16,7 @@ def settle(root: Path, path: str) -> Path:
 
     Raises `EngineError` when links go round in a ring.
     """
-    todo = _parts(path)
-    done: list[str] = []
-    links = 0
-    while todo:
-        part = todo.pop()
-        if part == "..":
-            del done[-1:]
-            continue
-        target = _link_target(root.joinpath(*done, part))
-        if target is None:
-            done.append(part)
-            continue
-        links += 1
-        if links > _MOST_LINKS:
-            raise EngineError(f"too many links on the way to {path}")
-        if target.startswith("/"):
-            done.clear()
-        todo += _parts(target)
-    return root.joinpath(*done)
+    return root / follow(path, lambda place: _link_target(root / place), ring=EngineError)
 
 
 def settle_parent(root: Path, path: str) -> Path:
@@ -71,10 +52,6 @@ def is_folder(path: Path) -> bool:
     """Tell whether a folder itself, no link to one, is at `path`."""
     mode = mode_of(path)
     return mode is not None and stat.S_ISDIR(mode)
-
-
-def _parts(path: str) -> list[str]:
-    return [part for part in reversed(path.split("/")) if part not in {"", "."}]
 
 
 def _link_target(path: Path) -> str | None:

@@ -14,6 +14,7 @@ What remains different from the embedded engine, and can be seen by steps only: 
 Podman `/run/.containerenv`, and the variable HOSTNAME) is there, `/etc/mtab` is a link to
 `/proc/mounts`, `/etc/hosts` and `/etc/resolv.conf` are those that the engine makes, its seccomp and
 AppArmor profiles hold, and the order of lines on the two streams of output is only nearly kept.
+Podman leaves that link in the layer if one of the root hides the whole of `/etc`.
 """
 
 import os
@@ -218,7 +219,8 @@ class DockerEngine:
         shares = self._sees(turn, image)
         step = turn.first
         mounts = [self._workspace(turn.job.request, shares=shares)]
-        mounts += [self._cache(cache, shares=shares) for cache in step.mounts]
+        asked = [each for each in step.mounts if each.tmpfs and self._daemon.facts.podman]
+        mounts += [self._cache(each, shares=shares) for each in step.mounts if each not in asked]
         if turn.job.handed:
             mounts.append(Mount(HANDED, None, no_copy=True))
         return Setup(
@@ -226,6 +228,7 @@ class DockerEngine:
             run=self._daemon.run,
             network=step.network or turn.job.request.network,
             mounts=mounts,
+            tmpfs=[each.target for each in asked],
             shell=turn.shell,
             step=None if turn.shell else step,
             env=() if turn.shell else turn.environment(step),

@@ -34,6 +34,9 @@ LIMITS: Limits = {"nofile": (1024, 524288)}
 MODEST_LIMITS: Limits = {"nofile": (1024, 4096), "nproc": (4096, 4096)}
 """For engines that may not allow more; Podman raises the second, too, unless it is told one."""
 
+_EMPTY = "mode=1777,notmpcopyup"
+"""How Podman mounts a file system in memory that starts empty (podman-run(1), --tmpfs)."""
+
 _MOMENT = 0.01
 _NOT_STARTED = b"OCI runtime exec failed: "
 _GO_FOLDER, _GO_LINK = 1 << 31, 1 << 27
@@ -52,12 +55,17 @@ class LimitedError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What a container is made of; without a `shell` it runs `step` and nothing else."""
+    """What a container is made of; without a `shell` it runs `step` and nothing else.
+
+    `tmpfs` are places in memory that Podman is asked for: as `mounts` it would fill them with what
+    the root has there.
+    """
 
     image: str
     run: str
     network: Network
     mounts: Sequence[Mount]
+    tmpfs: Sequence[str] = ()
     shell: str = ""
     step: Run | None = None
     env: Sequence[str] = ()
@@ -293,6 +301,7 @@ def _host_config(api: APIClient, setup: Setup) -> Any:  # noqa: ANN401  (the SDK
     return api.create_host_config(
         network_mode=setup.network.value,
         mounts=list(setup.mounts),
+        tmpfs=dict.fromkeys(setup.tmpfs, _EMPTY),
         log_config=LogConfig(type="none"),
         ulimits=[
             Ulimit(name=name, soft=soft, hard=hard) for name, (soft, hard) in setup.limits.items()

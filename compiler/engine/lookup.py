@@ -10,8 +10,7 @@ from compiler.engine.confine import mode_of
 from compiler.engine.flatten import is_whiteout
 from compiler.engine.stack import OPAQUE
 from compiler.errors import EngineError
-
-_MOST_LINKS = 40
+from compiler.links import follow
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,25 +33,7 @@ class Lowers:
 
         Raises `EngineError` when links go round in a ring.
         """
-        todo = _parts(path)[::-1]
-        done: list[str] = []
-        links = 0
-        while todo:
-            part = todo.pop()
-            if part == "..":
-                del done[-1:]
-                continue
-            target = _link_target(self.find("/".join((*done, part))))
-            if target is None:
-                done.append(part)
-                continue
-            links += 1
-            if links > _MOST_LINKS:
-                raise EngineError(f"too many links on the way to {path}")
-            if target.startswith("/"):
-                done.clear()
-            todo += _parts(target)[::-1]
-        return "/".join(done)
+        return follow(path, lambda place: _link_target(self.find(place)), ring=EngineError)
 
     def followed(self, path: str) -> Path | None:
         """Return the file that is at `path` with all links followed, None for nothing."""

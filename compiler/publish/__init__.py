@@ -35,7 +35,7 @@ from compiler.publish.front import (
     push_snapshot,
     recent_claims,
 )
-from compiler.publish.packages import Packed, provenance_of, push_packages
+from compiler.publish.packages import Packed, documents_of, push_packages
 from compiler.publish.push import Pusher, Traffic
 from compiler.publish.resign import vouched
 from compiler.publish.state import State, claims_of, read_state, tagged
@@ -307,12 +307,13 @@ class _Publication:
             images |= dict(zip(tags_of(each.package), (each.image, each.metadata), strict=True))
         self.images |= images
         self._endorse(images)
-        made = ((each, files[f"{each.package.fingerprint}{SUFFIX}"]) for each in pushed)
-        found = {each.image: provenance_of(each, file) for each, file in made}
+        found = {
+            each.image: documents_of(each.package, files[f"{each.package.fingerprint}{SUFFIX}"])
+            for each in pushed
+        }
+        written = {image: documents for image, documents in found.items() if documents}
         for endorsement in self.around.endorsements:
-            endorsement.provenance(
-                self.target, {image: path for image, path in found.items() if path is not None}
-            )
+            endorsement.documents(self.target, written)
         self.pushed.update(artifact.id for artifact in packages)
 
     def _endorse(self, images: Mapping[str, Descriptor]) -> None:

@@ -10,13 +10,16 @@ from compiler.content_trust import TrustServer, sign_tags
 from compiler.errors import NotFoundError, TrustError
 from compiler.oci import Descriptor, Digest, Reference, hex_of
 from compiler.registry import Registry
-from compiler.sbom import PROVENANCE
+from compiler.sbom import DocumentKind
 from compiler.sbom.provenance import statement_about
 from compiler.signing.attestations import attest_image
 from compiler.signing.images import pinned, sign_image, verify_image
 from compiler.signing.keys import PrivateKey
 
 _AT_ONCE = 8
+
+Documents = Mapping[DocumentKind, Path]
+"""SBOMs and provenance of one artifact, and where they are."""
 
 
 class Endorsement(Protocol):
@@ -25,8 +28,8 @@ class Endorsement(Protocol):
     def images(self, target: Reference, images: Mapping[str, Descriptor]) -> None:
         """Say it of images in the repository `target`, by the tags that they have or get."""
 
-    def provenance(self, target: Reference, documents: Mapping[Descriptor, Path]) -> None:
-        """Say how images were made, given the provenance of the artifact of each."""
+    def documents(self, target: Reference, documents: Mapping[Descriptor, Documents]) -> None:
+        """Say what is in images and how they were made, given the documents about each."""
 
     def is_new_to(self, index: Reference) -> bool:
         """Whether it has not spoken of an index, which is the last that it speaks of."""
@@ -75,13 +78,15 @@ class CosignEndorsement:
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sign") as pool:
             list(pool.map(sign, images.values()))
 
-    def provenance(self, target: Reference, documents: Mapping[Descriptor, Path]) -> None:
-        """Sign what the provenance of artifacts says of their images, too (DSSE, in-toto)."""
+    def documents(self, target: Reference, documents: Mapping[Descriptor, Documents]) -> None:
+        """Sign what SBOMs and provenance of artifacts say of their images, too (DSSE, in-toto)."""
+        name = f"{target.registry}/{target.repository}"
 
         def attest(image: Descriptor) -> None:
-            text, name = documents[image].read_bytes(), f"{target.registry}/{target.repository}"
-            said = statement_about(PROVENANCE, text, name=name, sha256=hex_of(image.digest))
-            attest_image(self._registry, pinned(target, image.digest), said, self._key)
+            for kind, path in documents[image].items():  # one by one: all are under one tag
+                text, sha256 = path.read_bytes(), hex_of(image.digest)
+                said = statement_about(kind, text, name=name, sha256=sha256)
+                attest_image(self._registry, pinned(target, image.digest), said, self._key)
 
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="attest") as pool:
             list(pool.map(attest, documents))
@@ -106,7 +111,7 @@ class ContentTrust:
         if images:
             sign_tags(self._server, target, images)
 
-    def provenance(self, target: Reference, documents: Mapping[Descriptor, Path]) -> None:
+    def documents(self, target: Reference, documents: Mapping[Descriptor, Documents]) -> None:
         """Say nothing: a Notary server knows tags only."""
 
     def is_new_to(self, index: Reference) -> bool:  # noqa: ARG002  (the protocol's)

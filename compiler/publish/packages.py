@@ -1,6 +1,6 @@
 """The images of packages: one with a package's files, and one with its metadata."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from compiler.events import Noted, Reporter
 from compiler.oci import Descriptor, Platform
 from compiler.publish.push import Pusher, each_at_once
 from compiler.repository.oci import ImageParts, image_of, layers_of_archive, tag_of
-from compiler.sbom import KINDS, PROVENANCE
+from compiler.sbom import KINDS, DocumentKind
 from compiler.spec.package import PackageId
 
 
@@ -72,18 +72,16 @@ def push_packages(
     return pushed
 
 
-def provenance_of(pushed: PushedPackage, file: Path) -> Path | None:
-    """Find how a package was made, beside its metadata file; None if nobody wrote that down."""
-    document = file.with_name(pushed.package.fingerprint + PROVENANCE.suffix)
-    return document if document.exists() else None
+def documents_of(package: PackageId, file: Path) -> Mapping[DocumentKind, Path]:
+    """Find the documents about a package beside its metadata file: those that somebody wrote."""
+    paths = {kind: file.with_name(package.fingerprint + kind.suffix) for kind in KINDS}
+    return {kind: path for kind, path in paths.items() if path.exists()}
 
 
 def _attach(pushed: PushedPackage, file: Path, pusher: Pusher) -> None:
     """Attach the documents that lie beside an artifact to its image."""
-    for kind in KINDS:
-        document = file.with_name(pushed.package.fingerprint + kind.suffix)
-        if document.exists():
-            pusher.attach(pushed.image, document, kind.media_type)
+    for kind, document in documents_of(pushed.package, file).items():
+        pusher.attach(pushed.image, document, kind.media_type)
 
 
 def _contents(packed: Packed, pusher: Pusher, platform: Platform, folder: Path) -> _Ready:

@@ -31,7 +31,8 @@ _TYPES = ("https://in-toto.io/Statement/v0.1", "https://in-toto.io/Statement/v1"
 _MOST_SUBJECTS = 10_000
 _MOST_SIGNATURES = 16
 _HINT = (
-    "`cos create-repo --sign` attests how packages were made, if `cos build --sbom` wrote it down"
+    "`cos create-repo --sign` attests what is in packages and how they were made, if "
+    "`cos build --sbom` wrote it down"
 )
 
 

@@ -294,7 +294,7 @@ class Client:
         try:
             run_finalizers(
                 self.system,
-                in_order(going)[::-1],
+                _ordered(going, self.installed)[::-1],
                 env,
                 moment=Moment.UNINSTALL,
                 reporter=self.report,
@@ -307,7 +307,8 @@ class Client:
         self, come: set[PackageId], env: Mapping[str, str]
     ) -> Iterator[CompilerError | None]:
         """Run the finalizers of what came; before them, those that did not run the last time."""
-        waiting = in_order([each for each in self.installed if not each.finalized])
+        unfinished = [each for each in self.installed if not each.finalized]
+        waiting = _ordered(unfinished, self.installed)
         for late, packages in (
             (True, [each for each in waiting if each.id not in come]),
             (False, [each for each in waiting if each.id in come]),
@@ -357,6 +358,12 @@ def in_order(packages: Iterable[Installed]) -> list[Installed]:
         if each not in done:
             visit(each)
     return list(done.values())
+
+
+def _ordered(some: Sequence[Installed], packages: Iterable[Installed]) -> Sequence[Installed]:
+    """Sort some of `packages` as `in_order` does, also where others stand between them."""
+    chosen = {each.id for each in some}
+    return [each for each in in_order(packages) if each.id in chosen] if len(some) > 1 else some
 
 
 def _needs(package: Installed, present: Present) -> list[PackageId]:

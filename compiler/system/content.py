@@ -1,9 +1,10 @@
 """What the archives of a package hold: one archive, or the layers of an image laid over another."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from compiler.archive import Entry, Kind
+from compiler.archive.ahead import Unpacked, unpacked_ahead
 from compiler.archive.members import Limits, Member, members_of, short
 from compiler.archive.place import safe_parts
 from compiler.archive.unpack import entry_of
@@ -15,19 +16,28 @@ _OPAQUE = ".wh..wh..opq"
 _RESERVED = ".wh..wh."
 
 
-def entries_in(incoming: Incoming, limits: Limits | None) -> Iterator[tuple[Entry, Member]]:
+def entries_in(
+    incoming: Incoming, limits: Limits | None, unpacked: bytes | None = None
+) -> Iterator[tuple[Entry, Member]]:
     """Give what a package brings, in order, paths cleaned; `ArchiveError` names what is refused.
 
-    Of several layers only what the upper ones leave is given.
+    Of several layers only what the upper ones leave is given. `unpacked` is the tar of a package
+    of one archive, if it is known already.
     """
     if isinstance(incoming.archive, Path):
-        yield from _plain(incoming.archive, limits)
+        yield from _plain(incoming.archive, limits, unpacked)
         return
     hidden = _hidden(incoming.archive, limits)
     for number, layer in enumerate(incoming.archive):
         for index, (entry, member) in enumerate(_plain(layer, limits)):
             if (number, index) not in hidden:
                 yield entry, member
+
+
+def unpacked_in(packages: Iterable[Incoming]) -> Unpacked:
+    """Give the tars of packages, decompressed ahead, where they are small (see `archive.ahead`)."""
+    archives = (each.archive if isinstance(each.archive, Path) else None for each in packages)
+    return unpacked_ahead(archives)
 
 
 def paths_in(incoming: Incoming, limits: Limits | None) -> tuple[str, ...]:
@@ -42,9 +52,11 @@ def paths_in(incoming: Incoming, limits: Limits | None) -> tuple[str, ...]:
     return tuple(entry.path for entry, _ in found if entry.kind is not Kind.FOLDER)
 
 
-def _plain(archive: Path, limits: Limits | None) -> Iterator[tuple[Entry, Member]]:
+def _plain(
+    archive: Path, limits: Limits | None, unpacked: bytes | None = None
+) -> Iterator[tuple[Entry, Member]]:
     """Give the members of one archive; its root, which belongs to nobody, is left out."""
-    with members_of(archive, limits) as members:
+    with members_of(archive, limits, unpacked=unpacked) as members:
         for member in members:
             try:
                 path = "/".join(safe_parts(member.info.name))

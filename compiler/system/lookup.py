@@ -14,38 +14,11 @@ from pathlib import Path
 
 from compiler.archive.folders import Folders
 from compiler.errors import ArchiveError
+from compiler.links import follow
 from compiler.system.folders import split
 
-_MOST_LINKS = 40
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
 """How mountinfo writes blanks and the like: `\\040`."""
-
-
-def follow(path: str, link_at: Callable[[str], str | None]) -> str:
-    """Return where `path` leads when the root is `/`, all links followed; it need not exist.
-
-    `link_at` gives the text of the link at a place, None for anything else. Raises `ArchiveError`
-    when links go round in a ring.
-    """
-    todo = _reversed(path)
-    done: list[str] = []
-    links = 0
-    while todo:
-        part = todo.pop()
-        if part == "..":
-            del done[-1:]
-            continue
-        target = link_at("/".join((*done, part)))
-        if target is None:
-            done.append(part)
-            continue
-        links += 1
-        if links > _MOST_LINKS:
-            raise ArchiveError(f"too many links on the way to {path[:100]!r}")
-        if target.startswith("/"):
-            done.clear()
-        todo += _reversed(target)
-    return "/".join(done)
 
 
 class Lookup:
@@ -85,7 +58,7 @@ class Lookup:
 
     def settle(self, path: str) -> str:
         """Return the place that a path leads to, links followed, also one at its end."""
-        return follow(path, self.link)
+        return follow(path, self.link, ring=ArchiveError)
 
     def settle_parent(self, path: str) -> str:
         """Return the place of a path whose last name may itself be a link."""
@@ -146,7 +119,7 @@ class Settled:
 
     def _settle(self, folder: str) -> str:
         try:
-            return follow(folder, self._link)
+            return follow(folder, self._link, ring=ArchiveError)
         except ArchiveError:
             return folder  # where links go round in a ring, nothing is
 
@@ -169,7 +142,3 @@ def top_of(place: str, mounts: frozenset[str]) -> str:
             return place
         place = split(place)[0]
     return ""
-
-
-def _reversed(path: str) -> list[str]:
-    return [part for part in reversed(path.split("/")) if part not in {"", "."}]

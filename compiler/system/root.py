@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
-from compiler.errors import OutsideError, UsageError
+from compiler.errors import ArchiveError, OutsideError, UsageError
+from compiler.links import follow
 from compiler.store.files import Lock
 from compiler.system.database import FILE_NAME, Database
 from compiler.system.disk import STAGING
 from compiler.system.kernel import sync_path
-from compiler.system.lookup import Lookup, follow
+from compiler.system.lookup import Lookup
 
 DATABASE_PATH = "/var/cache/luet"
 """Where luet keeps its database, below the root; ours lies beside it."""
@@ -112,7 +113,7 @@ def _settle(root: Path, path: str) -> tuple[str, Mapping[str, str | None]]:
         return way[place]
 
     try:
-        return follow(path, link_at), way
+        return follow(path, link_at, ring=ArchiveError), way
     finally:
         lookup.close()
 

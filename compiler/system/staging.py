@@ -16,13 +16,14 @@ from compiler.archive.members import naming, short
 from compiler.archive.place import Devices, safe_parts
 from compiler.archive.tar import Source
 from compiler.errors import ArchiveError, ConflictError
+from compiler.links import follow
 from compiler.system.change import Incoming, Options
 from compiler.system.content import entries_in, entry_at
 from compiler.system.database import OwnedPath
 from compiler.system.disk import STAGING, Disk
 from compiler.system.folders import split
 from compiler.system.journal import Journal, State
-from compiler.system.lookup import Lookup, follow, top_of
+from compiler.system.lookup import Lookup, top_of
 from compiler.system.root import System
 from compiler.system.unchanged import difference, is_standing_link, standing_file
 
@@ -96,14 +97,14 @@ class Stage:
         self._own_folders: set[str] = set()
         self._package = ""
 
-    def add(self, incoming: Incoming) -> None:
+    def add(self, incoming: Incoming, unpacked: bytes | None = None) -> None:
         """Stage one package; raises `ArchiveError` for what is hostile or damaged in it."""
         self.owned.append([])
         self._folders.clear()
         self._own_folders.clear()
         self._package = str(incoming.id)
         with naming(self._package):
-            for entry, member in entries_in(incoming, self._options.limits):
+            for entry, member in entries_in(incoming, self._options.limits, unpacked):
                 try:
                     if entry.kind is _FOLDER:
                         self._add_folder(entry)
@@ -137,8 +138,8 @@ class Stage:
 
     def _add_folder(self, entry: Entry) -> None:
         """Stage a folder, or take it for the one that is there, also behind a link."""
-        self._folder(split(entry.path)[0])
-        place = self._settle(entry.path)
+        folder, name = split(entry.path)
+        place = self._settle(self._folder(folder), name)
         self._refuse_ours(place)
         there = self.places.get(place)
         if there is None:
@@ -211,8 +212,12 @@ class Stage:
 
     def _may_stand(self, place: str) -> bool:
         """Whether something may be in the root that could stay: in no folder that is new itself."""
+        return place not in self.places and not self._is_in_new(place)
+
+    def _is_in_new(self, place: str) -> bool:
+        """Whether a place is in a folder that is new itself, where the root has nothing."""
         above = self.places.get(split(place)[0])
-        return place not in self.places and (above is None or not above.made)
+        return above is not None and above.made
 
     def _compare(self, place: str, entry: Entry, content: Source) -> bool:
         """Stage a file unless it is there as it comes; returns whether it is."""
@@ -272,13 +277,14 @@ class Stage:
 
     def _folder(self, path: str) -> str:
         """Return the place of a folder in which something of this package goes."""
+        if not path:
+            return ""
         place = self._folders.get(path)
         if place is None:
-            place = self._folders[path] = self._settle(path)
+            folder, name = split(path)
+            place = self._folders[path] = self._settle(self._folder(folder), name)
             self._enter(place)
-            if path:
-                self._folder(split(path)[0])
-                self._own_folder(path, place)
+            self._own_folder(path, place)
         return place
 
     def _own_folder(self, path: str, place: str) -> None:
@@ -308,15 +314,19 @@ class Stage:
 
     def _is_folder(self, place: str) -> bool:
         """Whether the root has a folder there; raises if something stays there that is none."""
-        status = self._lookup.status(place)
+        status = None if self._is_in_new(place) else self._lookup.status(place)
         if status is None or place in self.vanishing:
             return False
         if stat.S_ISDIR(status.st_mode):
             return True
         raise ConflictError(f"/{place}: is no folder in the system, and {self._package} needs one")
 
-    def _settle(self, path: str) -> str:
-        return follow(path, self._link_at)
+    def _settle(self, above: str, name: str) -> str:
+        """Return the place that a name in a folder leads to; `above` is the place of that."""
+        place = f"{above}/{name}" if above else name
+        if self._link_at(place) is None:
+            return place
+        return follow(place, self._link_at, ring=ArchiveError)
 
     def _link_at(self, place: str) -> str | None:
         """Return the text of the link that will be at a place."""
@@ -327,7 +337,9 @@ class Stage:
             if there.owner == self._number:
                 raise ArchiveError(f"{place[:100]!r} on the way to it is not a folder")
             return there.target
-        return None if place in self.vanishing else self._lookup.link(place)
+        if place in self.vanishing or self._is_in_new(place):
+            return None
+        return self._lookup.link(place)
 
     def _check_case(self, place: str) -> None:
         """Refuse a name that the file system takes for another one of this change."""

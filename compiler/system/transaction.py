@@ -5,7 +5,7 @@ How that works is told in `journal`. Start every command that changes a system w
 
 import errno
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
 from compiler.archive.scan import collector_paused
@@ -14,7 +14,7 @@ from compiler.events import Noted, Reporter, silent
 from compiler.spec.package import PackageId
 from compiler.system.change import Change, Incoming, Options
 from compiler.system.conflicts import Conflict, find_conflicts
-from compiler.system.content import paths_in
+from compiler.system.content import paths_in, unpacked_in
 from compiler.system.database import Entered
 from compiler.system.disk import Disk, RootDisk
 from compiler.system.journal import (
@@ -153,9 +153,10 @@ def _prepare(change: Change, work: _Work) -> Journal:
     mounts = mount_points(work.system.root)
     stage = Stage(work.system, work.disk, work.lookup, options=work.options, mounts=mounts)
     stage.vanishing = _vanishing(change, leaving, work.options)
-    for incoming in change.install:
-        work.reporter(Noted(f"unpacking {incoming.id}"))
-        stage.add(incoming)
+    with closing(unpacked_in(change.install)) as unpacked:
+        for incoming, data in zip(change.install, unpacked, strict=True):
+            work.reporter(Noted(f"unpacking {incoming.id}"))
+            stage.add(incoming, data)
     stage.finish()
     planner = Planner(stage, work.lookup, database, options=work.options, change=change)
     journal, notes = planner.plan(leaving, mounts)

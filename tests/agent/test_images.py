@@ -1,15 +1,20 @@
 """Images are unpacked from registries, and nothing of them leads anywhere else."""
 
+import gzip
 import json
-from collections.abc import Iterator, Mapping
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from compiler.agent.images import unpack_image
 from compiler.errors import CompilerError
 from tests.agent.scratch import Scratch
 from tests.agent.servers import Answer, Server, image, layer, serving
+
+ZSTD = zstandard.ZstdCompressor(write_checksum=True).compress
 
 
 @pytest.fixture
@@ -93,6 +98,52 @@ def test_a_layer_that_is_no_archive_is_an_error(scratch: Scratch, registry: Fake
     answers.update(image("a/b:1", b"nothing"))
 
     with pytest.raises(CompilerError, match="the layer cannot be unpacked"):
+        unpack_image(f"{server.address.removeprefix('http://')}/a/b:1", "/to", "", scratch.machine)
+
+
+def plain_layer(**members: bytes) -> bytes:
+    """Make a layer that is neither compressed nor ended."""
+    parts = []
+    for name, content in members.items():
+        info = tarfile.TarInfo(name)
+        info.size, info.mode = len(content), 0o644
+        parts += [info.tobuf(), content, bytes(-len(content) % 512)]
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize("length", [1537, 2048])
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, ZSTD])
+def test_a_layer_may_end_right_after_a_member(
+    scratch: Scratch, registry: Fake, length: int, compress: Callable[[bytes], bytes]
+) -> None:
+    answers, server = registry
+    answers.update(image("a/b:1", compress(plain_layer(a=b"1", b=b"2")[:length])))
+
+    unpack_image(f"{server.address.removeprefix('http://')}/a/b:1", "/to", "", scratch.machine)
+
+    assert (scratch.folder / "to/b").read_bytes() == b"2"
+
+
+@pytest.mark.parametrize("length", [1, 511, 512, 514, 1023, 1025, 1500, 1536, 1538])
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, ZSTD])
+def test_a_layer_that_ends_within_a_member_is_refused(
+    scratch: Scratch, registry: Fake, length: int, compress: Callable[[bytes], bytes]
+) -> None:
+    answers, server = registry
+    cut = plain_layer(a=b"1", b=b"2", c=b"3")[:length]
+    answers.update(image("a/b:1", compress(cut)))
+
+    with pytest.raises(CompilerError, match="the layer cannot be unpacked"):
+        unpack_image(f"{server.address.removeprefix('http://')}/a/b:1", "/to", "", scratch.machine)
+
+
+def test_a_damaged_header_is_not_the_end_of_a_layer(scratch: Scratch, registry: Fake) -> None:
+    answers, server = registry
+    damaged = bytearray(plain_layer(a=b"1", b=b"2") + bytes(1024))
+    damaged[1024] ^= 1
+    answers.update(image("a/b:1", bytes(damaged)))
+
+    with pytest.raises(CompilerError, match="a header is damaged"):
         unpack_image(f"{server.address.removeprefix('http://')}/a/b:1", "/to", "", scratch.machine)
 
 

@@ -21,7 +21,7 @@ from compiler.archive.members import Limits
 from compiler.archive.place import Devices
 from compiler.archive.scan import entries_of
 from compiler.archive.tar import folder_content, write_tar
-from compiler.archive.unpack import copy_folder, unpack_layer, unpack_tar
+from compiler.archive.unpack import apply_layer, copy_folder, unpack_layer, unpack_tar
 from compiler.errors import ArchiveError
 
 AS_THEY_ARE = Clamp(epoch=0, after=2**62)
@@ -181,13 +181,89 @@ def test_of_members_with_one_name_the_last_stands(tmp_path: Path, target: Path) 
 def test_an_archive_that_is_cut_off_is_refused(tmp_path: Path, target: Path) -> None:
     whole = member("a", data=b"x" * 2000) + member("b") + bytes(1024)
     file = tmp_path / "archive.tar"
-    for length in (0, 1, 511, 512, 1000, 2559, 2560, 3000, 3072):
+    for length in (0, 1, 511, 512, 1000, 2511, 2513, 2559, 2561, 3000, 3071, 3073):
         file.write_bytes(whole[:length])
 
         assert "the archive ends too early" in refusal(file, target)
 
 
 ZSTD = zstandard.ZstdCompressor(write_checksum=True).compress
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, bz2.compress, lzma.compress, ZSTD])
+@pytest.mark.parametrize("unpack", [unpack_tar, unpack_layer, apply_layer])
+@pytest.mark.parametrize("filled", [True, False])
+def test_an_archive_may_end_right_after_a_member(
+    tmp_path: Path,
+    target: Path,
+    compress: Callable[[bytes], bytes],
+    unpack: Callable[[Path, Path], None],
+    *,
+    filled: bool,
+) -> None:
+    (target / "old").mkdir()  # so that `apply_layer` goes through the archive twice
+    long = "d/" * 100 + "b"
+    file = tmp_path / "archive"
+    whole = member("a", data=b"x" * 2000) + member(long, data=b"y")
+    file.write_bytes(compress(whole if filled else whole[:-511]))
+
+    unpack(file, target)
+
+    assert (target / "a").read_bytes() == b"x" * 2000
+    assert (target / long).read_bytes() == b"y"
+
+
+def test_after_a_header_for_all_members_an_archive_may_end_as_well(
+    tmp_path: Path, target: Path
+) -> None:
+    common = tarfile.TarInfo.create_pax_global_header({"comment": "x"})
+
+    unpack_tar(archive(tmp_path, common, member("a", data=b"x"), end=b""), target)
+
+    assert (target / "a").read_text() == "x"
+    assert "the archive ends too early" in refusal(archive(tmp_path, common, end=b""), target)
+
+
+def test_an_archive_that_ends_between_the_headers_of_a_member_is_refused(
+    tmp_path: Path, target: Path
+) -> None:
+    name = member("x" * 150)[:-512]
+
+    assert "the archive ends too early" in refusal(
+        archive(tmp_path, member("a"), name, end=b""), target
+    )
+
+
+def test_a_member_of_holes_is_whole_with_its_last_block(tmp_path: Path, target: Path) -> None:
+    (tmp_path / "sparse").write_bytes(b"x" * 4096)
+    os.truncate(tmp_path / "sparse", 1 << 20)
+    packed = subprocess.run(
+        ["tar", "-cSf", "-", "sparse"], cwd=tmp_path, check=True, capture_output=True
+    ).stdout.rstrip(b"\0")
+
+    unpack_tar(archive(tmp_path, packed, end=b""), target)
+
+    assert (target / "sparse").read_bytes() == (tmp_path / "sparse").read_bytes()
+    assert "the archive ends too early" in refusal(archive(tmp_path, packed[:-1], end=b""), target)
+
+
+@pytest.mark.parametrize("missing", [1, 3, 4, 5, 1003])
+@pytest.mark.parametrize("frames", [1, 2])
+def test_compressed_data_that_is_cut_off_is_refused_although_all_members_are_there(
+    tmp_path: Path, target: Path, missing: int, frames: int
+) -> None:
+    codec = zstandard.ZstdCompressor(write_checksum=True).compressobj()
+    data = codec.compress(member("a", data=os.urandom(300_000)))
+    data += codec.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+    rest = codec.flush()  # an empty block and the checksum
+    if frames == 2:
+        rest += ZSTD(b"") + b"\x50\x2a\x4d\x18" + struct.pack("<I", 1000) + bytes(1000)
+    file = tmp_path / "archive"
+    file.write_bytes(data + rest)
+    unpack_tar(file, target)
+    file.write_bytes((data + rest)[:-missing] if missing <= len(rest) else data)
+
+    assert "ends too early" in refusal(file, target)
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress, ZSTD])

@@ -289,7 +289,7 @@ def test_links_that_go_round_are_an_error_that_names_them(tmp_path: Path) -> Non
     with pytest.raises(EngineError) as caught:
         StackRoot([tmp_path]).open("a")
 
-    assert str(caught.value) == "too many links on the way to a"
+    assert str(caught.value) == "too many links on the way to 'a'"
 
 
 def test_the_names_in_a_folder_come_from_all_layers(tmp_path: Path) -> None:

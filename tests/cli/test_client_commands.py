@@ -616,6 +616,25 @@ def test_finalizers_run_in_the_system_with_their_environment(machine: Machine) -
 
 
 @pytest.mark.container
+def test_finalizers_run_in_the_order_of_needs_also_through_packages_that_have_none(
+    machine: Machine,
+) -> None:
+    add_shell(machine.root)
+    line = "{}: ['echo {}{{{{.Values.name}}}} >> /told']".format
+    tell = f"{line('install', '+')}\n{line('uninstall', '-')}"
+    need = "requires: [{{category: t, name: {}, version: '>=0'}}]".format
+    machine.shop.build("fa", finalizer=tell, files={"usr/fa": "1"}, more=need("fb"))
+    machine.shop.build("fb", files={"usr/fb": "1"}, more=need("fc"))
+    machine.shop.build("fc", finalizer=tell, files={"usr/fc": "1"})
+    machine.shop.repository()
+
+    machine.do("install", "-y", "t/fa")
+    machine.do("uninstall", "-y", "t/fa", "--full-clean")
+
+    assert machine.read("told").split() == ["+fc", "+fa", "-fa", "-fc"]
+
+
+@pytest.mark.container
 def test_a_finalizer_that_waits_runs_with_the_next_command(machine: Machine) -> None:
     add_shell(machine.root)
     text = "install:\n- test -e /usr/go && echo done > /usr/told\n"

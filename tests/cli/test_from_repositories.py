@@ -2,7 +2,10 @@
 
 import json
 import shutil
-from contextlib import nullcontext
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,9 @@ import yaml
 from compiler.artifact.pack import describe, pack, write_metadata
 from compiler.artifact.roots import MountedRoots
 from compiler.artifact.selection import select
+from compiler.oci import Reference
+from compiler.registry.client import RegistryClient
+from compiler.registry.settings import RegistrySettings
 from compiler.repository.disk import RepositoryOptions, create_repository
 from compiler.tree import load_tree
 from tests.cli.machine import Machine, serving
@@ -69,17 +75,34 @@ def derivative(tmp_path: Path) -> Derivative:
     return Derivative(tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["disk", "http"])
+@contextmanager
+def shown(derivative: Derivative, output: Path, kind: str, place: Reference) -> Iterator[str]:
+    """Show a published tree as a repository of some type; gives its address."""
+    if kind == "http":
+        with serving(output) as url:
+            yield url
+    elif kind == "docker":
+        derivative.do("create-repo", "--tree", derivative.place / "base", "--packages", output,
+                      "--type", "docker", "--output", str(place), "--push-images")  # fmt: skip
+        yield str(place)
+    else:
+        yield str(output)
+
+
+@pytest.mark.parametrize(
+    "kind", ["disk", "http", pytest.param("docker", marks=pytest.mark.registry)]
+)
 def test_packages_of_repositories_are_planned_as_they_were_built(
-    derivative: Derivative, kind: str
+    derivative: Derivative, kind: str, request: pytest.FixtureRequest
 ) -> None:
     output = derivative.publish()
     named = derivative.planned(
         "t/app", "--tree", "base", "--tree", "mine", "--values", derivative.values
     )
-    shutil.rmtree(derivative.place / "base")
+    place = request.getfixturevalue("repository") if kind == "docker" else Reference("", "")
 
-    with serving(output) if kind == "http" else nullcontext(str(output)) as url:
+    with shown(derivative, output, kind, place) as url:
+        shutil.rmtree(derivative.place / "base")
         derivative.use(kind, url, "base")
         found = derivative.planned("t/app", "--tree", "mine", "--from-repositories")
 
@@ -237,3 +260,39 @@ def test_of_a_signed_repository_only_trees_that_were_signed_are_taken(
     assert "is not what was signed" in refused
     assert {*derivative.planned(*asked)} == {"tools", "app"}
     assert {*derivative.planned(*asked)} == {"tools", "app"}
+
+
+@pytest.mark.registry
+def test_trees_of_a_signed_repository_in_a_registry_are_those_that_were_signed(
+    derivative: Derivative, repository: Reference
+) -> None:
+    output, place = derivative.publish(), derivative.place
+    derivative.env["COSIGN_PASSWORD"] = "x"  # noqa: S105  (of a key that lives as long as the test)
+    derivative.do("key", "generate", "--output", place / "own")
+    key, root = place / "own.key", place / "root.json"
+    derivative.do(
+        "repo", "init-trust", str(repository), "--root-key", key, "--key", key, "--root", root
+    )
+    publish = ("create-repo", "--type", "docker", "--push-images", "--output")
+    derivative.do(*publish, str(repository), "--tree", place / "base", "--packages", output,
+                  "--sign", key, "--root", root)  # fmt: skip
+    derivative.use("docker", str(repository), "base", root=str(root))
+    asked = ("--tree", "mine", "--from-repositories", "t/app")
+
+    signed = derivative.planned(*asked)
+    forged = derivative.publish("forged", {"tools": "image: nowhere\nsteps: ['echo forged']"})
+    elsewhere = replace(repository, repository=f"{repository.repository}-forged")
+    derivative.do(*publish, str(elsewhere), "--tree", place / "forged", "--packages", forged)
+    with RegistryClient(RegistrySettings()) as client:
+        tags = client.tags(elsewhere)
+    for tag in tags:
+        subprocess.run(
+            ["skopeo", "copy", "--src-tls-verify=false", "--dest-tls-verify=false",
+             f"docker://{elsewhere}:{tag}", f"docker://{repository}:{tag}"],
+            check=True, capture_output=True,
+        )  # fmt: skip
+
+    assert derivative.planned(*asked) == signed
+    derivative.repositories.clear()
+    derivative.use("docker", str(repository), "base")
+    assert derivative.planned(*asked)["tools"] != signed["tools"]

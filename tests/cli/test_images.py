@@ -69,6 +69,22 @@ def test_an_image_out_of_a_file_is_unpacked(
     assert not (tmp_path / ".cos").exists()
 
 
+def test_what_umoci_inserts_is_unpacked_although_its_layers_have_no_end(
+    root: Path, tmp_path: Path
+) -> None:
+    for argv in (
+        ("init", "--layout", "image"),
+        ("new", "--image", "image:1"),
+        ("insert", "--rootless", "--image", "image:1", root, "/"),
+    ):
+        subprocess.run(["umoci", *argv], cwd=tmp_path, check=True, capture_output=True)
+
+    done = cos("util", "unpack", "oci:image:1", "out", cwd=tmp_path)
+
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert contents(tmp_path / "out") == HELD
+
+
 def test_a_tar_becomes_an_archive_that_docker_loads(archive: Path, tmp_path: Path) -> None:
     done = cos("util", "pack", "my/image:1", archive, "image.tar", "--arch", "arm64", cwd=tmp_path)
 

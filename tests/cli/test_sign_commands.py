@@ -183,7 +183,7 @@ def test_statements_of_a_type_are_asked_for_besides(keys: Path, place: Reference
     assert (without.returncode, without.stdout) == (1, "")
     assert without.stderr == (
         f"error: {by_digest(digest, place)}: no attestation {kind} counts: {digest} has none"
-        " (`cos create-repo --sign` attests how packages were made,"
+        " (`cos create-repo --sign` attests what is in packages and how they were made,"
         " if `cos build --sbom` wrote it down)\n"
     )
     assert by_another.returncode == 1

@@ -103,26 +103,63 @@ def test_cosign_verifies_what_was_signed_while_publishing(
         assert verified.returncode == 0, verified.stderr
 
 
-def test_how_a_published_package_was_made_is_verified_by_cosign_and_by_us(
-    built: Lab, place: Reference, cosign: Cosign, tmp_path: Path
-) -> None:
+@pytest.fixture
+def attested(built: Lab, place: Reference, tmp_path: Path) -> Lab:
+    """The tree built anew with documents, and published under the key `own.key`."""
     built.env["COSIGN_PASSWORD"] = "x"  # noqa: S105  (of a key that only this test has)
     assert built.cos("key", "generate", "--output", tmp_path / "own").returncode == 0
     assert built.build("--all", "--compression", "zstd", "--sbom").returncode == 0
-
     publish(built, place, "--sign", str(tmp_path / "own.key"))
+    return built
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("provenance", "slsaprovenance1", "provenance"),
+        ("cyclonedx", "cyclonedx", "cdx"),
+        ("spdx", "spdxjson", "spdx"),
+        ("spdxjson", "spdxjson", "spdx"),
+    ],
+    ids=" ".join,
+)
+def test_what_is_said_of_a_published_package_is_verified_by_cosign_and_by_us(
+    attested: Lab, place: Reference, cosign: Cosign, tmp_path: Path, names: tuple[str, str, str]
+) -> None:
+    ours, theirs, suffix = names
+    document = json.loads((attested.out / f"tool-t-1.{suffix}.json").read_text())
 
     told = cosign.do("verify-attestation", "--key", tmp_path / "own.pub",
-                     "--insecure-ignore-tlog", "--type", "slsaprovenance1",
-                     f"{place}:tool-t-1")  # fmt: skip
+                     "--insecure-ignore-tlog", "--type", theirs, f"{place}:tool-t-1")  # fmt: skip
     statement = json.loads(base64.b64decode(json.loads(told)["payload"]))
-    verified = built.cos("verify", "--key", tmp_path / "own.pub", "--attestation", "provenance",
-                         "-o", "json", f"{place}:tool-t-1")  # fmt: skip
-    definition = statement["predicate"]["buildDefinition"]
-    assert definition["externalParameters"]["package"]["name"] == "tool"
+    verified = attested.cos("verify", "--key", tmp_path / "own.pub", "--attestation", ours,
+                            "-o", "json", f"{place}:tool-t-1")  # fmt: skip
+
+    said = statement["predicate"]
+    assert said == (document["predicate"] if suffix == "provenance" else document)
     assert verified.returncode == 0, verified.stderr
     (image,) = json.loads(verified.stdout)["images"]
     assert [each["statement"] for each in image["attestations"]] == [statement]
+
+
+def test_what_is_said_of_a_package_goes_and_stays_with_its_image(
+    attested: Lab, place: Reference, tmp_path: Path
+) -> None:
+    asked = ("verify", "--key", str(tmp_path / "own.pub"), "--attestation", "cyclonedx",
+             "--attestation", "spdx", "--attestation", "provenance")  # fmt: skip
+    before = attested.cos(*asked, f"{place}:base-t-1", f"{place}:tool-t-1")
+    for file in attested.out.glob("tool-t-1*"):
+        file.unlink()
+    shutil.rmtree(attested.place / "tree/tool")
+    publish(attested, place, "--sign", str(tmp_path / "own.key"), "--prune")
+
+    collected = attested.cos("registry", "gc", str(place), "--keep", "0")
+
+    tags = json.loads(skopeo("list-tags", "--tls-verify=false", f"docker://{place}"))["Tags"]
+    digests = [line.rpartition(":")[2] for line in before.stdout.splitlines()]
+    assert (before.returncode, collected.returncode) == (0, 0), collected.stderr
+    assert [f"sha256-{digest}.att" in tags for digest in digests] == [True, False]
+    assert attested.cos(*asked, f"{place}:base-t-1").returncode == 0
 
 
 def test_docker_lists_what_content_trust_signed(

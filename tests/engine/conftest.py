@@ -8,17 +8,24 @@ import pytest
 
 from tests.engine.lab import Lab
 from tests.servers.dockerd import DockerServer
+from tests.servers.podman import PodmanServer
 
 _DOCKER = (
     pytest.mark.container,
     pytest.mark.registry,
     pytest.mark.xdist_group("docker"),
 )
-_CONTAINERS = (
+_PODMAN = (
+    pytest.mark.container,
+    pytest.mark.registry,
+    pytest.mark.xdist_group("podman"),
+)
+_BOXES = (
     pytest.param("overlay", marks=pytest.mark.container),
     pytest.param("docker", marks=_DOCKER),
     pytest.param("remote-docker", marks=_DOCKER),
 )
+_ENGINES = ("memory", *_BOXES, pytest.param("podman", marks=_PODMAN))
 _LIBRARIES = (
     *("libc.so.6", "libselinux.so.1", "libacl.so.1", "libattr.so.1", "libcap.so.2"),
     *("libpcre2-8.so.0", "libcrypto.so.3", "libz.so.1", "libzstd.so.1"),
@@ -40,7 +47,7 @@ def small_image(test_cache: Path, base_image: Path) -> Path:
     return folder
 
 
-@pytest.fixture(params=["memory", *_CONTAINERS])
+@pytest.fixture(params=_ENGINES)
 def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Lab:
     """A place to build in, once with each engine."""
     lab = Lab(tmp_path)
@@ -51,7 +58,7 @@ def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Lab:
     return lab
 
 
-@pytest.fixture(params=_CONTAINERS)
+@pytest.fixture(params=_BOXES)
 def boxes(request: pytest.FixtureRequest, tmp_path: Path) -> Lab:
     """A place to build in with containers, once with each engine that has them."""
     lab = Lab(tmp_path)
@@ -80,9 +87,16 @@ def _use(request: pytest.FixtureRequest, lab: Lab) -> None:
     if request.param == "overlay":
         lab.use_overlay(request.getfixturevalue("base_image"))
         return
+    lab.use_docker(request.getfixturevalue("small_image"), _environment(request))
+
+
+def _environment(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Start the server that a parameter names; returns what leads to it."""
+    if request.param == "podman":
+        podman: PodmanServer = request.getfixturevalue("podman_server")
+        return podman.local
     server: DockerServer = request.getfixturevalue("docker_server")
-    environ = server.local if request.param == "docker" else server.remote
-    lab.use_docker(request.getfixturevalue("small_image"), environ)
+    return server.local if request.param == "docker" else server.remote
 
 
 def _make_small(whole: Path, small: Path) -> None:
