@@ -28,6 +28,11 @@ tell() {
     blkid -p -o value -s "$2" "$1"
 }
 
+# has_superblock DEVICE: whether one of the ext family is there, whatever else is.
+has_superblock() {
+    [ -n "$(blkid -p -n ext2,ext3,ext4 -o value -s TYPE "$1")" ]
+}
+
 # partition_of PLACE: the device that is mounted at PLACE.
 partition_of() {
     while read -r device place _; do
@@ -125,8 +130,10 @@ case "${1:-}" in
         for label in COS_OEM COS_STATE COS_RECOVERY COS_PERSISTENT; do
             with_label "$(own_label "$label")" > /dev/null && continue
             device=$(without_label "$label") || continue
-            # What has another file system is somebody's.
-            [ -n "$(tell "$device" TYPE)" ] || mend "$(own_label "$label")" "$device"
+            # What has another file system is somebody's; of two at once blkid tells none.
+            if [ -z "$(tell "$device" TYPE)" ] && ! has_superblock "$device"; then
+                mend "$(own_label "$label")" "$device"
+            fi
         done
         announce
         ;;
