@@ -101,11 +101,17 @@ def test_links_by_label_are_preferred_for_that_disk_until_the_machine_is_off(
 ) -> None:
     ours, _ = disks
 
-    said = booted(ours, f"sh {HOME}; cat /run/udev/rules.d/61-cos-home.rules")
-
     name = ours.device.removeprefix("/dev/")
+    said = booted(
+        ours,
+        f"sh {HOME}; cat /run/udev/rules.d/61-cos-home.rules;"
+        f" udevadm --debug test /sys/class/block/{name} 2>&1 | grep 61-cos-home",
+    )
+
     rule = f'SUBSYSTEM=="block", KERNELS=="{name}", OPTIONS+="link_priority=100"\n'
     assert rule in said
+    assert "Reading rules file: /run/udev/rules.d/61-cos-home.rules" in said
+    assert "61-cos-home.rules:1" not in said, "udev has nothing against it"
 
 
 def test_a_layout_mounts_the_partition_of_that_disk(
@@ -172,6 +178,20 @@ def test_what_has_another_file_system_is_somebodys_and_stays(tmp_path: Path) -> 
 
         assert "superblock" not in said
         assert "swap" in do("blkid", "-p", disk.part("persistent"))
+
+
+def test_a_file_system_beside_traces_of_another_is_not_mended(tmp_path: Path) -> None:
+    with made_disk(tmp_path / "disk") as disk:
+        device = disk.part("persistent")
+        with Path(device).open("r+b") as file:
+            file.seek(32768)
+            file.write(b"\x01CD001\x01")  # of ISO 9660; ext has room for later growth there
+        before = do("sha256sum", device)
+
+        said = booted(disk, f"sh {HOME}")
+
+        assert "superblock" not in said
+        assert do("sha256sum", device) == before
 
 
 def test_own_labels_are_those_that_the_kernel_was_told(tmp_path: Path) -> None:

@@ -109,6 +109,11 @@ without_label() {
     return 1
 }
 
+# has_superblock: whether `found` has one after all; beside traces of something else neither type nor label is told.
+has_superblock() {
+    [ -n "$(blkid -p -n ext2,ext3,ext4 -o value -s TYPE "$found")" ]
+}
+
 # mend: brings the superblock of `found` back from one of its copies. Nothing is ever made anew: it may all be there.
 mend() {
     say "$found should have the file system $label, and has none that can be seen: trying copies of its superblock"
@@ -168,7 +173,7 @@ case "${1:-}" in
             elif without_label; then
                 # What has another file system is somebody's.
                 tell "$found" TYPE
-                [ -n "$told" ] || { mend && news=yes; }
+                [ -n "$told" ] || has_superblock || { mend && news=yes; }
             fi
         done
         [ -z "$news" ] || announce
