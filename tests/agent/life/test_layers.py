@@ -1,8 +1,10 @@
 """Upgrades of large systems: only layers that changed are fetched, and memory stays small."""
 
+import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -51,40 +53,46 @@ def contents_of_image(image: Path, place: Path) -> dict[str, object]:
         do("umount", place)
 
 
-def test_an_upgrade_from_a_channel_fetches_the_layers_that_changed(
-    registry_server: RegistryServer, proxy: FaultyProxy, tmp_path: Path
-) -> None:
-    place = registry_server.repository("channel")
-    channel = RegistryChannel(tmp_path / "channel", place)
-    channel.publish("2", large_system(tmp_path / "second", "2"))
-    fetched = []
-
+@pytest.fixture
+def large_machine(tmp_path: Path) -> Iterator[Bench]:
+    """A machine with room for large systems, one of which is installed."""
     with loop_disk(tmp_path / "disk", 3000) as device:
         bench = Bench(tmp_path / "root", device)
         try:
             bench.install(large_system(tmp_path / "first", "1"))
-            channel.configure_at(bench.root, Reference(proxy.host, place.repository))
-            for version in ("2", "3"):
-                if version == "3":
-                    channel.publish("3", large_system(tmp_path / "third", "3"))
-                proxy.script()
-                with bench.running():
-                    bench.upgrade("", SYSTEM="")
-                fetched.append(fetched_bytes(proxy, registry_server))
-            systems = bench.systems()
-            record = bench.record()["state"]["active"]
-            with bench.partition("COS_STATE") as state:
-                files = contents_of_image(state / "cOS/active.img", bench.root / "tmp/image")
-            left = leftovers(bench)
+            yield bench
         finally:
             bench.clear()
+    (tmp_path / "disk").unlink()
+    shutil.rmtree(tmp_path / "first")
 
-    assert (systems["active"], left) == ("kernel 3", [])
-    assert files == contents(tmp_path / "third/usr/lib")
-    assert record["source"] == "channel:system/cos-3"
-    assert not any("is not kept" in line for line in bench.said)
+
+def test_an_upgrade_from_a_channel_fetches_the_layers_that_changed(
+    large_machine: Bench, registry_server: RegistryServer, proxy: FaultyProxy, tmp_path: Path
+) -> None:
+    place = registry_server.repository("channel")
+    channel = RegistryChannel(tmp_path / "channel", place)
+    fetched = []
+
+    for version in "23":
+        channel.publish(version, large_system(tmp_path / version, version))
+        channel.configure_at(large_machine.root, Reference(proxy.host, place.repository))
+        proxy.script()
+        with large_machine.running():
+            large_machine.upgrade("", SYSTEM="")
+        fetched.append(fetched_bytes(proxy, registry_server))
+
+    assert large_machine.systems()["active"] == "kernel 3"
+    with large_machine.partition("COS_STATE") as state:
+        files = contents_of_image(state / "cOS/active.img", tmp_path / "image")
+    assert files == contents(tmp_path / "3/usr/lib")
+    source = large_machine.record()["state"]["active"]["source"]
+    assert (source, leftovers(large_machine)) == ("channel:system/cos-3", [])
+    assert not any("is not kept" in line for line in large_machine.said)
     assert fetched[0] > 200 * MB
     assert fetched[1] < 0.15 * fetched[0]
+    for name in ("channel", "2", "3"):
+        shutil.rmtree(tmp_path / name)
 
 
 UNPACK = """
@@ -158,4 +166,5 @@ def test_memory_stays_below_200_megabytes_however_large_a_layer_is(
     assert size > 1024 * MB
     assert (target / "large").stat().st_size == 1024 * MB
     assert megabytes < 200
-    (target / "large").unlink()
+    shutil.rmtree(target)
+    shutil.rmtree(tmp_path / "cache")
