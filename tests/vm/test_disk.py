@@ -12,7 +12,7 @@ from tests.vm.machine import BOOT, Hardware, Machine
 from tests.vm.systems import booted, version
 from tests.vm.world import DISK, QUICK_SQUASH, VERSION, World, make_disk, must
 
-pytestmark = [pytest.mark.vm, pytest.mark.long]
+pytestmark = pytest.mark.vm
 
 
 def test_a_whole_disk_boots_by_uefi_and_grows(
@@ -30,6 +30,7 @@ def test_a_whole_disk_boots_by_uefi_and_grows(
     assert json.loads(machine.check("cos-agent status --output json"))["images"]["active"]["source"]
 
 
+@pytest.mark.long
 def test_a_disk_with_a_recovery_system_completes_itself(
     world: World, switch_on: Boot, tmp_path: Path
 ) -> None:

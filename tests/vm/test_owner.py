@@ -49,7 +49,6 @@ extra-partitions:
 """
 
 
-@pytest.mark.long
 def test_user_data_on_a_cd_configures_the_machine(
     world: World, switch_on: Boot, tmp_path: Path
 ) -> None:
@@ -87,7 +86,6 @@ def test_a_feature_is_switched_on_and_off(installed: Installed) -> None:
     assert "k3s" in machine.check("cos-feature list")
 
 
-@pytest.mark.long
 def test_an_installation_takes_sizes_partitions_and_configuration_and_is_not_overwritten(
     live: Callable[..., Machine],
 ) -> None:

@@ -33,7 +33,7 @@ def channel(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield make_channel(server, world)
 
 
-def test_a_machine_upgrades_from_its_channel_and_falls_back_by_choice(
+def test_a_machine_upgrades_from_its_channel_proves_itself_and_falls_back_by_choice(
     installed: Installed, channel: Channel
 ) -> None:
     machine = installed()
@@ -44,13 +44,17 @@ def test_a_machine_upgrades_from_its_channel_and_falls_back_by_choice(
     assert DONE in said
     machine.cut_and_boot()
     assert (booted(machine), version(machine)) == ("active", NEXT)
+    assert "cos.boot_try" in machine.check("cat /proc/cmdline")
+    machine.wait_console("is well, and marked good")
 
     choose(machine, next_entry="fallback")
     machine.cut_and_boot()
     assert (booted(machine), version(machine)) == ("passive", VERSION)
+    machine.cut_and_boot()
+    assert (booted(machine), version(machine)) == ("active", NEXT)
+    assert "cos.boot_try" not in machine.check("cat /proc/cmdline")
 
 
-@pytest.mark.long
 def test_a_machine_upgrades_to_an_image_and_is_reset_to_what_it_was_installed_with(
     installed: Installed, channel: Channel
 ) -> None:
@@ -129,7 +133,6 @@ def test_a_full_state_partition_is_told_before_anything_is_touched(
     assert left == ["active.img", "passive.img"]
 
 
-@pytest.mark.long
 def test_the_recovery_system_is_upgraded_and_deploys(
     installed: Installed, channel: Channel
 ) -> None:
