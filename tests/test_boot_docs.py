@@ -18,7 +18,7 @@ OURS = re.compile(
 ASKED = re.compile(r"getarg(?:s|bool [01])? ([\w./-]+)")
 """Arguments that scripts of the initrd ask dracut for."""
 VARIABLE = re.compile(r"\$\{?([A-Z][A-Z_]+)\b")
-TESTS_ONLY = {"SYSROOT", "OVERLAY_BASE", "DISKS"}
+TESTS_ONLY = {"SYSROOT", "OVERLAY_BASE", "COS_HOME"}
 """Variables that say where the script works, for tests."""
 
 

@@ -54,7 +54,7 @@ def grub_config(tmp_path: Path, selinux: str) -> str:
 def test_the_recovery_system_is_permissive_whatever_installed_systems_are(tmp_path: Path) -> None:
     text = grub_config(tmp_path, "true")
 
-    squashed, image, recovery = re.findall(r'set kernelcmd="(.*)"', text)[:3]
+    squashed, image, _identity, recovery = re.findall(r'set kernelcmd="(.*)"', text)[:4]
     assert squashed.endswith(" enforcing=0")
     assert image.endswith(" security=selinux enforcing=1 rd.neednet=1")
     assert recovery == "${kernelcmd} enforcing=0"

@@ -10,7 +10,7 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parents[1]
 PROGRAMS = (
     "usr/bin/cos-setup", "usr/bin/cos-agent", "usr/bin/systemd-inhibit", "usr/bin/systemctl",
-    "bin/echo", "sbin/cos-stage-rootfs", "sbin/cos-mount-layout",
+    "bin/echo", "sbin/cos-stage-rootfs", "sbin/cos-mount-layout", "sbin/cos-home",
 )  # fmt: skip
 """What units start; that it is there belongs to tests of the whole tree."""
 KINDS = {".service", ".timer", ".target", ".mount"}

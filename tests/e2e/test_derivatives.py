@@ -3,6 +3,7 @@
 import json
 import stat
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import docker
@@ -44,6 +45,9 @@ def docker_built(server: DockerServer, system: Path, target: Path) -> None:
         with target.open("wb") as file:
             file.writelines(image.save(named=True))
     finally:
+        for name in ("sample:1", ":".join(SYSTEM)):  # the server is shared
+            with suppress(docker.errors.ImageNotFound):
+                client.images.remove(name, force=True)
         client.close()
 
 

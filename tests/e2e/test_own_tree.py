@@ -305,9 +305,7 @@ def test_language_and_time_are_the_defaults_and_boot_arguments_have_no_mark_left
     assert "console=tty1 console=ttyS0 root=LABEL=${label} cos-img/filename=${img} panic=5" in (
         arguments
     )
-    assert "root=live:LABEL=${recoverylabel} rd.live.dir=/ rd.live.squashimg=${img} panic=5" in (
-        arguments
-    )
+    assert "root=live:${place} rd.live.dir=/ rd.live.squashimg=${img} panic=5" in arguments
 
 
 @pytest.mark.container
