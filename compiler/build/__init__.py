@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from compiler.artifact.pack import Artifact
-from compiler.build.inventory import Inventory, Origin
+from compiler.build.inventory import Inventory, Origin, remove_documents
 from compiler.build.nodes import NodeBuilder, StackClash
 from compiler.build.packing import Packer
 from compiler.build.settings import BuildSettings, Tools
@@ -251,6 +251,8 @@ class _Run:
         self._archives[node.id] = artifacts[0].path
         if self._documents:
             self._packed[node.id] = artifacts
+        else:
+            remove_documents(self._destination, [each.package for each in artifacts])
         return True
 
     def _describe(self, node: PlanNode) -> bool:

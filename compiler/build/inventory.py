@@ -27,6 +27,7 @@ from compiler.plan import PlanNode
 from compiler.retrieve import SCHEMES
 from compiler.sbom import (
     CYCLONEDX,
+    KINDS,
     PROVENANCE,
     SPDX,
     Contents,
@@ -250,6 +251,13 @@ def write_documents(
             raise OutsideError(f"{path}: cannot be written: {error.strerror}") from error
         written.append(path)
     return tuple(written)
+
+
+def remove_documents(folder: Path, packages: Iterable[PackageId]) -> None:
+    """Remove documents of archives that were packed anew: what they say is of others."""
+    for package in packages:
+        for kind in KINDS:
+            (folder / f"{package.fingerprint}{kind.suffix}").unlink(missing_ok=True)
 
 
 def subject_of(spec: PackageSpec, artifact: Artifact) -> Subject:

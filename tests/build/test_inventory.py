@@ -83,6 +83,17 @@ def test_three_documents_lie_beside_the_artifact(workshop: Workshop) -> None:
     }
 
 
+def test_documents_of_an_archive_go_when_it_is_packed_anew_without_them(workshop: Workshop) -> None:
+    write(workshop, tree_of({"a": []}, {"a": "mkdir /opt && write /opt/a one"}), "a")
+    places = [workshop.request.destination / f"a-t-1{kind.suffix}" for kind in KINDS]
+
+    workshop.run(tree_of({"a": []}, {"a": "mkdir /opt && write /opt/a one"}))
+    assert [each.exists() for each in places] == [True] * len(places), "nothing was packed"
+
+    workshop.run(tree_of({"a": []}, {"a": "mkdir /opt && write /opt/a two"}))
+    assert [each.exists() for each in places] == [False] * len(places)
+
+
 def test_provenance_names_all_that_a_package_was_built_from(workshop: Workshop) -> None:
     folder = workshop.place / "tree" / "b"
     folder.mkdir(parents=True)
