@@ -23,6 +23,7 @@ def test_the_live_system_boots_from_a_cd(live: Callable[..., Machine], *, efi: b
     assert "ttyS0" in machine.check("cat /proc/cmdline")
 
 
+@pytest.mark.long
 def test_the_live_system_boots_from_a_stick_and_greets_on_the_console(
     world: World, switch_on: Boot
 ) -> None:

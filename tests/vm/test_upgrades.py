@@ -133,6 +133,7 @@ def test_a_full_state_partition_is_told_before_anything_is_touched(
     assert left == ["active.img", "passive.img"]
 
 
+@pytest.mark.long
 def test_the_recovery_system_is_upgraded_and_deploys(
     installed: Installed, channel: Channel
 ) -> None:
