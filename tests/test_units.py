@@ -95,7 +95,7 @@ def test_the_stage_initramfs_runs_in_the_final_root_and_sees_the_machine() -> No
     service = Unit("cos-setup-initramfs.service")["Service"]
 
     assert service["RootDirectory"] == "/sysroot"
-    assert {"/proc", "/sys", "/dev", "/run", "/tmp"} <= set(service["BindPaths"].split())  # noqa: S108
+    assert {"/proc", "/sys", "/dev", "/run", "/tmp"} <= set(service["BindPaths"].split())  # noqa: S108  (a mount of a unit)
 
 
 def test_the_stage_reconcile_runs_five_minutes_after_the_boot_and_hourly() -> None:

@@ -97,11 +97,14 @@ class Cache:
         What cannot be removed stays.
         """
         for path in (self.folder / _CONTENTS).glob("*/*"):
-            _remove_unless(path, path.name in names)
+            if path.name not in names:
+                _remove(path)
         for path in (self.folder / _PARTS).glob("*"):
-            _remove_unless(path, path.name.removesuffix(_LOCK) in names)
+            if path.name.removesuffix(_LOCK) not in names:
+                _remove(path)
         for path in (self.folder / _NOTES).glob("*.json"):
-            _remove_unless(path, set(_noted_in(path) or ()) <= names)
+            if not set(_noted_in(path) or ()) <= names:
+                _remove(path)
 
     def clear(self) -> tuple[int, int]:
         """Remove everything; returns how many files that were, and how many bytes."""
@@ -132,7 +135,6 @@ def _noted_in(path: Path) -> list[str] | None:
     return list(map(str, contents)) if isinstance(contents, list) else None
 
 
-def _remove_unless(path: Path, kept: bool) -> None:  # noqa: FBT001  (the condition of it)
-    if not kept:
-        with suppress(OSError):
-            path.unlink()
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()

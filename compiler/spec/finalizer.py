@@ -2,7 +2,7 @@
 
 from compiler.spec.fields import Reader
 from compiler.spec.package import Definition, Finalizer
-from compiler.spec.template import Source, Templates
+from compiler.spec.template import Rendered, Source, Templates
 from compiler.spec.written import fault_errors, note_errors
 from compiler.spec.yaml import YamlFaults, parse
 
@@ -13,7 +13,11 @@ def parse_finalizer(text: str, definition: Definition, source: str) -> Finalizer
     Raises `SpecError`, which names `source` and the line, for the first fault.
     """
     values = definition.model_dump(exclude_defaults=True)
-    rendered = Templates().render(Source(source, text), values)
+    return finalizer_of(Templates().render(Source(source, text), values))
+
+
+def finalizer_of(rendered: Rendered) -> Finalizer:
+    """Read a rendered `finalize.yaml`; raises `SpecError` for the first fault."""
     reader = Reader()
     try:
         finalizer = reader.finalizer(parse(rendered.text))

@@ -8,6 +8,7 @@ from pathlib import Path
 from compiler.errors import CompilerError, Faults, Location, SpecError
 from compiler.spec.collection import entries
 from compiler.spec.fields import Note, Reader
+from compiler.spec.finalizer import finalizer_of
 from compiler.spec.load import read_text
 from compiler.spec.package import BuildSpec, Definition, Finalizer, PackageId, PackageSpec
 from compiler.spec.template import NO_VALUE, Rendered, Source, Templates
@@ -209,15 +210,7 @@ def read_finalizer(spec: PackageSpec) -> Finalizer:
     if spec.finalize_file is None:
         return Finalizer()
     values = spec.definition.model_dump(exclude_defaults=True)
-    rendered = Writing(str(spec.finalize_file), (), Templates(), values).render()
-    reader = Reader()
-    try:
-        finalizer = reader.finalizer(parse(rendered.text))
-    except YamlFaults as error:
-        raise fault_errors(error.faults, rendered)[0] from None
-    for fault in note_errors(reader.faults, rendered):
-        raise fault
-    return finalizer
+    return finalizer_of(Writing(str(spec.finalize_file), (), Templates(), values).render())
 
 
 def _subpackages(parent: PackageSpec) -> Iterator[PackageSpec]:
