@@ -18,11 +18,18 @@ BOTH = {"active": "kernel 1", "passive": "kernel 1"}
 NAMES = {label: str(label) for label in Label}
 
 
-def part(name: str, label: str, **more: object) -> Device:
+def part(name: str, label: str, *, identity: str = "", part_name: str = "") -> Device:
     """A partition of the disk that its name begins with."""
-    number = int(name[-1])
-    values = {"disk": name[:-1], "kind": "part", "size": 1, "label": label, "identity": name}
-    return Device(name=name, **{"part_number": number, **values, **more})  # type: ignore[arg-type]
+    return Device(
+        name=name,
+        disk=name[:-1],
+        kind="part",
+        size=1,
+        label=label,
+        identity=identity or name,
+        part_number=int(name[-1]),
+        part_name=part_name,
+    )
 
 
 def disk(name: str, *labels: str) -> list[Device]:
