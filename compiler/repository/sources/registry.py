@@ -4,8 +4,8 @@
 """
 
 import shutil
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -65,7 +65,7 @@ class Images(Protocol):
 class RegistrySource:
     """Reads images of one repository of a registry, for one platform."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (what is read, and under which signatures)
         self,
         images: Images,
         repository: Reference,
@@ -73,13 +73,17 @@ class RegistrySource:
         report: Reporter = silent,
         *,
         seal: str = "",
+        vouch: Callable[[str], object] = str,
     ) -> None:
-        """Read as the public, or under a root that `seal` names (see `Opening`)."""
+        """Read as the public, or under a root: see `Opening` for `seal` and `vouch`."""
         self._images = images
         self._seal = seal
+        self._vouch = vouch
         self._repository = replace(repository, tag="", digest="")
         self._platform = platform
         self._report = report
+        self._is_silent = False
+        """Whether the registry did not answer before: the cache is looked at first, then."""
 
     @property
     def address(self) -> str:
@@ -109,6 +113,9 @@ class RegistrySource:
         """Fetch the layers of a package's image; without a network, those that it last had."""
         place = self._tagged(artifact.id.fingerprint)
         key = f"{place} {self._platform} {artifact.sha256} {artifact.timestamp} {self._seal}"
+        known = self._kept(place, key, cache) if self._is_silent else None
+        if known is not None:
+            return known
         try:
             manifest = self.manifest(place)
         except (NotFoundError, DeniedError):
@@ -117,6 +124,7 @@ class RegistrySource:
             known = cache.noted(key)
             if known is None:
                 raise
+            self._is_silent = True
             message = f"{error}; {artifact.id} is taken from the cache"
             self._report(Noted(message, warning=True))
             cache.expect([(path.name, 0) for path in known])
@@ -126,6 +134,15 @@ class RegistrySource:
         found = tuple(self._blob(place, layer, cache) for layer in layers)
         cache.note(key, [hex_of(layer.digest) for layer in layers])
         return found
+
+    def _kept(self, place: Reference, key: str, cache: Cache) -> tuple[Path, ...] | None:
+        """Return what the cache has of an image that is still signed, without asking for it."""
+        known = cache.noted(key)
+        if known is not None:
+            with suppress(RegistryError):  # it does not answer, as was known
+                self._vouch(place.tag)
+            cache.expect([(path.name, 0) for path in known])
+        return known
 
     def manifest(self, place: Reference) -> Manifest:
         """Fetch the manifest of an image for the platform, through indexes if need be."""
