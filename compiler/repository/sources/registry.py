@@ -7,8 +7,10 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import BoundedSemaphore
 from typing import BinaryIO, Protocol, cast
 
 from compiler.archive.members import Limits, Member, members_of
@@ -35,6 +37,7 @@ from compiler.oci import (
     platforms_of,
 )
 from compiler.registry import Manifest, Progress
+from compiler.registry.transfer import transfer
 from compiler.repository.cache import Cache
 from compiler.repository.oci import tag_of
 from compiler.repository.sources import LARGEST_ARCHIVE
@@ -42,6 +45,8 @@ from compiler.repository.sources.checks import check_name
 
 _NESTED = 4
 _MOST_LAYERS = 500
+_AT_ONCE = 8
+"""How many layers are fetched at the same time, of all packages together."""
 _ROOM = 1 << 20
 """Bytes that the archive of one file may have beside the file."""
 
@@ -79,6 +84,7 @@ class RegistrySource:
         self._images = images
         self._seal = seal
         self._vouch = vouch
+        self._room = BoundedSemaphore(_AT_ONCE)
         self._repository = replace(repository, tag="", digest="")
         self._platform = platform
         self._report = report
@@ -131,7 +137,10 @@ class RegistrySource:
             return known
         layers = self._layers(place, manifest, limit)
         cache.expect([(hex_of(layer.digest), layer.size) for layer in layers])
-        found = tuple(self._blob(place, layer, cache) for layer in layers)
+        wanted = {layer.digest: layer for layer in layers}
+        brought = transfer([partial(self._blob, place, each, cache) for each in wanted.values()])
+        by_digest = dict(zip(wanted, brought, strict=True))
+        found = tuple(by_digest[layer.digest] for layer in layers)
         cache.note(key, [hex_of(layer.digest) for layer in layers])
         return found
 
@@ -176,13 +185,14 @@ class RegistrySource:
             raise RegistryError(f"{place}: has no layers, or too many")
         return found
 
-    def _blob(self, place: Reference, layer: Descriptor, cache: Cache) -> Path:
+    def _blob(self, place: Reference, layer: Descriptor, cache: Cache, progress: Progress) -> Path:
+        """Return a layer out of the cache, fetched if need be; `progress` ends it."""
         sha256 = hex_of(layer.digest)
         known = cache.find(sha256)
         if known is not None:
             return known
-        with cache.adding(sha256) as part:
-            self._images.fetch_blob(place, layer, part)
+        with cache.adding(sha256) as part, self._room:
+            self._images.fetch_blob(place, layer, part, progress)
             return cache.keep(part, sha256)
 
 

@@ -1,15 +1,19 @@
 """Packages out of a registry: what is asked of it, and what is taken from the cache instead."""
 
+import json
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
+from compiler.artifact.metadata import ArtifactMetadata
 from compiler.errors import RegistryError, TrustError
-from compiler.oci import Descriptor, Reference
+from compiler.oci import Descriptor, Digest, Reference, digest_of
 from compiler.registry import Manifest, Progress
 from compiler.registry.memory import MemoryRegistry
 from compiler.repository.cache import Cache
 from compiler.repository.sources.registry import RegistrySource
+from compiler.spec.package import Definition
 from tests.publish.shop import AMD64, TARGET, Shop
 
 
@@ -90,3 +94,44 @@ def test_the_cache_is_not_believed_where_nothing_is_signed_any_more(
 
     with pytest.raises(TrustError, match="is not signed"):
         source.fetch(artifacts[1], cache)
+
+
+class Layered:
+    """A registry with one image of `count` layers, which come only when two are asked for."""
+
+    def __init__(self, count: int) -> None:
+        self.contents = [b"%d" % number for number in range(count)]
+        self._together = Barrier(2, timeout=20)
+
+    def manifest(self, _reference: Reference) -> Manifest:
+        """Give the image; its first layer lies on top as well."""
+        layers = [
+            {"mediaType": "x", "digest": digest_of(each), "size": len(each)}
+            for each in (*self.contents, self.contents[0])
+        ]
+        data = json.dumps({"layers": layers}).encode()
+        return Manifest(Descriptor("x", digest_of(data), len(data)), data)
+
+    def fetch_blob(
+        self,
+        _repository: Reference,
+        blob: Descriptor,
+        target: Path,
+        _progress: Progress | None = None,
+    ) -> None:
+        """Fetch a layer together with another one."""
+        self._together.wait()
+        named = {digest_of(each): each for each in self.contents}
+        target.write_bytes(named[Digest(blob.digest)])
+
+
+def test_layers_of_one_package_come_at_the_same_time_and_stay_in_order(tmp_path: Path) -> None:
+    images = Layered(4)
+    definition = Definition(name="a", category="t", version="1")
+    artifact = ArtifactMetadata(
+        runtime=definition, built=definition, archive="a.tar", sha256="", compression="none"
+    )
+
+    found = RegistrySource(images, TARGET, AMD64).fetch(artifact, Cache(tmp_path))
+
+    assert [path.read_bytes() for path in found] == [b"0", b"1", b"2", b"3", b"0"]
