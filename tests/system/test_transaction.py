@@ -427,6 +427,21 @@ def test_no_farewell_is_said_for_a_change_that_fails(lab: Lab) -> None:
     assert lab.installed() == ["t/a-1"]
 
 
+def test_a_damaged_archive_is_named_by_its_repository_and_not_by_its_place(lab: Lab) -> None:
+    for cut, reason in (
+        (2000, "g: the archive ends too early"),
+        (100, "the archive ends too early"),
+    ):
+        bad = lab.package("b", {"g": "x" * 5000}, repository="main")
+        assert isinstance(bad.archive, Path)
+        bad.archive.write_bytes(bad.archive.read_bytes()[:cut])
+
+        with pytest.raises(ArchiveError) as caught:
+            lab.apply(bad)
+
+        assert str(caught.value) == f"t/b-1 ({bad.metadata.archive} of main): {reason}"
+
+
 def test_a_missing_archive_is_named(lab: Lab) -> None:
     package = lab.package("a", {"f": "x"})
     assert isinstance(package.archive, Path)
