@@ -18,14 +18,13 @@ from compiler.cli.listing import shown, yaml_listing
 from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
 from compiler.cli.trust import app as trust
-from compiler.errors import CompilerError, ImageError, OutsideError, UsageError
+from compiler.errors import CompilerError, ImageError, OutsideError, TrustError, UsageError
 from compiler.events import Noted
 from compiler.oci import parse_repository
 from compiler.repository.configured import RepositoryConfig, kind_of
 from compiler.repository.index import RepositoryInfo
 from compiler.repository.sources.http import HttpSettings, HttpSource
-from compiler.repository.synced import Shelf
-from compiler.repository.trust.kept import keep_root, seal_of
+from compiler.repository.trust.kept import seal_of
 from compiler.store.images import host_platform
 from compiler.system.client import Client
 from compiler.system.config import Config, read_repository, repository_files
@@ -36,6 +35,7 @@ app.add_typer(trust)
 _LARGEST = 1 << 20
 _ADDED_PRIORITY = 99
 _SHORT = 12
+_ROOT_SUFFIX = ".root.json"
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="The name of a repository.")]
 
 
@@ -79,7 +79,7 @@ def remove(
     report = reporter(settings)
     config = client_config(settings)
     found = repository_of(config, name)
-    files = [path for path in repository_files(config) if found in read_repository(path)]
+    files = [path for path in repository_files(config) if found in _described_in(path, config)]
     if not files:
         raise UsageError(
             f"{name} has no file of its own", hint="it is part of the configuration itself"
@@ -89,6 +89,7 @@ def remove(
         shutil.rmtree(client.shelf.folder(found), ignore_errors=True)
     for path in files:
         path.unlink(missing_ok=True)
+        _root_beside(path, found).unlink(missing_ok=True)
     report(Noted(f"{name} is removed"))
 
 
@@ -170,16 +171,34 @@ def add(  # noqa: PLR0913  (one parameter for each of luet's options)
     known = any(each.name == made.name for each in config.repositories)
     if known:
         raise CompilerError(f"there is a repository {made.name!r} already", hint=f"see {path}")
+    root = _given_root(root, made, source)
     trusted = _checked_root(root) if root is not None else None
+    if trusted is not None:
+        made = made.model_copy(update={"root": _root_beside(path, made).name})
     confirm([f"{path}:", *_text(without_secrets(made)).splitlines()], report, yes=yes)
     if trusted is not None:  # first: the repository is never used without
-        with open_client(context, makes_root=True) as client:
-            keep_root(client.trust_folder(made), trusted)
-    _write(path, _text(made), mode=0o600 if made.auth else 0o644)
+        _write(_root_beside(path, made), trusted, mode=0o644)
+    _write(path, _text(made).encode(), mode=0o600 if made.auth else 0o644)
     report(Noted(f"{made.name} is added"))
     if all(each.name != made.name for each in client_config(settings).repositories):
         words = "it counts within that system: here, the repositories of this machine are used"
         report(Noted(words))
+
+
+def _described_in(path: Path, config: Config) -> tuple[RepositoryConfig, ...]:
+    """Read a file of a repository as the configuration counts it."""
+    return tuple(config.with_root(each, path) for each in read_repository(path))
+
+
+def _root_beside(path: Path, repository: RepositoryConfig) -> Path:
+    """Say where `add` puts the root of the repository that `path` describes."""
+    return path.with_name(f"{repository.name}{_ROOT_SUFFIX}")
+
+
+def _given_root(given: Path | None, repository: RepositoryConfig, source: str) -> Path | None:
+    """Find the root that a repository is added with: it may lie beside its description."""
+    beside = bool(repository.root) and not repository.root.startswith("/")
+    return given or (Path(source).parent / repository.root if beside else None)
 
 
 def _checked_root(path: Path) -> bytes:
@@ -198,19 +217,31 @@ def _described(repository: RepositoryConfig, client: Client) -> Iterator[str]:
     yield f"{repository.name}"
     if repository.description:
         yield f"  {repository.description}"
-    known = _known(client.shelf, repository)
+    known = _known(client, repository)
     if known is not None:
         yield f"  revision {known.revision} of {_day(known)}"
     yield f"  {repository.type}, priority {repository.priority}{state}"
-    root = client.root_of(repository)
-    if root is not None:
-        yield f"  signed: root {seal_of(root)[:_SHORT]} is trusted"
+    yield from _signed(repository, client)
     for url in repository.urls:
         yield f"  {url}"
 
 
-def _known(shelf: Shelf, repository: RepositoryConfig) -> RepositoryInfo | None:
-    stored = shelf.load(repository)
+def _signed(repository: RepositoryConfig, client: Client) -> Iterator[str]:
+    """Say under which root a repository is used, or why it is not."""
+    try:
+        root = client.root_of(repository)
+    except TrustError as error:
+        yield f"  nothing of it is used: {error.message}"
+        return
+    if root is not None:
+        yield f"  signed: root {seal_of(root)[:_SHORT]} is trusted"
+
+
+def _known(client: Client, repository: RepositoryConfig) -> RepositoryInfo | None:
+    try:
+        stored = client.shelf.load(repository)
+    except TrustError:  # without its root, which `_signed` tells
+        return None
     return stored[0].info if stored else None
 
 
@@ -282,12 +313,12 @@ def _text(repository: RepositoryConfig) -> str:
     return yaml_listing(repository.model_dump(mode="json", exclude_defaults=True))
 
 
-def _write(path: Path, text: str, *, mode: int) -> None:
+def _write(path: Path, data: bytes, *, mode: int) -> None:
     """Write a file that may hold a password, which nobody else is to read."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as file:
             os.fchmod(file.fileno(), mode)
-            file.write(text.encode())
+            file.write(data)
     except OSError as error:
         raise OutsideError(f"{path}: cannot be written: {error.strerror}") from error

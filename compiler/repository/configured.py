@@ -29,7 +29,8 @@ class RepositoryConfig(BaseModel):
 
     Lower priorities are preferred. `cached` means that what was fetched is good for a day.
     `reference` names a snapshot. `auth` proves who we are; what is in it depends on the type.
-    `root`, which luet does not have, is the file of a root: then only what is signed counts.
+    `root`, which luet does not have, is the file of a root: then only what is signed counts. In a
+    file of its own it may be relative to that.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)

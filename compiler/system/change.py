@@ -54,11 +54,13 @@ class Change:
     """Packages that come, in the order in which they need each other, and packages that go.
 
     What is replaced or upgraded is in both: the old identity in `remove`, the new one in
-    `install`. It happens as one: all of it, or nothing.
+    `install`. It happens as one: all of it, or nothing. `parting` are those of `remove` that want
+    to have something run before they go, in that order.
     """
 
     install: tuple[Incoming, ...] = ()
     remove: tuple[PackageId, ...] = ()
+    parting: tuple[PackageId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,7 +30,7 @@ from compiler.system.choice import Offers, Present, definitions_of
 from compiler.system.config import Config
 from compiler.system.conflicts import conflict_error
 from compiler.system.database import Installed
-from compiler.system.finalizer import Moment, run_finalizers
+from compiler.system.finalizer import Farewells, run_finalizers
 from compiler.system.lookup import Lookup
 from compiler.system.protect import Protection, read_protection
 from compiler.system.root import System
@@ -222,7 +222,8 @@ class Client:
     def changing(self) -> Iterator[None]:
         """Be the only one who changes the system; ends what was stopped before."""
         with self.system.lock():
-            recovered = recover(self.system)
+            farewells = Farewells(self.system, self._env, self.report)
+            recovered = recover(self.system, farewell=farewells.say)
             if recovered is not None:
                 self.report(Noted(str(recovered), warning=True))
             self._forget()
@@ -272,36 +273,32 @@ class Client:
             conflicts = check(change, self.system, options)
             if conflicts:
                 raise conflict_error(conflicts)
-        env = {each.key: each.value for each in self.config.finalizer_envs}
-        env |= how.finalizer_env
-        failures = [self._farewells(change, env)]
-        apply(change, self.system, options, self.report)
+        env = {**self._env, **how.finalizer_env}
+        farewells = Farewells(self.system, env, self.report)
+        change = replace(change, parting=self._parting(change))
+        apply(change, self.system, options, self.report, farewell=farewells.say)
         self._forget()
+        failures = [farewells.failure]
         failures += self._finalize({each.id for each in change.install}, env)
         for failure in filter(None, failures):
             raise failure
 
     def catch_up(self) -> None:
         """Run the finalizers that did not run the last time; what fails is told, and waits on."""
-        env = {each.key: each.value for each in self.config.finalizer_envs}
-        list(self._finalize(set(), env))
+        list(self._finalize(set(), self._env))
 
-    def _farewells(self, change: Change, env: Mapping[str, str]) -> CompilerError | None:
-        """Run what packages want to have done before they go for good."""
+    @property
+    def _env(self) -> dict[str, str]:
+        """The variables that the configuration gives finalizers."""
+        return {each.key: each.value for each in self.config.finalizer_envs}
+
+    def _parting(self, change: Change) -> tuple[PackageId, ...]:
+        """List what goes for good and has a finalizer, each before what it needs."""
         staying = {each.id[:2] for each in change.install}
         gone = set(change.remove)
         going = [each for each in self.installed if each.id in gone and each.id[:2] not in staying]
-        try:
-            run_finalizers(
-                self.system,
-                _ordered(going, self.installed)[::-1],
-                env,
-                moment=Moment.UNINSTALL,
-                reporter=self.report,
-            )
-        except CompilerError as error:
-            return error
-        return None
+        ordered = _ordered(going, self.installed)[::-1]
+        return tuple(each.id for each in ordered if each.finalizer is not None)
 
     def _finalize(
         self, come: set[PackageId], env: Mapping[str, str]

@@ -128,6 +128,18 @@ class Config(_Section):
         """Say where a path of the configuration is: on this machine, or in the system's root."""
         return Path(path) if self.config_from_host else self.root / path.lstrip("/")
 
+    def with_root(self, repository: RepositoryConfig, file: Path) -> RepositoryConfig:
+        """Return a repository that `file` describes, its root as `host_path` takes it.
+
+        A root that is not absolute lies beside the file, wherever the system is mounted.
+        """
+        if not repository.root or repository.root.startswith("/"):
+            return repository
+        place = file.absolute().parent / repository.root
+        if not self.config_from_host:
+            place = "/" / place.relative_to(self.root.absolute())
+        return repository.model_copy(update={"root": str(place)})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
@@ -183,10 +195,11 @@ def load_config(surroundings: Surroundings) -> Loaded:
     files = _host_files(config) if config else []
     if config and not (files or config.repositories):
         files = _system_files(config)
-    found = [each for file in files for each in reader.repository(file)]
+    found = [(each, file) for file in files for each in reader.repository(file)]
     if config is None or reader.faults:
         raise Faults.of(reader.faults)
-    repositories = _unique((*config.repositories, *found), reader.warnings)
+    described = [config.with_root(each, file) for each, file in found]
+    repositories = _unique((*config.repositories, *described), reader.warnings)
     return Loaded(
         config.model_copy(update={"repositories": repositories}), path, tuple(reader.warnings)
     )

@@ -1,11 +1,12 @@
 """What the archives of a package hold: one archive, or the layers of an image laid over another."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from compiler.archive import Entry, Kind
 from compiler.archive.ahead import Unpacked, unpacked_ahead
-from compiler.archive.members import Limits, Member, members_of, short
+from compiler.archive.members import Limits, Member, members_of, naming, short
 from compiler.archive.place import safe_parts
 from compiler.archive.unpack import entry_of
 from compiler.errors import ArchiveError
@@ -14,6 +15,23 @@ from compiler.system.change import Incoming
 _MARK = ".wh."
 _OPAQUE = ".wh..wh..opq"
 _RESERVED = ".wh..wh."
+
+
+@contextmanager
+def naming_package(incoming: Incoming) -> Iterator[None]:
+    """Name a package, and where it comes from, before what is wrong with its archives.
+
+    Where they lie in a cache is left out: nobody can put that right there.
+    """
+    where = f" ({incoming.metadata.archive or 'image'} of {incoming.repository})"
+    with naming(f"{incoming.id}{where if incoming.repository else ''}"):
+        try:
+            yield
+        except ArchiveError as error:
+            message = error.message
+            for layer in incoming.layers if incoming.repository else ():
+                message = message.removeprefix(f"{layer}: ")
+            raise ArchiveError(message, hint=error.hint) from error
 
 
 def entries_in(

@@ -22,6 +22,7 @@ from compiler.errors import CompilerError, OutsideError
 from compiler.events import Noted, Reporter, StepOutput, StepStarted, silent
 from compiler.process import Command, Finished, LineHandler, Streams, attached, run
 from compiler.spec.finalizer import parse_finalizer
+from compiler.spec.package import PackageId
 from compiler.system.database import Installed
 from compiler.system.folders import split
 from compiler.system.lookup import Lookup
@@ -79,10 +80,39 @@ def run_finalizers(
             if moment is Moment.INSTALL:
                 system.database.mark_finalized([package.id])
     if failed:
-        done = "installed" if moment is Moment.INSTALL else "removed all the same"
-        hint = f"the packages are {done}; see the warnings above"
-        words = "a finalizer" if len(failed) == 1 else f"{len(failed)} finalizers"
-        raise CompilerError(f"{words} failed: {', '.join(failed)}", hint=hint)
+        raise _failure(failed, moment)
+
+
+def _failure(failed: Sequence[str], moment: Moment) -> CompilerError:
+    """Name the packages whose finalizers failed."""
+    done = "installed" if moment is Moment.INSTALL else "removed all the same"
+    hint = f"the packages are {done}; see the warnings above"
+    words = "a finalizer" if len(failed) == 1 else f"{len(failed)} finalizers"
+    return CompilerError(f"{words} failed: {', '.join(failed)}", hint=hint)
+
+
+class Farewells:
+    """Runs what packages want to have done before they go, one by one, and keeps what failed."""
+
+    def __init__(self, system: System, env: Mapping[str, str], reporter: Reporter) -> None:
+        self._system = system
+        self._env = env
+        self._reporter = reporter
+        self._failed: list[str] = []
+
+    def say(self, package: PackageId) -> None:
+        """Run the finalizer of a package that is installed still; a failure is a warning."""
+        going = [each for each in self._system.database.installed() if each.id == package]
+        moment = Moment.UNINSTALL
+        try:
+            run_finalizers(self._system, going, self._env, moment=moment, reporter=self._reporter)
+        except CompilerError:
+            self._failed.append(str(package))
+
+    @property
+    def failure(self) -> CompilerError | None:
+        """What to raise at the end; None if nothing failed."""
+        return _failure(self._failed, Moment.UNINSTALL) if self._failed else None
 
 
 def run_in_root(root: Path, task: Task, on_line: LineHandler | None = None) -> Finished:

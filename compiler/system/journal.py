@@ -6,6 +6,10 @@ each path, syncs again, and commits that the new packages count (`DONE`). Only t
 is old. Every step can be repeated. After a crash `READY` is carried on or, if that fails, taken
 back (`UNDO`); `DONE` is carried on.
 
+Before the first move, packages that go for good have something run, and each that ran is struck
+out of `parting`: so nothing runs for a change that could not be staged, and nothing runs twice
+unless it was stopped in the middle.
+
 Why each sync: without the first, a committed journal would name files that are not on the disk;
 without the second, packages would count whose files are still in staging; without the last, files
 would come back that no journal names any more.
@@ -59,6 +63,7 @@ class Journal:
 
     `staging` are the tops of file systems with a staging folder, `tops` those where moves happen,
     `cleaned` those where something is removed at the end: `unlinks`, and `folders`, deepest first.
+    `parting` are the packages that still have to be told that they go, before anything moves.
     """
 
     state: State
@@ -71,6 +76,7 @@ class Journal:
     folders: tuple[str, ...] = ()
     came: tuple[tuple[str, str, str], ...] = ()
     left: tuple[tuple[str, str, str], ...] = ()
+    parting: tuple[tuple[str, str, str], ...] = ()
 
     def text(self) -> str:
         """Write it as JSON; bytes of names that are not UTF-8 become lone surrogates' escapes."""
@@ -94,6 +100,7 @@ def parse_journal(text: str) -> Journal:
         folders=tuple(value["folders"]),
         came=tuple((one, two, three) for one, two, three in value["came"]),
         left=tuple((one, two, three) for one, two, three in value["left"]),
+        parting=tuple((one, two, three) for one, two, three in value.get("parting", ())),
     )
 
 

@@ -12,13 +12,13 @@ from typing import NamedTuple
 from unicodedata import normalize
 
 from compiler.archive import Entry, Kind
-from compiler.archive.members import naming, short
+from compiler.archive.members import short
 from compiler.archive.place import Devices, safe_parts
 from compiler.archive.tar import Source
 from compiler.errors import ArchiveError, ConflictError
 from compiler.links import follow
 from compiler.system.change import Incoming, Options
-from compiler.system.content import entries_in, entry_at
+from compiler.system.content import entries_in, entry_at, naming_package
 from compiler.system.database import OwnedPath
 from compiler.system.disk import STAGING, Disk
 from compiler.system.folders import split
@@ -103,7 +103,7 @@ class Stage:
         self._folders.clear()
         self._own_folders.clear()
         self._package = str(incoming.id)
-        with naming(self._package):
+        with naming_package(incoming):
             for entry, member in entries_in(incoming, self._options.limits, unpacked):
                 try:
                     if entry.kind is _FOLDER:

@@ -7,6 +7,7 @@ import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from compiler.archive.scan import collector_paused
 from compiler.errors import CompilerError, OutsideError
@@ -43,6 +44,9 @@ __all__ = [
     "check",
     "recover",
 ]
+
+Farewell = Callable[[PackageId], None]
+"""Runs what a package of `Change.parting` wants to have run before it goes; does not fail."""
 
 _NO_LINKS = {errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -82,36 +86,45 @@ def check(change: Change, system: System, options: Options | None = None) -> tup
     return find_conflicts(wanted, owners, frozenset(change.remove))
 
 
-def apply(
+def no_farewell(_package: PackageId) -> None:
+    """Let a package go as it is."""
+
+
+def apply(  # noqa: PLR0913  (what a change is, where, and what it is given of the outside)
     change: Change,
     system: System,
     options: Options | None = None,
     reporter: Reporter = silent,
     *,
     disk: Disk | None = None,
+    farewell: Farewell = no_farewell,
 ) -> None:
     """Make a change, all of it or nothing.
 
+    `farewell` is called for each package of `parting` once everything is staged and checked.
     Raises `ConflictError` for files that two packages want (see `Options.force`), `ArchiveError`
     for what is hostile or damaged, `OutsideError` when the disk is full or fails; the system is as
     before then. If that cannot be reached at once, the error says so, and `recover` does it.
     """
     options = options or Options()
     with system.lock(), _words(system), collector_paused():
-        recovered = recover(system, disk=disk)
+        recovered = recover(system, disk=disk, farewell=farewell)
         if recovered is not None:
             reporter(Noted(str(recovered)))
         with _disk(system, options, disk) as used, _looking(system) as lookup:
-            work = _Work(system, used, lookup, options, reporter)
+            work = _Work(system, used, lookup, options, reporter, farewell)
             with _or_back(work):
-                journal = _prepare(change, work)
+                journal = _part(_prepare(change, work), work)
                 _finish(journal, work)
             _clean(journal, work)
 
 
-def recover(system: System, *, disk: Disk | None = None) -> Recovered | None:
+def recover(
+    system: System, *, disk: Disk | None = None, farewell: Farewell = no_farewell
+) -> Recovered | None:
     """Finish the transaction that a kill or a power failure has stopped, or else undo it.
 
+    `farewell` is called for the packages that had not come to it, or not to the end of it.
     Returns None if there was none. Raises `OutsideError` if neither is possible yet: when a file
     system is not mounted, say, or still is full.
     """
@@ -122,7 +135,7 @@ def recover(system: System, *, disk: Disk | None = None) -> Recovered | None:
         if journal is None:
             return None
         with _disk(system, Options(), disk) as used, _looking(system) as lookup:
-            work = _Work(system, used, lookup, Options(), silent)
+            work = _Work(system, used, lookup, Options(), silent, farewell)
             finished = _recover(journal, work)
     return Recovered(
         finished=finished,
@@ -140,6 +153,7 @@ class _Work:
     lookup: Lookup
     options: Options
     reporter: Reporter
+    farewell: Farewell
 
     def commit(self, write: Callable[[], None]) -> None:
         """Change the database for good."""
@@ -160,7 +174,9 @@ def _prepare(change: Change, work: _Work) -> Journal:
     stage.finish()
     planner = Planner(stage, work.lookup, database, options=work.options, change=change)
     journal, notes = planner.plan(leaving, mounts)
-    journal = replace(journal, moves=tuple(_backed_up(move, work.disk) for move in journal.moves))
+    moves = tuple(_backed_up(move, work.disk) for move in journal.moves)
+    parting = tuple((each.category, each.name, each.version) for each in change.parting)
+    journal = replace(journal, moves=moves, parting=parting)
     for top in journal.staging:
         work.disk.sync(top)
     entered = _entered(change, stage, leaving)
@@ -211,6 +227,15 @@ def _entered(change: Change, stage: Stage, leaving: Sequence[Leaving]) -> list[E
         )
         for incoming, owned in zip(change.install, stage.owned, strict=True)
     ]
+
+
+def _part(journal: Journal, work: _Work) -> Journal:
+    """Let each package say farewell, and note that it did: it is not asked again after a kill."""
+    while journal.parting:
+        work.farewell(PackageId(*journal.parting[0]))
+        journal = replace(journal, parting=journal.parting[1:])
+        work.commit(partial(work.system.database.note, journal.text()))
+    return journal
 
 
 def _finish(journal: Journal, work: _Work) -> None:
@@ -270,7 +295,7 @@ def _recover(journal: Journal, work: _Work) -> bool:
     if journal.state is State.READY:
         _need_staging(journal, work)
         try:
-            _finish(journal, work)
+            _finish(_part(journal, work), work)
         except OSError:
             if not _back_out(work):
                 return False

@@ -635,6 +635,23 @@ def test_finalizers_run_in_the_order_of_needs_also_through_packages_that_have_no
 
 
 @pytest.mark.container
+def test_no_finalizer_runs_for_a_replacement_that_cannot_be_made(machine: Machine) -> None:
+    add_shell(machine.root)
+    machine.shop.build("fin", finalizer="uninstall: ['echo bye > /told']", files={"usr/fin": "1"})
+    machine.shop.build("new", files={"opt/x/f": "1"})
+    machine.shop.repository()
+    machine.do("install", "-y", "t/fin")
+    (machine.root / "opt").mkdir()
+    (machine.root / "opt/x").write_text("a file of somebody else")
+
+    message = machine.refused("replace", "-y", "t/fin", "--for", "t/new")
+
+    assert "opt/x" in message
+    assert machine.installed() == ["t/fin-1"]
+    assert not (machine.root / "told").exists()
+
+
+@pytest.mark.container
 def test_a_finalizer_that_waits_runs_with_the_next_command(machine: Machine) -> None:
     add_shell(machine.root)
     text = "install:\n- test -e /usr/go && echo done > /usr/told\n"

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import shutil
 import stat
 import threading
 from collections.abc import Callable, Iterator
@@ -213,8 +214,12 @@ def test_a_repository_says_that_it_is_signed_and_is_forgotten_with_its_root(web:
     web.do("repo", "add", "mine", "--url", place, "--root", "root.json", "-y")
 
     listed = web.do("repo", "list").stdout
+    folder = web.root / str(web.place / "repos").lstrip("/")
+    there = sorted(path.name for path in folder.iterdir())
     web.do("repo", "remove", "mine", "-y")
 
+    assert there == ["mine.root.json", "mine.yaml"]
+    assert list(folder.iterdir()) == []
     digest = hashlib.sha256((web.place / "root.json").read_bytes()).hexdigest()
     assert f"  signed: root {digest[:12]} is trusted\n" in listed
     assert web.do("repo", "list", "-q").stdout == ""
@@ -222,6 +227,90 @@ def test_a_repository_says_that_it_is_signed_and_is_forgotten_with_its_root(web:
     assert web.refused("repo", "remove", "mine") == (
         "there is no repository 'mine' (`cos repo add` adds one)"
     )
+
+
+@pytest.fixture
+def signed(web: Machine) -> Machine:
+    """A machine that was given the root of the repository in its own folder."""
+    web.settings |= {"config_from_host": False, "repos_confdir": ["/etc/repos"]}
+    web.env = {"COSIGN_PASSWORD": "pw"}
+    web.do("key", "generate", "--output", "own")
+    web.do("repo", "init-trust", web.shop.artifacts, "--key", "own.key", "--root-key", "own.key")
+    web.shop.artifacts.rename(web.root / "repository")
+    web.do("repo", "add", "mine", "--url", "/repository", "--root", "root.json", "-y")
+    return web
+
+
+def test_the_root_counts_after_the_caches_were_emptied(signed: Machine) -> None:
+    signed.do("repo", "update")
+    shutil.rmtree(signed.root / "db")
+    (signed.root / "db").mkdir()
+    shutil.rmtree(signed.root / "repository/trust")
+
+    message = signed.refused("install", "-y", "t/lib")
+
+    assert message.startswith("mine: ")
+    assert signed.installed() == []
+
+
+def test_the_root_counts_under_another_name_of_the_repository(signed: Machine) -> None:
+    file = signed.root / "etc/repos/mine.yaml"
+    file.write_text(file.read_text().replace("name: mine", "name: other"))
+    shutil.rmtree(signed.root / "repository/trust")
+
+    message = signed.refused("install", "-y", "t/lib")
+
+    assert message.startswith("other: ")
+
+
+def test_a_root_that_is_gone_is_no_reason_to_go_on_without(signed: Machine) -> None:
+    root = signed.root / "etc/repos/mine.root.json"
+    root.unlink()
+
+    message = signed.refused("install", "-y", "t/lib")
+
+    reason = f"{root}: cannot be read: No such file or directory"
+    assert message == f"{reason} (without its root, nothing of the repository is used)"
+    assert f"  nothing of it is used: {reason}\n" in signed.do("repo", "list").stdout
+
+
+def test_a_system_takes_the_root_along_wherever_it_is_mounted(signed: Machine) -> None:
+    moved = signed.place / "moved"
+    signed.root.rename(moved)
+    signed.root = moved
+    signed.settings |= {"system": {"rootfs": str(moved), "database_path": "/db"}}
+
+    signed.do("install", "-y", "t/lib")
+
+    assert yaml.safe_load(signed.read("etc/repos/mine.yaml"))["root"] == "mine.root.json"
+    assert "  signed: root " in signed.do("repo", "list").stdout
+
+
+def test_a_root_that_an_earlier_version_kept_in_the_cache_goes_on_to_count(signed: Machine) -> None:
+    file = signed.root / "etc/repos/mine.yaml"
+    file.write_text(file.read_text().replace("root: mine.root.json\n", ""))
+    kept = signed.root / "db/repos/mine/trust/root.json"
+    kept.parent.mkdir(parents=True)
+    (signed.root / "etc/repos/mine.root.json").rename(kept)
+    shutil.rmtree(signed.root / "repository/trust")
+
+    assert "  signed: root " in signed.do("repo", "list").stdout
+    assert signed.refused("install", "-y", "t/lib").startswith("mine: ")
+
+
+def test_a_root_beside_the_description_comes_with_it(signed: Machine) -> None:
+    described = signed.place / "given"
+    described.mkdir()
+    text = "name: given\ntype: disk\nurls: [/repository]\nenable: true\nroot: keys.json\n"
+    (described / "given.yaml").write_text(text)
+    shutil.copy(signed.place / "root.json", described / "keys.json")
+
+    signed.do("repo", "add", described / "given.yaml", "-y")
+
+    assert (signed.root / "etc/repos/given.root.json").read_bytes() == (
+        signed.place / "root.json"
+    ).read_bytes()
+    assert signed.do("repo", "list").stdout.count("  signed: root ") == 2
 
 
 def test_a_signed_repository_comes_from_a_web_server(web: Machine) -> None:

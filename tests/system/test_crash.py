@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.context import ForkProcess
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from compiler.archive.place import Devices
 from compiler.errors import CompilerError, OutsideError
+from compiler.spec.package import PackageId
 from compiler.system.change import Change, Incoming, Options
 from compiler.system.protect import Protection
 from compiler.system.transaction import System, apply, recover
@@ -162,6 +164,27 @@ def test_a_kill_at_any_effect_leaves_the_old_or_the_new_state(case: Case, new: S
     kinds = [state == new for state in found]
     assert kinds == sorted(kinds)
     assert set(kinds) == {False, True}
+
+
+def test_a_kill_at_any_effect_leaves_each_farewell_said_once_or_the_old_state(
+    case: Case, new: State
+) -> None:
+    parting = (id_of("c-1"), id_of("a-1"))
+    change = replace(case.change, parting=parting)
+    found = []
+
+    for stop in range(case.run(case.fresh()).count + len(parting)):
+        root, said = case.fresh(), list[PackageId]()
+        disk = RecordingDisk(root, case.place / f"{root.name}-copies", stop=stop)
+        with System(root, f"/{DATABASE}") as system, closing(disk), suppress(Stopped):
+            apply(change, system, OPTIONS, disk=disk, farewell=said.append)
+        before = len(said)
+        with System(root, f"/{DATABASE}") as system:
+            recover(system, farewell=said.append)
+        found.append((before, len(said), state_of(root) == new))
+        assert tuple(dict.fromkeys(said)) == (parting if found[-1][2] else ())
+
+    assert {(0, 0, False), (1, 3, True), (2, 3, True), (2, 2, True)} == set(found)
 
 
 def test_a_second_kill_while_recovering_changes_nothing_about_that(case: Case, new: State) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from compiler.archive.place import Devices
 from compiler.errors import ArchiveError, CompilerError, ConflictError, OutsideError
+from compiler.spec.package import PackageId
 from compiler.system.change import Change, Incoming
 from compiler.system.disk import RootDisk
 from compiler.system.transaction import System, apply, check, recover
@@ -409,6 +410,36 @@ def test_a_damaged_archive_changes_nothing(lab: Lab) -> None:
 
     assert names(lab) == []
     assert lab.installed() == []
+
+
+def test_no_farewell_is_said_for_a_change_that_fails(lab: Lab) -> None:
+    lab.apply(lab.package("a", {"f": "x"}))
+    bad = lab.package("b", {"g": "x" * 5000})
+    assert isinstance(bad.archive, Path)
+    bad.archive.write_bytes(bad.archive.read_bytes()[:2000])
+    said: list[PackageId] = []
+    change = Change(install=(bad,), remove=(id_of("a"),), parting=(id_of("a"),))
+
+    with lab.system() as system, pytest.raises(ArchiveError):
+        apply(change, system, farewell=said.append)
+
+    assert said == []
+    assert lab.installed() == ["t/a-1"]
+
+
+def test_a_damaged_archive_is_named_by_its_repository_and_not_by_its_place(lab: Lab) -> None:
+    for cut, reason in (
+        (2000, "g: the archive ends too early"),
+        (100, "the archive ends too early"),
+    ):
+        bad = lab.package("b", {"g": "x" * 5000}, repository="main")
+        assert isinstance(bad.archive, Path)
+        bad.archive.write_bytes(bad.archive.read_bytes()[:cut])
+
+        with pytest.raises(ArchiveError) as caught:
+            lab.apply(bad)
+
+        assert str(caught.value) == f"t/b-1 ({bad.metadata.archive} of main): {reason}"
 
 
 def test_a_missing_archive_is_named(lab: Lab) -> None:

@@ -19,7 +19,8 @@ class Opening:
     """What sources need besides: a client of registries, where folders are, for which platform.
 
     `registry` is only called for a repository that needs it. `seal` names the root under which the
-    repository is used: what was noted under another one, or without any, is not believed.
+    repository is used: what was noted under another one, or without any, is not believed. `vouch`
+    raises `TrustError` for a tag of which nothing was signed, before a cache is believed.
     """
 
     registry: Callable[[RepositoryConfig], Images]
@@ -28,6 +29,7 @@ class Opening:
     http: HttpSettings = field(default_factory=HttpSettings)
     report: Reporter = silent
     seal: str = ""
+    vouch: Callable[[str], object] = str
 
 
 def open_source(config: RepositoryConfig, opening: Opening) -> Mirrors:
@@ -48,5 +50,11 @@ def _open(config: RepositoryConfig, url: str, opening: Opening) -> Source:
     except ImageError as error:
         raise OutsideError(f"{config.name}: {error.message}") from error
     images = opening.registry(config)
-    report, seal = opening.report, opening.seal
-    return RegistrySource(images, repository, opening.platform, report, seal=seal)
+    return RegistrySource(
+        images,
+        repository,
+        opening.platform,
+        opening.report,
+        seal=opening.seal,
+        vouch=opening.vouch,
+    )

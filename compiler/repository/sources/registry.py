@@ -4,11 +4,13 @@
 """
 
 import shutil
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import BoundedSemaphore
 from typing import BinaryIO, Protocol, cast
 
 from compiler.archive.members import Limits, Member, members_of
@@ -35,6 +37,7 @@ from compiler.oci import (
     platforms_of,
 )
 from compiler.registry import Manifest, Progress
+from compiler.registry.transfer import transfer
 from compiler.repository.cache import Cache
 from compiler.repository.oci import tag_of
 from compiler.repository.sources import LARGEST_ARCHIVE
@@ -42,6 +45,8 @@ from compiler.repository.sources.checks import check_name
 
 _NESTED = 4
 _MOST_LAYERS = 500
+_AT_ONCE = 8
+"""How many layers are fetched at the same time, of all packages together."""
 _ROOM = 1 << 20
 """Bytes that the archive of one file may have beside the file."""
 
@@ -65,7 +70,7 @@ class Images(Protocol):
 class RegistrySource:
     """Reads images of one repository of a registry, for one platform."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (what is read, and under which signatures)
         self,
         images: Images,
         repository: Reference,
@@ -73,13 +78,18 @@ class RegistrySource:
         report: Reporter = silent,
         *,
         seal: str = "",
+        vouch: Callable[[str], object] = str,
     ) -> None:
-        """Read as the public, or under a root that `seal` names (see `Opening`)."""
+        """Read as the public, or under a root: see `Opening` for `seal` and `vouch`."""
         self._images = images
         self._seal = seal
+        self._vouch = vouch
+        self._room = BoundedSemaphore(_AT_ONCE)
         self._repository = replace(repository, tag="", digest="")
         self._platform = platform
         self._report = report
+        self._is_silent = False
+        """Whether the registry did not answer before: the cache is looked at first, then."""
 
     @property
     def address(self) -> str:
@@ -109,6 +119,9 @@ class RegistrySource:
         """Fetch the layers of a package's image; without a network, those that it last had."""
         place = self._tagged(artifact.id.fingerprint)
         key = f"{place} {self._platform} {artifact.sha256} {artifact.timestamp} {self._seal}"
+        known = self._kept(place, key, cache) if self._is_silent else None
+        if known is not None:
+            return known
         try:
             manifest = self.manifest(place)
         except (NotFoundError, DeniedError):
@@ -117,15 +130,28 @@ class RegistrySource:
             known = cache.noted(key)
             if known is None:
                 raise
+            self._is_silent = True
             message = f"{error}; {artifact.id} is taken from the cache"
             self._report(Noted(message, warning=True))
             cache.expect([(path.name, 0) for path in known])
             return known
         layers = self._layers(place, manifest, limit)
         cache.expect([(hex_of(layer.digest), layer.size) for layer in layers])
-        found = tuple(self._blob(place, layer, cache) for layer in layers)
+        wanted = {layer.digest: layer for layer in layers}
+        brought = transfer([partial(self._blob, place, each, cache) for each in wanted.values()])
+        by_digest = dict(zip(wanted, brought, strict=True))
+        found = tuple(by_digest[layer.digest] for layer in layers)
         cache.note(key, [hex_of(layer.digest) for layer in layers])
         return found
+
+    def _kept(self, place: Reference, key: str, cache: Cache) -> tuple[Path, ...] | None:
+        """Return what the cache has of an image that is still signed, without asking for it."""
+        known = cache.noted(key)
+        if known is not None:
+            with suppress(RegistryError):  # it does not answer, as was known
+                self._vouch(place.tag)
+            cache.expect([(path.name, 0) for path in known])
+        return known
 
     def manifest(self, place: Reference) -> Manifest:
         """Fetch the manifest of an image for the platform, through indexes if need be."""
@@ -159,13 +185,14 @@ class RegistrySource:
             raise RegistryError(f"{place}: has no layers, or too many")
         return found
 
-    def _blob(self, place: Reference, layer: Descriptor, cache: Cache) -> Path:
+    def _blob(self, place: Reference, layer: Descriptor, cache: Cache, progress: Progress) -> Path:
+        """Return a layer out of the cache, fetched if need be; `progress` ends it."""
         sha256 = hex_of(layer.digest)
         known = cache.find(sha256)
         if known is not None:
             return known
-        with cache.adding(sha256) as part:
-            self._images.fetch_blob(place, layer, part)
+        with cache.adding(sha256) as part, self._room:
+            self._images.fetch_blob(place, layer, part, progress)
             return cache.keep(part, sha256)
 
 

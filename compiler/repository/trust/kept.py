@@ -9,7 +9,6 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-from compiler.archive.compress import atomic_file
 from compiler.errors import OutsideError, TrustError
 from compiler.repository.trust import ROLES, limit_of
 
@@ -18,19 +17,10 @@ _STATE = "state"
 _LARGEST = 512_000
 
 
-def keep_root(folder: Path, root: bytes) -> None:
-    """Keep the root that the owners of a repository gave out, which has been checked."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with atomic_file(folder / _ROOT) as file:
-            file.write(root)
-    except OSError as error:
-        raise OutsideError(f"{folder}: cannot be written: {error.strerror}") from error
-
-
 def kept_root(folder: Path) -> bytes | None:
-    """Return the root that is kept in `folder`; None for a repository without one.
+    """Return the root that an earlier `cos repo add` kept in `folder`; None if there is none.
 
+    It goes with a cache that is emptied, so roots are put beside the files of repositories now.
     A root that is there and cannot be read, or leads nowhere, is no repository without one.
     """
     path = folder / _ROOT
@@ -38,13 +28,13 @@ def kept_root(folder: Path) -> bytes | None:
 
 
 def read_root(path: Path) -> bytes:
-    """Read the file of a root; raises `OutsideError`, `TrustError` if it is far too large."""
+    """Read the file of a root; raises `TrustError` if it is not there, or no root at all."""
     try:
         with path.open("rb") as file:
             data = file.read(_LARGEST + 1)
     except OSError as error:
         hint = "without its root, nothing of the repository is used"
-        raise OutsideError(f"{path}: cannot be read: {error.strerror}", hint=hint) from error
+        raise TrustError(f"{path}: cannot be read: {error.strerror}", hint=hint) from error
     if len(data) > _LARGEST:
         raise TrustError(f"{path}: is no root of a repository")
     return data

@@ -39,6 +39,7 @@ def signed_source(
             registry(each), lambda name: trusted.require(name).digest
         ),
         seal=seal_of(root),
+        vouch=trusted.require,
     )
     return open_source(config, checking), trusted
 

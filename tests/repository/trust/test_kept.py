@@ -10,7 +10,6 @@ from compiler.errors import OutsideError, TrustError
 from compiler.repository.trust import ROLES, ROOT, SNAPSHOT, TARGETS, TIMESTAMP
 from compiler.repository.trust.kept import (
     holds,
-    keep_root,
     kept_root,
     read_root,
     seal_of,
@@ -21,34 +20,17 @@ from tests.repository.trust.lab import DAY, NOW, Client, Owner, policy
 SECOND = timedelta(seconds=1)
 
 
-def test_a_root_that_is_kept_is_found_again(tmp_path: Path) -> None:
-    keep_root(tmp_path / "main", b"root")
+def test_a_root_that_was_kept_is_found_again(tmp_path: Path) -> None:
+    (tmp_path / "root.json").write_bytes(b"root")
 
-    assert kept_root(tmp_path / "main") == b"root"
+    assert kept_root(tmp_path) == b"root"
     assert kept_root(tmp_path / "other") is None
-
-
-def test_a_root_is_replaced_by_the_next_that_is_given(tmp_path: Path) -> None:
-    keep_root(tmp_path, b"root")
-    keep_root(tmp_path, b"another")
-
-    assert kept_root(tmp_path) == b"another"
-    assert [path.name for path in tmp_path.iterdir()] == ["root.json"]
-
-
-def test_a_root_that_cannot_be_kept_is_told(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"")
-
-    with pytest.raises(OutsideError) as caught:
-        keep_root(tmp_path / "file", b"root")
-
-    assert str(caught.value) == f"{tmp_path}/file: cannot be written: File exists"
 
 
 def test_a_root_that_cannot_be_read_is_no_reason_to_go_on_without(tmp_path: Path) -> None:
     (tmp_path / "root.json").mkdir()
 
-    with pytest.raises(OutsideError) as caught:
+    with pytest.raises(TrustError) as caught:
         kept_root(tmp_path)
 
     assert str(caught.value) == (
@@ -63,7 +45,7 @@ def test_a_root_that_leads_nowhere_is_no_reason_to_go_on_without(
 ) -> None:
     (tmp_path / "root.json").symlink_to(target)
 
-    with pytest.raises(OutsideError, match=r"root\.json: cannot be read"):
+    with pytest.raises(TrustError, match=r"root\.json: cannot be read"):
         kept_root(tmp_path)
 
 
