@@ -184,7 +184,8 @@ ODD = {
 
 def made(path: Path, more: list[tuple[tarfile.TarInfo, bytes]], **options: object) -> Path:
     """Write an archive that is large enough to be split, with something more at its end."""
-    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT, **options) as archive:  # type: ignore[call-overload]  # what it takes
+    options = {"mode": "w", "format": tarfile.PAX_FORMAT} | options
+    with tarfile.open(path, **options) as archive:  # type: ignore[call-overload]  # what it takes
         members = [plain("a", bytes(MB)), plain("b", bytes(LARGEST)), plain("c", bytes(MB))]
         for info, data in [*members, *more]:
             archive.addfile(info, BytesIO(data))
@@ -271,14 +272,45 @@ def test_splitting_takes_little_memory_however_large_the_archive_is(tmp_path: Pa
         for number in range(1000):
             tar.addfile(*_numbered(number))
 
-    done = subprocess.run(
-        [sys.executable, "-c", SPLIT, archive, tmp_path],
-        capture_output=True, check=True, text=True,
-    )  # fmt: skip
+    count, megabytes = layers_and_peak(archive, tmp_path)
 
-    count, megabytes = map(int, done.stdout.split())
     assert 1 < count <= 40
     assert megabytes < 300
+
+
+def test_long_headers_of_many_links_are_not_kept_in_memory(tmp_path: Path) -> None:
+    archive = made(
+        tmp_path / "archive.tar.gz",
+        [_commented(link(f"link-{number}", "a")) for number in range(30_000)],
+        mode="w:gz",
+        compresslevel=1,
+    )
+
+    count, megabytes = layers_and_peak(archive, tmp_path)
+
+    assert count == 1
+    assert megabytes < 250
+
+
+def test_long_headers_of_few_links_leave_an_archive_in_parts(tmp_path: Path) -> None:
+    more = [_commented(link(f"link-{number}", "a")) for number in range(100)]
+
+    assert len(parts_of(made(tmp_path / "archive.tar", more))) == 3
+
+
+def layers_and_peak(archive: Path, folder: Path) -> tuple[int, int]:
+    """Make layers of an archive in a process of its own: how many, and its peak in MB."""
+    done = subprocess.run(
+        [sys.executable, "-c", SPLIT, archive, folder], capture_output=True, check=True, text=True
+    )
+    count, megabytes = map(int, done.stdout.split())
+    return count, megabytes
+
+
+def _commented(member: tuple[tarfile.TarInfo, bytes]) -> tuple[tarfile.TarInfo, bytes]:
+    """Give a member a long comment, which is in its header."""
+    member[0].pax_headers = {"comment": "x" * 8000}
+    return member
 
 
 def _numbered(number: int) -> tuple[tarfile.TarInfo, BytesIO]:
