@@ -49,7 +49,7 @@ def collect(
     target = repository_named(repository, "REPOSITORY")
     with open_registry(settings) as client, scratch_folder() as folder:
         holdings = survey(client, target, folder)
-        lines = decide(holdings, keep=keep, since=recent_claims())
+        lines = decide(holdings, keep=keep, window=recent_claims())
         removed = 0 if dry_run else remove(client, target, holdings, lines)
     if output != "terminal":
         rows = [{"tag": each.tag, "removed": each.removed, "reason": each.reason} for each in lines]

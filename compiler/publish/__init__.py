@@ -35,6 +35,7 @@ from compiler.publish.front import (
     push_snapshot,
     recent_claims,
 )
+from compiler.publish.meanwhile import Claims
 from compiler.publish.packages import Packed, documents_of, push_packages
 from compiler.publish.push import Pusher, Traffic
 from compiler.publish.resign import vouched
@@ -212,7 +213,9 @@ class _Publication:
         signed = self.around.trust.index() if self.around.trust else None
         found = self._state(signed or named)
         self.signed = found if signed else None
-        if found is None or signed is not None or self._accepts(found):
+        if found is None or signed is not None:
+            return found
+        if self._accepts(pinned(self.target, found.index.digest)):
             return found
         if self.options.prune:
             return None
@@ -221,10 +224,9 @@ class _Publication:
             hint="`cos sign` it if all that it lists is yours; --prune publishes without it",
         )
 
-    def _accepts(self, state: State) -> bool:
-        """Tell whether a state may become part of what is published."""
-        trust = self.around.trust
-        return trust is None or trust.accepts(pinned(self.target, state.index.digest))
+    def _accepts(self, index: Reference) -> bool:
+        """Tell whether the state of an index may become part of what is published."""
+        return self.around.trust is None or self.around.trust.accepts(index)
 
     def _is_settled(self) -> bool:
         """Tell whether no other publisher has put its index in place of the one that is signed."""
@@ -335,11 +337,11 @@ class _Publication:
     ) -> frozenset[str]:
         """Bring up the repository's files and its index; returns the publications in it."""
         pusher, options = self._pusher(), self.options.repository
-        since = recent_claims(self.around.clock)
+        window = recent_claims(self.around.clock)
         info = push_files(pusher, made.info, options, folder)
         claim = claim_at(self.around.clock(), secrets.token_hex(8))
         earlier = (name for each in states for name in each.publications)
-        publications = frozenset({claim, *claims_of(earlier, since)})
+        publications = frozenset({claim, *claims_of(earlier, window)})
         push_snapshot(pusher, info, options, folder)
         front = dict(pusher.named)
         index = push_claim(pusher, info, claim, publications, folder)
@@ -366,16 +368,16 @@ class _Publication:
 
     def _unseen(self, made: Repository, publications: frozenset[str]) -> list[State]:
         """Find what others have published that is not part of `made`."""
-        since = recent_claims(self.around.clock)
-        tags = self.around.registry.tags(self.target, after=since)
-        claims = [name for name in claims_of(tags, since) if name not in publications]
-        states = (self._state(tagged(self.target, claim)) for claim in claims)
+        claims = Claims(
+            registry=self.around.registry,
+            target=self.target,
+            folder=self._folder,
+            accepts=self._accepts,
+            report=self.around.report,
+        )
         listed = listed_in(made.index)
-        return [
-            each
-            for each in states
-            if each is not None and not is_part(each, listed) and self._accepts(each)
-        ]
+        states = claims.states(recent_claims(self.around.clock), publications)
+        return [each for each in states if not is_part(each, listed)]
 
     def _pusher(self) -> Pusher:
         return Pusher(

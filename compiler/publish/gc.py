@@ -20,7 +20,7 @@ from uuid import uuid4
 
 from compiler.errors import CompilerError, Interrupted, RegistryError
 from compiler.oci import INDEXES, Digest, Reference, parse_digest, platforms_of
-from compiler.publish.state import CLAIM, State, read_state, tagged
+from compiler.publish.state import CLAIM, State, Window, read_state, tagged
 from compiler.registry import Registry
 from compiler.repository import index as texts
 from compiler.repository.oci import tag_of, tags_of
@@ -66,10 +66,10 @@ class Holdings:
     broken: Mapping[str, str] = field(default_factory=dict)
 
 
-def decide(holdings: Holdings, *, keep: int, since: str) -> tuple[Line, ...]:
+def decide(holdings: Holdings, *, keep: int, window: Window) -> tuple[Line, ...]:
     """Say of every tag whether it stays; of the snapshots the last `keep` do.
 
-    Claims from `since` on stay: their publications may be under way.
+    Claims in `window` stay: their publications may be under way.
     """
     newest = sorted(
         holdings.snapshots, key=lambda name: _age(holdings.snapshots[name]), reverse=True
@@ -84,7 +84,7 @@ def decide(holdings: Holdings, *, keep: int, since: str) -> tuple[Line, ...]:
         once=once,
         dropped=[name for name in newest[keep:] if not _is_needed(name, holdings, live)],
         snapshots=_snapshots(holdings.tags),
-        since=since,
+        window=window,
         old=_old_metadata(holdings),
         broken=holdings.broken,
     )
@@ -141,7 +141,7 @@ class _Sorted:
     once: Set[str]
     dropped: Sequence[str]
     snapshots: Sequence[str]
-    since: str
+    window: Window
     old: Set[str] | None
     broken: Mapping[str, str]
 
@@ -193,7 +193,9 @@ def _reason_to_go(name: str, known: _Sorted) -> str:
     if name in known.dropped:
         return "a snapshot older than those that are kept"
     if name.startswith(CLAIM):
-        return "the claim of a publication that ended long ago" if name < known.since else ""
+        if name < known.window.since:
+            return "the claim of a publication that ended long ago"
+        return "" if name < known.window.until else "the claim of a time that is to come"
     if name in known.once:
         return "" if known.broken else "only snapshots that go list it"
     owner = known.owner(name)

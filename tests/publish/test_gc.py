@@ -17,14 +17,15 @@ from compiler.oci import (
     digest_of,
     hex_of,
 )
-from compiler.publish.front import claim_at
+from compiler.publish.front import claim_at, recent_claims
 from compiler.publish.gc import Line, decide, remove, survey
-from compiler.publish.state import CLAIM, tagged
+from compiler.publish.state import CLAIM, Window, tagged
 from compiler.registry.memory import MemoryRegistry
 from tests.publish.shop import NOW, TARGET, Shop
 
-FAR = claim_at(2**63)
+FAR = Window(since=claim_at(2**63), until=claim_at(2**63))
 """Later than any claim: all of them are old."""
+ALWAYS = Window(since=claim_at(0), until=claim_at(2**63))
 
 
 @pytest.fixture
@@ -64,11 +65,11 @@ def digest(registry: MemoryRegistry, tag: str) -> str:
 
 
 def collected(
-    registry: MemoryRegistry, folder: Path, *, keep: int, since: str = FAR
+    registry: MemoryRegistry, folder: Path, *, keep: int, window: Window = FAR
 ) -> dict[str, Line]:
     folder.mkdir()
     holdings = survey(registry, TARGET, folder)
-    lines = decide(holdings, keep=keep, since=since)
+    lines = decide(holdings, keep=keep, window=window)
     remove(registry, TARGET, holdings, lines)
     return {line.tag: line for line in lines}
 
@@ -166,7 +167,7 @@ def test_referrers_go_with_their_subject(registry: MemoryRegistry, tmp_path: Pat
 def test_claims_of_publications_under_way_stay(registry: MemoryRegistry, tmp_path: Path) -> None:
     claims = [tag for tag in registry.tags(TARGET) if tag.startswith(CLAIM)]
 
-    kept = collected(registry, tmp_path / "kept", keep=1, since=claim_at(0))
+    kept = collected(registry, tmp_path / "kept", keep=1, window=ALWAYS)
     assert [kept[claim].removed for claim in claims] == [False, False]
 
     gone = collected(registry, tmp_path / "gone", keep=1)
@@ -175,13 +176,34 @@ def test_claims_of_publications_under_way_stay(registry: MemoryRegistry, tmp_pat
     assert not gone[claims[1]].removed
 
 
+def test_a_claim_of_a_time_to_come_goes(registry: MemoryRegistry, tmp_path: Path) -> None:
+    now = 10**18
+    window = recent_claims(lambda: now)
+    ahead, soon = claim_at(now + 601 * 10**9, "0" * 16), claim_at(now + 599 * 10**9, "0" * 16)
+    for number, name in enumerate((ahead, soon)):
+        garbage(registry, name, number)
+
+    lines = collected(registry, tmp_path / "gc", keep=1, window=window)
+
+    assert lines[ahead].removed
+    assert lines[ahead].reason == "the claim of a time that is to come"
+    assert not lines[soon].removed
+    assert registry.head(tagged(TARGET, ahead)) is None
+
+
+def garbage(registry: MemoryRegistry, tag: str, number: int) -> None:
+    """Let a tag name an image of its own that is no repository."""
+    data = canonical_json({"schemaVersion": 2, "annotations": {"number": str(number)}})
+    registry.put_manifest(tagged(TARGET, tag), data, MANIFEST)
+
+
 def test_nothing_is_removed_when_somebody_published_meanwhile(
     registry: MemoryRegistry, shop: Shop, tmp_path: Path
 ) -> None:
     folder = tmp_path / "gc"
     folder.mkdir()
     holdings = survey(registry, TARGET, folder)
-    lines = decide(holdings, keep=0, since=FAR)
+    lines = decide(holdings, keep=0, window=FAR)
     shop.publish(registry, shop.options(now=NOW + 120), names=["a-1"])
 
     with pytest.raises(RegistryError, match="was published to meanwhile"):
@@ -256,7 +278,7 @@ def test_an_index_that_cannot_be_read_keeps_what_may_be_in_it(
     folder.mkdir()
     holdings = replace(survey(registry, TARGET, folder), broken={"own": "it is damaged"})
 
-    lines = {line.tag: line for line in decide(holdings, keep=1, since=FAR)}
+    lines = {line.tag: line for line in decide(holdings, keep=1, window=FAR)}
 
     assert not lines["a-t-1"].removed
     assert lines["own"].reason == "cannot be read: it is damaged"

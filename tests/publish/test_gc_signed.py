@@ -9,7 +9,7 @@ import pytest
 from compiler.oci import MANIFEST
 from compiler.publish.front import claim_at
 from compiler.publish.gc import Line, decide, remove, survey
-from compiler.publish.state import tagged
+from compiler.publish.state import Window, tagged
 from compiler.registry.memory import MemoryRegistry
 from compiler.repository.sources.registry import RegistrySource
 from compiler.repository.trust import tag, target_of_bytes
@@ -25,6 +25,7 @@ ROOT, ONLINE = generate(), generate()
 SIGNING = Signing((ONLINE,), datetime.now(UTC))
 ROOT_FILE = sign_root(first_root(make_policy([ROOT.public], [ONLINE.public]), SIGNING.now), [ROOT])
 HIGHEST = 10**18 - 1
+FAR = Window(since=claim_at(2**63), until=claim_at(2**63))
 
 
 class Signed:
@@ -60,7 +61,7 @@ class Signed:
         place = self.folder / "gc"
         place.mkdir()
         holdings = survey(self.registry, TARGET, place)
-        lines = decide(holdings, keep=0, since=claim_at(2**63))
+        lines = decide(holdings, keep=0, window=FAR)
         remove(self.registry, TARGET, holdings, lines)
         return {line.tag: line for line in lines}
 

@@ -13,6 +13,7 @@ from compiler.archive.place import Devices
 from compiler.archive.unpack import apply_layer, unpack_tar
 from compiler.oci import Descriptor, Digest
 from compiler.publish.check import Checked, find_faults
+from compiler.publish.front import recent_claims
 from compiler.publish.gc import decide, remove, survey
 from compiler.publish.state import tagged
 from compiler.registry.memory import MemoryRegistry
@@ -145,7 +146,7 @@ def test_collection_removes_the_old_image_and_leaves_the_new_one_whole(
     )
 
     holdings = survey(registry, TARGET, tmp_path)
-    lines = decide(holdings, keep=1, since="")
+    lines = decide(holdings, keep=1, window=recent_claims())
     remove(registry, TARGET, holdings, lines)
 
     assert before is not None
