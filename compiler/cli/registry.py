@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +16,10 @@ from compiler.oci import Reference
 from compiler.publish.check import Checked, find_faults
 from compiler.publish.endorse import Trust
 from compiler.publish.front import recent_claims
-from compiler.publish.gc import Line, decide, remove, survey
+from compiler.publish.gc import Line, decide
+from compiler.publish.removal import remove
 from compiler.publish.state import read_state, tagged
+from compiler.publish.survey import survey
 from compiler.registry import Registry
 from compiler.repository.index import REPOSITORY
 from compiler.repository.trust.kept import read_root
@@ -45,7 +48,7 @@ def collect(
     ),
 ) -> None:
     """Remove from a repository what neither its index nor the last snapshots list."""
-    settings: Settings = context.obj
+    settings = _direct(context.obj)
     target = repository_named(repository, "REPOSITORY")
     with open_registry(settings) as client, scratch_folder() as folder:
         holdings = survey(client, target, folder)
@@ -75,7 +78,7 @@ def check(
 ) -> None:
     """Find tags of listed packages that were moved, and images that are damaged or gone."""
     target = repository_named(repository, "REPOSITORY")
-    with open_registry(context.obj) as client, scratch_folder() as folder:
+    with open_registry(_direct(context.obj)) as client, scratch_folder() as folder:
         trust = None if root is None else _trusted(client, target, root, folder)
         place = (trust.index() if trust else None) or tagged(target, REPOSITORY)
         state = read_state(client, place, _empty(folder))
@@ -99,6 +102,11 @@ def check(
         raise CompilerError(f"{repository}: {words}", hint=hint)
     if output == "terminal":
         typer.echo(f"{repository}: all {len(index.artifacts)} packages are as they are listed")
+
+
+def _direct(settings: Settings) -> Settings:
+    """Leave out mirrors: they may lag behind what the registry itself holds."""
+    return replace(settings, mirrors=())
 
 
 def _empty(folder: Path) -> Path:

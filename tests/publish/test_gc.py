@@ -11,6 +11,7 @@ from compiler.oci import (
     INDEX,
     MANIFEST,
     Descriptor,
+    Digest,
     Reference,
     canonical_json,
     descriptor_json,
@@ -18,8 +19,11 @@ from compiler.oci import (
     hex_of,
 )
 from compiler.publish.front import claim_at, recent_claims
-from compiler.publish.gc import Line, decide, remove, survey
+from compiler.publish.gc import Line, decide
+from compiler.publish.removal import remove
 from compiler.publish.state import CLAIM, Window, tagged
+from compiler.publish.survey import survey
+from compiler.registry import Registry
 from compiler.registry.memory import MemoryRegistry
 from tests.publish.shop import NOW, TARGET, Shop
 
@@ -58,10 +62,21 @@ def attach(registry: MemoryRegistry, subject: str, suffix: str = ".sig") -> str:
     return tag
 
 
-def digest(registry: MemoryRegistry, tag: str) -> str:
+def digest(registry: MemoryRegistry, tag: str) -> Digest:
     found = registry.head(tagged(TARGET, tag))
     assert found is not None
     return found.digest
+
+
+def refer(registry: Registry, subject: Digest, target: Reference = TARGET) -> Digest:
+    """Store something about an image that has no tag itself."""
+    place = replace(target, digest=subject)
+    config = Descriptor(CONFIG, digest_of(b"{}"), 2)
+    registry.put_blob(target, b"{}", config)
+    about = descriptor_json(registry.manifest(place).descriptor)
+    manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": descriptor_json(config),
+                "layers": [], "subject": about}  # fmt: skip
+    return registry.put_referrer(place, canonical_json(manifest), MANIFEST).digest
 
 
 def collected(
@@ -151,17 +166,27 @@ def test_a_signature_of_an_image_for_one_platform_stays_with_its_index(
 
 
 def test_referrers_go_with_their_subject(registry: MemoryRegistry, tmp_path: Path) -> None:
-    place = replace(TARGET, digest=digest(registry, "a-t-1"))
-    subject = registry.manifest(place).descriptor
-    config = Descriptor(CONFIG, digest_of(b"{}"), 2)
-    registry.put_blob(TARGET, b"{}", config)
-    manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": descriptor_json(config),
-                "layers": [], "subject": descriptor_json(subject)}  # fmt: skip
-    referrer = registry.put_referrer(place, canonical_json(manifest), MANIFEST)
+    referrer = refer(registry, digest(registry, "a-t-1"))
 
     collected(registry, tmp_path / "gc", keep=1)
 
-    assert registry.head(replace(TARGET, digest=referrer.digest)) is None
+    assert registry.head(replace(TARGET, digest=referrer)) is None
+
+
+def test_the_signature_of_a_referrer_without_a_tag_lives_as_long_as_it(
+    registry: MemoryRegistry, tmp_path: Path
+) -> None:
+    tags = {}
+    for name in ("a-t-1", "a-t-2"):
+        sbom = refer(registry, digest(registry, name))
+        about_it = refer(registry, sbom)
+        tags[name] = [attach(registry, sbom), attach(registry, about_it)]
+
+    lines = collected(registry, tmp_path / "gc", keep=1)
+
+    left = [tag for tag in registry.tags(TARGET) if tag.startswith("sha256-")]
+    assert sorted(left) == sorted(tags["a-t-2"])
+    assert all(lines[tag].removed for tag in tags["a-t-1"])
 
 
 def test_claims_of_publications_under_way_stay(registry: MemoryRegistry, tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ import pytest
 
 from compiler.oci import MANIFEST
 from compiler.publish.front import claim_at
-from compiler.publish.gc import Line, decide, remove, survey
+from compiler.publish.gc import Line, decide
+from compiler.publish.removal import remove
 from compiler.publish.state import Window, tagged
+from compiler.publish.survey import survey
 from compiler.registry.memory import MemoryRegistry
 from compiler.repository.sources.registry import RegistrySource
 from compiler.repository.trust import tag, target_of_bytes

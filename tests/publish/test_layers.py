@@ -14,8 +14,10 @@ from compiler.archive.unpack import apply_layer, unpack_tar
 from compiler.oci import Descriptor, Digest
 from compiler.publish.check import Checked, find_faults
 from compiler.publish.front import recent_claims
-from compiler.publish.gc import decide, remove, survey
+from compiler.publish.gc import decide
+from compiler.publish.removal import remove
 from compiler.publish.state import tagged
+from compiler.publish.survey import survey
 from compiler.registry.memory import MemoryRegistry
 from compiler.repository.cache import Cache
 from compiler.repository.sources.registry import RegistrySource
