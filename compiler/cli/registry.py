@@ -17,7 +17,7 @@ from compiler.publish.check import Checked, find_faults
 from compiler.publish.endorse import Trust
 from compiler.publish.front import recent_claims
 from compiler.publish.gc import Line, decide
-from compiler.publish.removal import remove
+from compiler.publish.removal import remove, with_referrers
 from compiler.publish.state import read_state, tagged
 from compiler.publish.survey import survey
 from compiler.registry import Registry
@@ -52,10 +52,12 @@ def collect(
     target = repository_named(repository, "REPOSITORY")
     with open_registry(settings) as client, scratch_folder() as folder:
         holdings = survey(client, target, folder)
-        lines = decide(holdings, keep=keep, window=recent_claims())
+        decided = decide(holdings, keep=keep, window=recent_claims())
+        lines = with_referrers(client, target, holdings, decided)
         removed = 0 if dry_run else remove(client, target, holdings, lines)
     if output != "terminal":
-        rows = [{"tag": each.tag, "removed": each.removed, "reason": each.reason} for each in lines]
+        rows = [{"tag": each.tag, "digest": str(each.digest), "removed": each.removed,
+                 "reason": each.reason} for each in lines]  # fmt: skip
         typer.echo(dump({"tags": rows}, output))
     else:
         _tell(lines, removed, dry_run=dry_run)
@@ -127,10 +129,12 @@ def _tell(lines: Sequence[Line], removed: int, *, dry_run: bool) -> None:
     """Print what went and what could not be read, or what would become of every tag."""
     for line in lines:
         if line.removed or dry_run:
-            typer.echo(f"{'remove' if line.removed else 'keep':<6}  {line.tag}  ({line.reason})")
-    gone = sum(line.removed for line in lines)
+            verb = "remove" if line.removed else "keep"
+            typer.echo(f"{verb:<6}  {line.tag or line.digest}  ({line.reason})")
+    tags = [line for line in lines if line.tag]
+    gone = sum(line.removed for line in tags)
     verb = "would be removed" if dry_run else f"removed, {removed} images in all"
-    typer.echo(f"{gone} of {len(lines)} tags {verb}")
+    typer.echo(f"{gone} of {len(tags)} tags {verb}")
 
 
 def _unreadable(repository: str, tags: Sequence[str]) -> CompilerError:

@@ -31,13 +31,15 @@ _SHOWN = 3
 class Line:
     """What becomes of one tag, and why; `digest` is what it names.
 
-    What refers to an image that goes has a line of its own, and no tag.
+    What refers to an image that goes has a line of its own, and no tag but `about`, which is that
+    image.
     """
 
     tag: str
     digest: Digest
     removed: bool
     reason: str
+    about: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

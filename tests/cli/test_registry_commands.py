@@ -9,10 +9,11 @@ from typer.testing import CliRunner
 
 from compiler.cli.registry import app
 from compiler.cli.settings import Settings
-from compiler.oci import Reference
+from compiler.oci import INDEX, Descriptor, Reference
 from compiler.registry import Registry
+from compiler.registry.manifests import referrers_tag
 from tests.publish.shop import NOW, Shop
-from tests.registry.shelf import client_for
+from tests.registry.shelf import client_for, index_of, tagged
 from tests.servers.registry import RegistryServer
 
 pytestmark = pytest.mark.registry
@@ -62,3 +63,28 @@ def test_garbage_is_collected_by_what_the_registry_has_and_not_by_a_mirror_that_
     assert "a-t-2" in tags
     assert "a-t-1" not in tags
     assert run("check", str(target), settings=settings).endswith("are as they are listed\n")
+
+
+def test_a_forged_list_of_referrers_makes_nothing_go_that_is_listed(
+    client: Registry, target: Reference, shop: Shop
+) -> None:
+    shop.publish(client, target=target)
+    shop.publish(client, shop.options(now=NOW + 60), target=target)
+    live = [described(client, target, tag) for tag in ("a-t-1", "repository.yaml")]
+    old = next(tag for tag in client.tags(target) if tag.endswith("-repository.yaml"))
+    name = referrers_tag(described(client, target, old).digest)
+    client.put_manifest(tagged(target, name), index_of(*live), INDEX)
+
+    said = run("gc", str(target), "--keep", "1", "--dry-run")
+    run("gc", str(target), "--keep", "1")
+
+    assert f"keep    {live[0].digest}  (is kept, whatever the list of referrers of sha256:" in said
+    assert [described(client, target, tag) for tag in ("a-t-1", "repository.yaml")] == live
+    assert old not in client.tags(target)
+
+
+def described(client: Registry, target: Reference, tag: str) -> Descriptor:
+    """Ask what a tag names."""
+    found = client.head(tagged(target, tag))
+    assert found is not None
+    return found

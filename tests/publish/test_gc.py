@@ -1,5 +1,6 @@
 """Garbage collection of repositories in registries: what goes, and what must never go."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from compiler.oci import (
 )
 from compiler.publish.front import claim_at, recent_claims
 from compiler.publish.gc import Line, decide
-from compiler.publish.removal import remove
+from compiler.publish.removal import remove, with_referrers
 from compiler.publish.state import CLAIM, Window, tagged
 from compiler.publish.survey import survey
 from compiler.registry import Registry
@@ -82,11 +83,18 @@ def refer(registry: Registry, subject: Digest, target: Reference = TARGET) -> Di
 def collected(
     registry: MemoryRegistry, folder: Path, *, keep: int, window: Window = FAR
 ) -> dict[str, Line]:
+    return {line.tag: line for line in collected_lines(registry, folder, keep=keep, window=window)}
+
+
+def collected_lines(
+    registry: MemoryRegistry, folder: Path, *, keep: int = 1, window: Window = FAR
+) -> Sequence[Line]:
     folder.mkdir()
     holdings = survey(registry, TARGET, folder)
-    lines = decide(holdings, keep=keep, window=window)
+    decided = decide(holdings, keep=keep, window=window)
+    lines = with_referrers(registry, TARGET, holdings, decided)
     remove(registry, TARGET, holdings, lines)
-    return {line.tag: line for line in lines}
+    return lines
 
 
 def packages(registry: MemoryRegistry) -> list[str]:
@@ -171,6 +179,58 @@ def test_referrers_go_with_their_subject(registry: MemoryRegistry, tmp_path: Pat
     collected(registry, tmp_path / "gc", keep=1)
 
     assert registry.head(replace(TARGET, digest=referrer)) is None
+
+
+class Listing(MemoryRegistry):
+    """A registry whose lists of referrers anybody can write, as where there is no API for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.forged: Mapping[Digest, Sequence[Descriptor]] = {}
+
+    def referrers(self, subject: Reference, artifact_type: str = "") -> Sequence[Descriptor]:
+        listed = self.forged.get(Digest(subject.digest), ())
+        return (*super().referrers(subject, artifact_type), *listed)
+
+
+def test_what_a_forged_list_of_referrers_names_stays(shop: Shop, tmp_path: Path) -> None:
+    registry = Listing()
+    shop.publish(registry)
+    shop.build("a", "two", version="2")
+    options = replace(shop.options(now=NOW + 60), prune=True)
+    shop.publish(registry, options, names=["a-2"])
+    sbom = refer(registry, digest(registry, "a-t-2"))
+    own = refer(registry, digest(registry, "a-t-1"))
+    about_own = refer(registry, own)
+    victims = [digest(registry, "a-t-2"), digest(registry, "repository.yaml"), sbom]
+    found = [registry.manifest(replace(TARGET, digest=each)).descriptor for each in victims]
+    registry.forged = {digest(registry, "a-t-1"): found}
+
+    lines = collected_lines(registry, tmp_path / "gc")
+
+    assert all(registry.head(replace(TARGET, digest=each)) for each in victims)
+    said = {line.digest: line for line in lines if not line.tag}
+    assert not any(said[each].removed for each in victims)
+    assert said[victims[0]].reason.startswith("is kept, whatever the list of referrers of sha256:")
+    assert said[sbom].reason.startswith("is not about sha256:")
+    assert [said[own].removed, said[about_own].removed] == [True, True]
+    assert registry.head(replace(TARGET, digest=about_own)) is None
+
+
+def test_an_index_that_goes_takes_nothing_along_that_is_about_an_image_which_stays(
+    registry: MemoryRegistry, tmp_path: Path
+) -> None:
+    sbom = refer(registry, digest(registry, "a-t-2"))
+    found = registry.manifest(replace(TARGET, digest=sbom)).descriptor
+    for tag in ("a-t-1", f"sha256-{hex_of(digest(registry, 'a-t-1'))}"):
+        forged = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [descriptor_json(found)],
+                  "annotations": {"of": tag}}  # fmt: skip
+        registry.put_manifest(tagged(TARGET, tag), canonical_json(forged), INDEX)
+
+    collected(registry, tmp_path / "gc", keep=1)
+
+    assert registry.head(tagged(TARGET, "a-t-1")) is None
+    assert registry.head(replace(TARGET, digest=sbom)) is not None
 
 
 def test_the_signature_of_a_referrer_without_a_tag_lives_as_long_as_it(

@@ -9,7 +9,7 @@ import pytest
 from compiler.oci import MANIFEST
 from compiler.publish.front import claim_at
 from compiler.publish.gc import Line, decide
-from compiler.publish.removal import remove
+from compiler.publish.removal import remove, with_referrers
 from compiler.publish.state import Window, tagged
 from compiler.publish.survey import survey
 from compiler.registry.memory import MemoryRegistry
@@ -63,7 +63,8 @@ class Signed:
         place = self.folder / "gc"
         place.mkdir()
         holdings = survey(self.registry, TARGET, place)
-        lines = decide(holdings, keep=0, window=FAR)
+        decided = decide(holdings, keep=0, window=FAR)
+        lines = with_referrers(self.registry, TARGET, holdings, decided)
         remove(self.registry, TARGET, holdings, lines)
         return {line.tag: line for line in lines}
 

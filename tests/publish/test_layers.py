@@ -15,7 +15,7 @@ from compiler.oci import Descriptor, Digest
 from compiler.publish.check import Checked, find_faults
 from compiler.publish.front import recent_claims
 from compiler.publish.gc import decide
-from compiler.publish.removal import remove
+from compiler.publish.removal import remove, with_referrers
 from compiler.publish.state import tagged
 from compiler.publish.survey import survey
 from compiler.registry.memory import MemoryRegistry
@@ -148,7 +148,8 @@ def test_collection_removes_the_old_image_and_leaves_the_new_one_whole(
     )
 
     holdings = survey(registry, TARGET, tmp_path)
-    lines = decide(holdings, keep=1, window=recent_claims())
+    decided = decide(holdings, keep=1, window=recent_claims())
+    lines = with_referrers(registry, TARGET, holdings, decided)
     remove(registry, TARGET, holdings, lines)
 
     assert before is not None
