@@ -33,7 +33,7 @@ def registry() -> None:
 
 
 @app.command("gc")
-def collect(
+def collect(  # noqa: PLR0913  (one parameter for each option)
     context: typer.Context,
     repository: Annotated[str, typer.Argument(help="The repository, without a tag.")],
     *,
@@ -43,6 +43,10 @@ def collect(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be removed, and why.")
     ] = False,
+    root: Annotated[
+        Path | None,
+        typer.Option("--root", help="The root of its signed metadata, which is then verified."),
+    ] = None,
     output: Annotated[str, typer.Option("-o", "--output", help="terminal, json or yaml")] = (
         "terminal"
     ),
@@ -51,7 +55,8 @@ def collect(
     settings = _direct(context.obj)
     target = repository_named(repository, "REPOSITORY")
     with open_registry(settings) as client, scratch_folder() as folder:
-        holdings = survey(client, target, folder)
+        trusted = None if root is None else read_root(root)
+        holdings = survey(client, target, folder, trusted)
         decided = decide(holdings, keep=keep, window=recent_claims())
         lines = with_referrers(client, target, holdings, decided)
         removed = 0 if dry_run else remove(client, target, holdings, lines)

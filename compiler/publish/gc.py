@@ -6,6 +6,9 @@ one that is being published right now, so it stays; so does whatever is not of o
 signed metadata only what is older than the last versions that its timestamp and snapshot name goes:
 whoever may push can make up tags of any number, so those alone say nothing.
 
+Where a repository has signed metadata, all that is signed stays, whatever the tags say; and nothing
+goes unless the index that its tag names is the one that is signed.
+
 What a snapshot or an index of images that cannot be read needs is not known. It is named, and until
 it is mended or gone everything stays that it may need.
 """
@@ -49,7 +52,7 @@ class Holdings:
     `parts` gives for the digest of an index the images in it. `subjects` tells of images without
     tags, which something is attached to, what they are themselves about. `signed` tells the newest
     versions of signed metadata by role; None if the repository does not say, and then all of it
-    stays. `broken` says of tags that cannot be read why not.
+    stays. `broken` says of tags that cannot be read why not. `vouched` is all that is signed.
     """
 
     tags: Mapping[str, Digest]
@@ -59,6 +62,7 @@ class Holdings:
     subjects: Mapping[Digest, Digest] = field(default_factory=dict)
     signed: Mapping[str, int] | None = None
     broken: Mapping[str, str] = field(default_factory=dict)
+    vouched: frozenset[Digest] = frozenset()
 
 
 def decide(holdings: Holdings, *, keep: int, window: Window) -> tuple[Line, ...]:
@@ -90,8 +94,11 @@ def decide(holdings: Holdings, *, keep: int, window: Window) -> tuple[Line, ...]
 
 
 def staying(lines: Iterable[Line], holdings: Holdings) -> set[Digest]:
-    """Name the images that stay: those of tags that do, the images in them, what is about them."""
-    stays = {line.digest for line in lines if not line.removed}
+    """Name the images that stay: those that are signed, those of tags that stay, what is in them.
+
+    What is about such images stays as well.
+    """
+    stays = {line.digest for line in lines if not line.removed} | holdings.vouched
     stays |= {part for digest in stays for part in holdings.parts.get(digest, ())}
     for _ in range(_NESTED):  # what is about an image may itself have something about it
         stays |= {each for each, subject in holdings.subjects.items() if subject in stays}
@@ -225,5 +232,7 @@ def _with_attached(line: Line, used: set[Digest], unsure: str) -> Line:
             return replace(line, removed=False, reason=why)
         return replace(line, removed=True, reason=f"about {subject}, which is not kept")
     if line.removed and line.digest in used:
-        return replace(line, removed=False, reason="names the same as a tag that is kept")
+        return replace(
+            line, removed=False, reason="names the same as a tag that is kept, or what is signed"
+        )
     return line

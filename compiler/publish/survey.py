@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
 
-from compiler.errors import CompilerError, Interrupted, NotFoundError, RegistryError
-from compiler.oci import INDEXES, Digest, Reference
+from compiler.errors import CompilerError, Interrupted, NotFoundError, RegistryError, TrustError
+from compiler.oci import INDEXES, Digest, Reference, parse_digest
 from compiler.publish.gc import Holdings, attached_to, snapshots_of
 from compiler.publish.state import State, read_state, tagged
 from compiler.registry import Registry
 from compiler.registry.manifests import read_links
 from compiler.repository import index as texts
+from compiler.repository.trust import Read, Target, role_of, tag
 from compiler.repository.trust.places import RegistryPlace
-from compiler.repository.trust.published import named_versions
+from compiler.repository.trust.published import named_targets, named_versions, read_published
 from compiler.signing.images import pinned
 from compiler.store.images import host_platform
 
@@ -27,10 +28,14 @@ _NESTED = 8
 """How long a chain of images is followed each of which is about the next."""
 
 
-def survey(registry: Registry, target: Reference, folder: Path) -> Holdings:
+def survey(
+    registry: Registry, target: Reference, folder: Path, root: bytes | None = None
+) -> Holdings:
     """Ask a repository for everything that it holds; `folder` is for what is fetched.
 
-    Raises `RegistryError` for a repository without an index.
+    Its signed metadata is verified from `root`; without that it is taken as it is, as it only makes
+    more stay. Raises `RegistryError` for a repository without an index, and `TrustError` unless the
+    index is the one that is signed.
     """
 
     def state(tag: str) -> State | None:
@@ -45,14 +50,22 @@ def survey(registry: Registry, target: Reference, folder: Path) -> Holdings:
     if current is None:
         raise RegistryError(f"{target}: has no {texts.REPOSITORY}: it is no repository of packages")
     tags = registry.tags(target)
+    signed = _targets(RegistryPlace(registry, target, host_platform(), folder).read, tags, root)
+    _check_signed(target, current.index.digest, signed)
+    vouched = frozenset(parse_digest(each.digest) for each in signed.values())
     found = _each(tags, lambda tag: registry.head(tagged(target, tag)))
     digests = {tag: each.digest for tag, each in found.items() if each is not None}
-    indexes = {each.digest for each in found.values() if each and each.media_type in INDEXES}
+    unnamed = _each(
+        sorted(vouched - {*digests.values()}), lambda each: registry.head(pinned(target, each))
+    )
+    seen = (*found.values(), *unnamed.values())
+    indexes = {each.digest for each in seen if each and each.media_type in INDEXES}
     snapshots, broken = _readable(_each(snapshots_of(digests), _or_error(state)))
     images, unread = _readable(_each(sorted(indexes), _or_error(parts)))
     return Holdings(
         subjects=_subjects(registry, target, digests, images),
         tags=digests,
+        vouched=vouched,
         current=current,
         snapshots={tag: held for tag, held in snapshots.items() if held is not None},
         parts=images,
@@ -81,6 +94,48 @@ def _readable(
     """Tell what could be read from what could not, and why not."""
     read = {key: each for key, each in found.items() if not isinstance(each, CompilerError)}
     return read, {key: str(each) for key, each in found.items() if isinstance(each, CompilerError)}
+
+
+def _targets(read: Read, tags: Iterable[str], root: bytes | None) -> Mapping[str, Target]:
+    """Ask for all that is signed, by tag; nothing where there is no signed metadata.
+
+    Raises `TrustError` if there is some that cannot be read, or verified: what has to stay is then
+    not known.
+    """
+    if root is None and not any(_is_metadata(name) for name in tags):
+        return {}
+    try:
+        return named_targets(read) if root is None else _verified(read, root)
+    except TrustError as error:
+        raise TrustError(
+            f"what is signed cannot be read, so all of it stays: {error.message}",
+            hint="publish it again with --sign and --root; or delete the tags trust-*.json if this "
+            "repository is not to be signed",
+        ) from error
+
+
+def _verified(read: Read, root: bytes) -> Mapping[str, Target]:
+    """Ask for all that is signed under a root; raises `TrustError` if nothing is."""
+    published = read_published(read, root)
+    if published is None:
+        raise TrustError("there is none")
+    return dict(published.all_targets())
+
+
+def _is_metadata(name: str) -> bool:
+    """Tell whether a tag is that of signed metadata."""
+    return name.startswith(tag("")) and bool(role_of(name.removeprefix(tag(""))))
+
+
+def _check_signed(target: Reference, named: Digest, signed: Mapping[str, Target]) -> None:
+    """Raise `TrustError` unless the index that a tag names is the one that is signed."""
+    index = signed.get(texts.REPOSITORY)
+    if index is not None and index.digest != named:
+        raise TrustError(
+            f"{tagged(target, texts.REPOSITORY)}: names {named}, and {index.digest} is signed",
+            hint="somebody is publishing right now, or moved the tag; publishing with --sign and "
+            "--root puts it right",
+        )
 
 
 def _signed(registry: Registry, target: Reference, folder: Path) -> Mapping[str, int] | None:
