@@ -56,8 +56,9 @@ def collect(  # noqa: PLR0913  (one parameter for each option)
     target = repository_named(repository, "REPOSITORY")
     with open_registry(settings) as client, scratch_folder() as folder:
         trusted = None if root is None else read_root(root)
-        holdings = survey(client, target, folder, trusted)
-        decided = decide(holdings, keep=keep, window=recent_claims())
+        window = recent_claims()
+        holdings = survey(client, target, folder, window, trusted)
+        decided = decide(holdings, keep=keep, window=window)
         lines = with_referrers(client, target, holdings, decided)
         removed = 0 if dry_run else remove(client, target, holdings, lines)
     if output != "terminal":

@@ -52,7 +52,8 @@ class Holdings:
     `parts` gives for the digest of an index the images in it. `subjects` tells of images without
     tags, which something is attached to, what they are themselves about. `signed` tells the newest
     versions of signed metadata by role; None if the repository does not say, and then all of it
-    stays. `broken` says of tags that cannot be read why not. `vouched` is all that is signed.
+    stays. `broken` says of tags that cannot be read why not. `vouched` is all that is signed,
+    `claims` are the states of publications that may be under way.
     """
 
     tags: Mapping[str, Digest]
@@ -63,6 +64,7 @@ class Holdings:
     signed: Mapping[str, int] | None = None
     broken: Mapping[str, str] = field(default_factory=dict)
     vouched: frozenset[Digest] = frozenset()
+    claims: Mapping[str, State] = field(default_factory=dict)
 
 
 def decide(holdings: Holdings, *, keep: int, window: Window) -> tuple[Line, ...]:
@@ -74,6 +76,7 @@ def decide(holdings: Holdings, *, keep: int, window: Window) -> tuple[Line, ...]
         holdings.snapshots, key=lambda name: _age(holdings.snapshots[name]), reverse=True
     )
     kept = [holdings.current, *(holdings.snapshots[name] for name in newest[:keep])]
+    kept += holdings.claims.values()
     gone = [holdings.snapshots[name] for name in newest[keep:]]
     listed = {name for state in kept for name in _listed(state)}
     once = {name for state in gone for name in _listed(state)}

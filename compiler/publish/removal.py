@@ -11,12 +11,14 @@ from compiler.errors import NotFoundError, RegistryError
 from compiler.oci import Digest, Reference
 from compiler.publish.gc import Holdings, Line, attached_to, staying
 from compiler.publish.push import each_at_once
-from compiler.publish.state import tagged
+from compiler.publish.state import CLAIM, tagged
 from compiler.registry import Registry
 from compiler.registry.manifests import read_links
 from compiler.repository import index as texts
 from compiler.signing.images import pinned
 
+_BATCH = 20
+"""How many images are removed before a look at what others do."""
 _NESTED = 8
 """How long a chain of referrers is followed."""
 
@@ -70,22 +72,37 @@ def _judged(
 def remove(registry: Registry, target: Reference, holdings: Holdings, lines: Iterable[Line]) -> int:
     """Remove what `lines` say from the repository `target`; returns how many manifests went.
 
-    Raises `RegistryError` if something was published meanwhile, and for a registry that forbids
-    removal.
+    Looks again before every few of them whether somebody publishes. Raises `RegistryError` then,
+    and for a registry that forbids removal.
     """
-    now = registry.head(tagged(target, texts.REPOSITORY))
-    if now is None or now.digest != holdings.current.index.digest:
-        raise RegistryError(f"{target}: was published to meanwhile", hint="run the command again")
     decided = tuple(lines)
     stays = staying(decided, holdings)
     named = {line.digest for line in decided}
     removed = 0
-    for digest in _inside_out(_doomed(decided, holdings), _below(decided, holdings)):
+    order = _inside_out(_doomed(decided, holdings), _below(decided, holdings))
+    for number, digest in enumerate(order):
+        if number % _BATCH == 0:
+            _check_unchanged(registry, target, holdings)
         place = pinned(target, digest)
         if digest in named or not _is_about(registry, place, stays):
             registry.delete(place)
             removed += 1
     return removed
+
+
+def _check_unchanged(registry: Registry, target: Reference, holdings: Holdings) -> None:
+    """Raise `RegistryError` if somebody published, or began to, since the survey.
+
+    A publication leaves its claim before it moves any name that clients follow.
+    """
+    now = registry.head(tagged(target, texts.REPOSITORY))
+    claims = [tag for tag in registry.tags(target, after=CLAIM) if tag.startswith(CLAIM)]
+    if (
+        now is None
+        or now.digest != holdings.current.index.digest
+        or not holdings.tags.keys() >= set(claims)
+    ):
+        raise RegistryError(f"{target}: was published to meanwhile", hint="run the command again")
 
 
 def _is_about(registry: Registry, part: Reference, stays: set[Digest]) -> bool:

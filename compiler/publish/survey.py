@@ -10,7 +10,7 @@ from uuid import uuid4
 from compiler.errors import CompilerError, Interrupted, NotFoundError, RegistryError, TrustError
 from compiler.oci import INDEXES, Digest, Reference, parse_digest
 from compiler.publish.gc import Holdings, attached_to, snapshots_of
-from compiler.publish.state import State, read_state, tagged
+from compiler.publish.state import State, Window, claims_of, read_state, tagged
 from compiler.registry import Registry
 from compiler.registry.manifests import read_links
 from compiler.repository import index as texts
@@ -29,9 +29,15 @@ _NESTED = 8
 
 
 def survey(
-    registry: Registry, target: Reference, folder: Path, root: bytes | None = None
+    registry: Registry,
+    target: Reference,
+    folder: Path,
+    window: Window,
+    root: bytes | None = None,
 ) -> Holdings:
     """Ask a repository for everything that it holds; `folder` is for what is fetched.
+
+    Publications whose claims are in `window` may be under way, so they are read, too.
 
     Its signed metadata is verified from `root`; without that it is taken as it is, as it only makes
     more stay. Raises `RegistryError` for a repository without an index, and `TrustError` unless the
@@ -60,14 +66,17 @@ def survey(
     )
     seen = (*found.values(), *unnamed.values())
     indexes = {each.digest for each in seen if each and each.media_type in INDEXES}
-    snapshots, broken = _readable(_each(snapshots_of(digests), _or_error(state)))
+    claims = set(claims_of(digests, window)) - current.publications
+    named = (*snapshots_of(digests), *sorted(claims))
+    states, broken = _readable(_each(named, _or_error(state)))
     images, unread = _readable(_each(sorted(indexes), _or_error(parts)))
     return Holdings(
         subjects=_subjects(registry, target, digests, images),
         tags=digests,
         vouched=vouched,
         current=current,
-        snapshots={tag: held for tag, held in snapshots.items() if held is not None},
+        snapshots={tag: held for tag, held in states.items() if held and tag not in claims},
+        claims={tag: held for tag, held in states.items() if held and tag in claims},
         parts=images,
         signed=_signed(registry, target, folder),
         broken={tag: unread[each] for tag, each in digests.items() if each in unread} | broken,

@@ -1,6 +1,6 @@
 """Garbage collection of repositories in registries: what goes, and what must never go."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,7 +90,7 @@ def collected_lines(
     registry: MemoryRegistry, folder: Path, *, keep: int = 1, window: Window = FAR
 ) -> Sequence[Line]:
     folder.mkdir()
-    holdings = survey(registry, TARGET, folder)
+    holdings = survey(registry, TARGET, folder, window)
     decided = decide(holdings, keep=keep, window=window)
     lines = with_referrers(registry, TARGET, holdings, decided)
     remove(registry, TARGET, holdings, lines)
@@ -163,7 +163,7 @@ def test_a_signature_of_an_image_for_one_platform_stays_with_its_index(
 ) -> None:
     folder = tmp_path / "look"
     folder.mkdir()
-    holdings = survey(registry, TARGET, folder)
+    holdings = survey(registry, TARGET, folder, FAR)
     (part,) = holdings.parts[holdings.tags["a-t-2"]]
     tag = attach(registry, part)
 
@@ -287,7 +287,7 @@ def test_nothing_is_removed_when_somebody_published_meanwhile(
 ) -> None:
     folder = tmp_path / "gc"
     folder.mkdir()
-    holdings = survey(registry, TARGET, folder)
+    holdings = survey(registry, TARGET, folder, FAR)
     lines = decide(holdings, keep=0, window=FAR)
     shop.publish(registry, shop.options(now=NOW + 120), names=["a-1"])
 
@@ -297,9 +297,73 @@ def test_nothing_is_removed_when_somebody_published_meanwhile(
     assert len(packages(registry)) == 4
 
 
+class Racing(MemoryRegistry):
+    """A registry in which something happens after some deletions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deleted = 0
+        self.after: dict[int, Callable[[], object]] = {}
+
+    def delete(self, reference: Reference) -> None:
+        self.deleted += 1
+        super().delete(reference)
+        happens = self.after.pop(self.deleted, None)
+        if happens is not None:
+            happens()
+
+
+def crowded(shop: Shop) -> Racing:
+    """Make a registry with twenty packages that only an old snapshot lists."""
+    registry = Racing()
+    for number in range(20):
+        shop.build(f"old{number:02}")
+    shop.publish(registry)
+    options = replace(shop.options(now=NOW + 60), prune=True)
+    shop.publish(registry, options, names=["a-1"])
+    return registry
+
+
+def test_nothing_more_is_removed_once_somebody_publishes(shop: Shop, tmp_path: Path) -> None:
+    registry = crowded(shop)
+    registry.after[3] = lambda: shop.publish(
+        registry, shop.options(now=NOW + 120), names=["old10-1"]
+    )
+
+    with pytest.raises(RegistryError, match="was published to meanwhile"):
+        collected(registry, tmp_path / "gc", keep=1)
+
+    assert registry.deleted == 20
+    assert registry.head(tagged(TARGET, "old10-t-1")) is not None
+
+
+def test_nothing_more_is_removed_once_somebody_begins_to(shop: Shop, tmp_path: Path) -> None:
+    registry = crowded(shop)
+    registry.after[3] = lambda: garbage(registry, claim_at(1, "0" * 16), 1)
+
+    with pytest.raises(RegistryError, match="was published to meanwhile"):
+        collected(registry, tmp_path / "gc", keep=1)
+
+    assert registry.deleted == 20
+
+
+def test_what_a_publication_under_way_lists_stays(
+    registry: MemoryRegistry, shop: Shop, tmp_path: Path
+) -> None:
+    index = registry.manifest(tagged(TARGET, "repository.yaml"))
+    shop.build("new")
+    shop.publish(registry, shop.options(now=NOW + 120), names=["new-1", "a-1"])
+    registry.put_manifest(tagged(TARGET, "repository.yaml"), index.data, MANIFEST)
+
+    lines = collected(registry, tmp_path / "gc", keep=0, window=ALWAYS)
+
+    assert not lines["a-t-1"].removed
+    assert registry.head(tagged(TARGET, "new-t-1")) is not None
+
+
 def test_what_is_no_repository_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(RegistryError) as caught:
-        survey(MemoryRegistry(), Reference("registry.test", "other"), tmp_path)
+        survey(MemoryRegistry(), Reference("registry.test", "other"), tmp_path, FAR)
 
     assert str(caught.value) == (
         "registry.test/other: has no repository.yaml: it is no repository of packages"
@@ -361,7 +425,7 @@ def test_an_index_that_cannot_be_read_keeps_what_may_be_in_it(
     signature = attach(registry, digest_of(b"an image that may be in it"))
     folder = tmp_path / "look"
     folder.mkdir()
-    holdings = replace(survey(registry, TARGET, folder), broken={"own": "it is damaged"})
+    holdings = replace(survey(registry, TARGET, folder, FAR), broken={"own": "it is damaged"})
 
     lines = {line.tag: line for line in decide(holdings, keep=1, window=FAR)}
 

@@ -72,7 +72,7 @@ class Signed:
         """Collect garbage; returns what became of the tags."""
         place = self.folder / uuid4().hex
         place.mkdir()
-        holdings = survey(self.registry, TARGET, place, root)
+        holdings = survey(self.registry, TARGET, place, FAR, root)
         decided = decide(holdings, keep=0, window=FAR)
         lines = with_referrers(self.registry, TARGET, holdings, decided)
         remove(self.registry, TARGET, holdings, lines)

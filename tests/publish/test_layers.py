@@ -147,7 +147,7 @@ def test_collection_removes_the_old_image_and_leaves_the_new_one_whole(
         registry, replace(shop.options(now=NOW + 60), prune=True), names=["large-2", "small-1"]
     )
 
-    holdings = survey(registry, TARGET, tmp_path)
+    holdings = survey(registry, TARGET, tmp_path, recent_claims())
     decided = decide(holdings, keep=1, window=recent_claims())
     lines = with_referrers(registry, TARGET, holdings, decided)
     remove(registry, TARGET, holdings, lines)
