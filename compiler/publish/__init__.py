@@ -35,7 +35,7 @@ from compiler.publish.front import (
     push_snapshot,
     recent_claims,
 )
-from compiler.publish.meanwhile import Claims
+from compiler.publish.meanwhile import Claims, Presence
 from compiler.publish.packages import Packed, documents_of, push_packages
 from compiler.publish.push import Pusher, Traffic
 from compiler.publish.resign import vouched
@@ -51,7 +51,6 @@ from compiler.signing.keys import PublicKey
 from compiler.spec.package import PackageId, PackageSpec
 
 _ROUNDS = 20
-_SHOWN = 4
 _PAUSE = 0.2  # seconds, times the number of rounds before
 
 
@@ -137,7 +136,9 @@ class _Publication:
     before: State | None = None
     """The state whose images a new key has still to sign."""
     broken: frozenset[PackageId] = frozenset()
-    """The packages whose tags did not name what is listed."""
+    """The packages whose tags did not name what is listed, or were removed meanwhile."""
+    there: frozenset[str] = frozenset()
+    """The tags that were there at the beginning."""
 
     def run(self) -> Published:
         """Publish, and again for as long as other publishers have added something meanwhile."""
@@ -154,10 +155,13 @@ class _Publication:
             pushed = tuple(artifact.id for artifact in self._changed(made, states))
             return Published(repository=made, pushed=pushed, traffic=self.traffic)
         self.before = current
+        self.there = frozenset(self.around.registry.tags(self.target))
         for round_ in range(1, _ROUNDS):
             made, publications = self._publish(states, pruned, verified)
             others = self._unseen(made, publications)
-            if not others and self._is_settled():
+            lost = self._lost(made)
+            self.broken, self.pushed = self.broken | lost, self.pushed - lost
+            if not others and not lost and self._is_settled():
                 save_cache(self.source.artifacts, verified)
                 pushed = tuple(sorted(self.pushed))
                 return Published(repository=made, pushed=pushed, traffic=self.traffic)
@@ -186,7 +190,7 @@ class _Publication:
         if found.images:
             around.report(Noted(f"{len(found.images)} images are signed anew"))
         if found.unknown:
-            around.report(Noted(_unsigned(found.unknown), warning=True))
+            around.report(Noted(found.words, warning=True))
 
     def _find_broken(self, current: State) -> frozenset[PackageId]:
         """Find the packages whose tags do not name what is listed; says what is wrong."""
@@ -379,6 +383,12 @@ class _Publication:
         states = claims.states(recent_claims(self.around.clock), publications)
         return [each for each in states if not is_part(each, listed)]
 
+    def _lost(self, made: Repository) -> frozenset[PackageId]:
+        """Find what is listed and was removed meanwhile, and can be brought up again."""
+        around, here = self.around, metadata_files(self.source.artifacts).keys()
+        presence = Presence(around.registry, self.target, self.there, self.images, around.report)
+        return presence.lost(made, here)
+
     def _pusher(self) -> Pusher:
         return Pusher(
             self.around.registry,
@@ -387,12 +397,3 @@ class _Publication:
             platform=self.options.platform,
             epoch=self.options.repository.epoch,
         )
-
-
-def _unsigned(tags: Sequence[str]) -> str:
-    """Say which images nobody vouches for, and what helps."""
-    shown = ", ".join(tags[:_SHOWN]) + (" …" if len(tags) > _SHOWN else "")
-    return (
-        f"{len(tags)} listed images are not signed with a key of --sign, which is new: {shown}; "
-        "--resign OLD.pub signs anew what that key signed, --force-push what is published here"
-    )

@@ -4,16 +4,20 @@ Whoever may push can leave tags that look like claims. One that holds no reposit
 others from publishing, so it is said and passed over.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from compiler.errors import CompilerError, DeniedError, Interrupted
+from compiler.errors import CompilerError, DeniedError, Interrupted, RegistryError
 from compiler.events import Noted, Reporter
-from compiler.oci import Reference
+from compiler.oci import Descriptor, Reference
 from compiler.publish.state import State, Window, claims_of, read_state, tagged
 from compiler.registry import Registry
+from compiler.repository import index as texts
+from compiler.repository.disk import Repository
+from compiler.repository.oci import tag_of, tags_of
 from compiler.signing.images import pinned
+from compiler.spec.package import PackageId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,3 +59,51 @@ class Claims:
             return
         if state is not None:
             yield state
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """Tells whether what is listed is there once the index is named.
+
+    Garbage collection that began before may have removed what only older snapshots listed until
+    then. It removes an image after all that is about it and in it, so an image that is there is
+    whole. `before` are the tags that were there at the beginning, `pushed` what was brought up.
+    """
+
+    registry: Registry
+    target: Reference
+    before: Set[str]
+    pushed: Mapping[str, Descriptor]
+    report: Reporter
+
+    def lost(self, made: Repository, here: Collection[str]) -> frozenset[PackageId]:
+        """Name the packages that are gone and lie here: `here` are the names of metadata files.
+
+        Raises `RegistryError` if others, or files of the index, were removed meanwhile; warns of
+        what had been gone before.
+        """
+        tags = frozenset(self.registry.tags(self.target))
+        for file in texts.content_named(made.info).repo_files.values():
+            if tag_of(file.filename) not in tags:
+                raise self._removed(tag_of(file.filename))
+        artifacts = made.index.artifacts
+        gone = [each for each in artifacts if not self._is_there(each.id, tags)]
+        for artifact in gone:
+            if artifact.file_name not in here:
+                if self.before & {*tags_of(artifact.id)}:
+                    raise self._removed(tags_of(artifact.id)[0])
+                said = f"{artifact.id} is listed, and its images are gone"
+                self.report(Noted(f"{self.target}: {said}", warning=True))
+        return frozenset(each.id for each in gone if each.file_name in here)
+
+    def _is_there(self, package: PackageId, tags: Set[str]) -> bool:
+        """Tell whether both images of a package are there; asks for those that were pushed."""
+        pushed = [self.pushed[tag] for tag in tags_of(package) if tag in self.pushed]
+        return tags >= {*tags_of(package)} and all(
+            self.registry.head(pinned(self.target, each.digest)) is not None for each in pushed
+        )
+
+    def _removed(self, tag: str) -> RegistryError:
+        """Say that something was removed that is listed now."""
+        hint = "publish it again from where it was built; is `cos registry gc` running?"
+        return RegistryError(f"{tagged(self.target, tag)}: was removed meanwhile", hint=hint)

@@ -1,7 +1,9 @@
 """What others leave in a repository while it is published: none of it keeps anybody from it."""
 
+import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,9 @@ from compiler.events import Event, Noted
 from compiler.oci import MANIFEST, Descriptor, Reference, canonical_json
 from compiler.publish import Source, Surroundings, publish_repository
 from compiler.publish.front import claim_at
-from compiler.publish.state import tagged
+from compiler.publish.state import CLAIM, tagged
 from compiler.registry import Manifest
+from compiler.registry.manifests import read_links
 from compiler.registry.memory import MemoryRegistry
 from tests.publish.shop import NOW, TARGET, Shop
 
@@ -111,4 +114,71 @@ def test_a_claim_that_the_network_hides_is_not_passed_over(shop: Shop) -> None:
     registry.failing = found.digest
 
     with pytest.raises(RegistryError, match="the line is dead"):
+        published(shop, registry)
+
+
+class Removing(MemoryRegistry):
+    """A registry in which garbage collection removes tags as soon as a claim is left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.doomed: list[str] = []
+
+    def put_manifest(self, reference: Reference, data: bytes, media_type: str) -> Descriptor:
+        if reference.tag.startswith(CLAIM):
+            while self.doomed:
+                self.delete(tagged(TARGET, self.doomed.pop()))
+        return super().put_manifest(reference, data, media_type)
+
+
+def test_what_was_removed_while_it_was_published_is_brought_up_again(shop: Shop) -> None:
+    registry = Removing()
+    shop.build("b")
+    shop.publish(registry, names=["a-1"])
+    for tag in ("a-t-1", "b-t-1"):
+        registry.doomed = [tag]
+
+        published(shop, registry)
+
+        names = set(registry.tags(TARGET))
+        assert {"a-t-1", "b-t-1", "b-t-1.metadata.yaml"} <= names
+        image = read_links(registry.manifest(tagged(TARGET, tag)).data).manifests[0]
+        assert registry.head(replace(TARGET, digest=image.digest)) is not None
+
+
+def test_what_was_removed_and_was_built_elsewhere_is_named(shop: Shop, tmp_path: Path) -> None:
+    registry = Removing()
+    shop.publish(registry)
+    other = Shop(tmp_path / "other")
+    other.build("b")
+    registry.doomed = ["a-t-1.metadata.yaml"]
+
+    with pytest.raises(RegistryError) as caught:
+        published(other, registry)
+
+    assert str(caught.value) == (
+        "registry.test/team/repo:a-t-1: was removed meanwhile (publish it again from where it was "
+        "built; is `cos registry gc` running?)"
+    )
+
+
+def test_what_was_gone_before_is_warned_of(shop: Shop, tmp_path: Path) -> None:
+    registry = MemoryRegistry()
+    shop.publish(registry)
+    for tag in ("a-t-1", "a-t-1.metadata.yaml"):
+        registry.delete(tagged(TARGET, tag))
+    other = Shop(tmp_path / "other")
+    other.build("b")
+
+    said = published(other, registry)
+
+    assert said == ["registry.test/team/repo: t/a-1 is listed, and its images are gone"]
+
+
+def test_files_of_the_index_that_were_removed_are_named(shop: Shop) -> None:
+    registry = Removing()
+    shop.publish(registry)
+    registry.doomed = [tag for tag in registry.tags(TARGET) if re.match("[0-9a-f]{12}-tree", tag)]
+
+    with pytest.raises(RegistryError, match=r"-tree\.tar\.gz: was removed meanwhile"):
         published(shop, registry)
