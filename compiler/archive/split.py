@@ -22,6 +22,9 @@ from compiler.errors import ArchiveError
 _MARK = ".wh."
 _MOST_MEMBERS = 300_000
 """Archives with more members stay whole: their lists would take more memory than is thought of."""
+_MOST_KEPT = 64 << 20
+"""Archives stay whole whose lists would hold more bytes of names, and of headers of folders and
+hard links: pax records may make each of them some megabytes long."""
 
 Result = TypeVar("Result")
 
@@ -99,14 +102,17 @@ def write_parts(
 
 
 def _list(archive: Path) -> list[Listed] | None:
-    """List an archive; None for one that stays whole since it has too many members, or none."""
+    """List an archive; None for one that stays whole since its list is empty, or too large."""
     found: list[Listed] = []
-    start = 0
+    start = kept = 0
     with members_of(archive) as members:
         for member in members:
             if len(found) == _MOST_MEMBERS or not member.header:
                 return None
             found.append(_listed(member, start))
+            kept += sum(map(len, (found[-1].header, found[-1].path, found[-1].target)))
+            if kept > _MOST_KEPT:
+                return None
             start = member.end
     return found or None
 

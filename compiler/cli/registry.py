@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +16,10 @@ from compiler.oci import Reference
 from compiler.publish.check import Checked, find_faults
 from compiler.publish.endorse import Trust
 from compiler.publish.front import recent_claims
-from compiler.publish.gc import Line, decide, remove, survey
+from compiler.publish.gc import Line, decide
+from compiler.publish.removal import remove, with_referrers
 from compiler.publish.state import read_state, tagged
+from compiler.publish.survey import survey
 from compiler.registry import Registry
 from compiler.repository.index import REPOSITORY
 from compiler.repository.trust.kept import read_root
@@ -30,7 +33,7 @@ def registry() -> None:
 
 
 @app.command("gc")
-def collect(
+def collect(  # noqa: PLR0913  (one parameter for each option)
     context: typer.Context,
     repository: Annotated[str, typer.Argument(help="The repository, without a tag.")],
     *,
@@ -40,19 +43,27 @@ def collect(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be removed, and why.")
     ] = False,
+    root: Annotated[
+        Path | None,
+        typer.Option("--root", help="The root of its signed metadata, which is then verified."),
+    ] = None,
     output: Annotated[str, typer.Option("-o", "--output", help="terminal, json or yaml")] = (
         "terminal"
     ),
 ) -> None:
     """Remove from a repository what neither its index nor the last snapshots list."""
-    settings: Settings = context.obj
+    settings = _direct(context.obj)
     target = repository_named(repository, "REPOSITORY")
     with open_registry(settings) as client, scratch_folder() as folder:
-        holdings = survey(client, target, folder)
-        lines = decide(holdings, keep=keep, since=recent_claims())
+        trusted = None if root is None else read_root(root)
+        window = recent_claims()
+        holdings = survey(client, target, folder, window, trusted)
+        decided = decide(holdings, keep=keep, window=window)
+        lines = with_referrers(client, target, holdings, decided)
         removed = 0 if dry_run else remove(client, target, holdings, lines)
     if output != "terminal":
-        rows = [{"tag": each.tag, "removed": each.removed, "reason": each.reason} for each in lines]
+        rows = [{"tag": each.tag, "digest": str(each.digest), "removed": each.removed,
+                 "reason": each.reason} for each in lines]  # fmt: skip
         typer.echo(dump({"tags": rows}, output))
     else:
         _tell(lines, removed, dry_run=dry_run)
@@ -75,7 +86,7 @@ def check(
 ) -> None:
     """Find tags of listed packages that were moved, and images that are damaged or gone."""
     target = repository_named(repository, "REPOSITORY")
-    with open_registry(context.obj) as client, scratch_folder() as folder:
+    with open_registry(_direct(context.obj)) as client, scratch_folder() as folder:
         trust = None if root is None else _trusted(client, target, root, folder)
         place = (trust.index() if trust else None) or tagged(target, REPOSITORY)
         state = read_state(client, place, _empty(folder))
@@ -101,6 +112,11 @@ def check(
         typer.echo(f"{repository}: all {len(index.artifacts)} packages are as they are listed")
 
 
+def _direct(settings: Settings) -> Settings:
+    """Leave out mirrors: they may lag behind what the registry itself holds."""
+    return replace(settings, mirrors=())
+
+
 def _empty(folder: Path) -> Path:
     """Make a folder for what is fetched of the index."""
     made = folder / "index"
@@ -119,10 +135,12 @@ def _tell(lines: Sequence[Line], removed: int, *, dry_run: bool) -> None:
     """Print what went and what could not be read, or what would become of every tag."""
     for line in lines:
         if line.removed or dry_run:
-            typer.echo(f"{'remove' if line.removed else 'keep':<6}  {line.tag}  ({line.reason})")
-    gone = sum(line.removed for line in lines)
+            verb = "remove" if line.removed else "keep"
+            typer.echo(f"{verb:<6}  {line.tag or line.digest}  ({line.reason})")
+    tags = [line for line in lines if line.tag]
+    gone = sum(line.removed for line in tags)
     verb = "would be removed" if dry_run else f"removed, {removed} images in all"
-    typer.echo(f"{gone} of {len(lines)} tags {verb}")
+    typer.echo(f"{gone} of {len(tags)} tags {verb}")
 
 
 def _unreadable(repository: str, tags: Sequence[str]) -> CompilerError:

@@ -35,6 +35,7 @@ from compiler.publish.front import (
     push_snapshot,
     recent_claims,
 )
+from compiler.publish.meanwhile import Claims, Presence
 from compiler.publish.packages import Packed, documents_of, push_packages
 from compiler.publish.push import Pusher, Traffic
 from compiler.publish.resign import vouched
@@ -50,7 +51,6 @@ from compiler.signing.keys import PublicKey
 from compiler.spec.package import PackageId, PackageSpec
 
 _ROUNDS = 20
-_SHOWN = 4
 _PAUSE = 0.2  # seconds, times the number of rounds before
 
 
@@ -136,7 +136,9 @@ class _Publication:
     before: State | None = None
     """The state whose images a new key has still to sign."""
     broken: frozenset[PackageId] = frozenset()
-    """The packages whose tags did not name what is listed."""
+    """The packages whose tags did not name what is listed, or were removed meanwhile."""
+    there: frozenset[str] = frozenset()
+    """The tags that were there at the beginning."""
 
     def run(self) -> Published:
         """Publish, and again for as long as other publishers have added something meanwhile."""
@@ -153,10 +155,13 @@ class _Publication:
             pushed = tuple(artifact.id for artifact in self._changed(made, states))
             return Published(repository=made, pushed=pushed, traffic=self.traffic)
         self.before = current
+        self.there = frozenset(self.around.registry.tags(self.target))
         for round_ in range(1, _ROUNDS):
             made, publications = self._publish(states, pruned, verified)
             others = self._unseen(made, publications)
-            if not others and self._is_settled():
+            lost = self._lost(made)
+            self.broken, self.pushed = self.broken | lost, self.pushed - lost
+            if not others and not lost and self._is_settled():
                 save_cache(self.source.artifacts, verified)
                 pushed = tuple(sorted(self.pushed))
                 return Published(repository=made, pushed=pushed, traffic=self.traffic)
@@ -185,7 +190,7 @@ class _Publication:
         if found.images:
             around.report(Noted(f"{len(found.images)} images are signed anew"))
         if found.unknown:
-            around.report(Noted(_unsigned(found.unknown), warning=True))
+            around.report(Noted(found.words, warning=True))
 
     def _find_broken(self, current: State) -> frozenset[PackageId]:
         """Find the packages whose tags do not name what is listed; says what is wrong."""
@@ -212,7 +217,9 @@ class _Publication:
         signed = self.around.trust.index() if self.around.trust else None
         found = self._state(signed or named)
         self.signed = found if signed else None
-        if found is None or signed is not None or self._accepts(found):
+        if found is None or signed is not None:
+            return found
+        if self._accepts(pinned(self.target, found.index.digest)):
             return found
         if self.options.prune:
             return None
@@ -221,10 +228,9 @@ class _Publication:
             hint="`cos sign` it if all that it lists is yours; --prune publishes without it",
         )
 
-    def _accepts(self, state: State) -> bool:
-        """Tell whether a state may become part of what is published."""
-        trust = self.around.trust
-        return trust is None or trust.accepts(pinned(self.target, state.index.digest))
+    def _accepts(self, index: Reference) -> bool:
+        """Tell whether the state of an index may become part of what is published."""
+        return self.around.trust is None or self.around.trust.accepts(index)
 
     def _is_settled(self) -> bool:
         """Tell whether no other publisher has put its index in place of the one that is signed."""
@@ -335,11 +341,11 @@ class _Publication:
     ) -> frozenset[str]:
         """Bring up the repository's files and its index; returns the publications in it."""
         pusher, options = self._pusher(), self.options.repository
-        since = recent_claims(self.around.clock)
+        window = recent_claims(self.around.clock)
         info = push_files(pusher, made.info, options, folder)
         claim = claim_at(self.around.clock(), secrets.token_hex(8))
         earlier = (name for each in states for name in each.publications)
-        publications = frozenset({claim, *claims_of(earlier, since)})
+        publications = frozenset({claim, *claims_of(earlier, window)})
         push_snapshot(pusher, info, options, folder)
         front = dict(pusher.named)
         index = push_claim(pusher, info, claim, publications, folder)
@@ -366,16 +372,22 @@ class _Publication:
 
     def _unseen(self, made: Repository, publications: frozenset[str]) -> list[State]:
         """Find what others have published that is not part of `made`."""
-        since = recent_claims(self.around.clock)
-        tags = self.around.registry.tags(self.target, after=since)
-        claims = [name for name in claims_of(tags, since) if name not in publications]
-        states = (self._state(tagged(self.target, claim)) for claim in claims)
+        claims = Claims(
+            registry=self.around.registry,
+            target=self.target,
+            folder=self._folder,
+            accepts=self._accepts,
+            report=self.around.report,
+        )
         listed = listed_in(made.index)
-        return [
-            each
-            for each in states
-            if each is not None and not is_part(each, listed) and self._accepts(each)
-        ]
+        states = claims.states(recent_claims(self.around.clock), publications)
+        return [each for each in states if not is_part(each, listed)]
+
+    def _lost(self, made: Repository) -> frozenset[PackageId]:
+        """Find what is listed and was removed meanwhile, and can be brought up again."""
+        around, here = self.around, metadata_files(self.source.artifacts).keys()
+        presence = Presence(around.registry, self.target, self.there, self.images, around.report)
+        return presence.lost(made, here)
 
     def _pusher(self) -> Pusher:
         return Pusher(
@@ -385,12 +397,3 @@ class _Publication:
             platform=self.options.platform,
             epoch=self.options.repository.epoch,
         )
-
-
-def _unsigned(tags: Sequence[str]) -> str:
-    """Say which images nobody vouches for, and what helps."""
-    shown = ", ".join(tags[:_SHOWN]) + (" …" if len(tags) > _SHOWN else "")
-    return (
-        f"{len(tags)} listed images are not signed with a key of --sign, which is new: {shown}; "
-        "--resign OLD.pub signs anew what that key signed, --force-push what is published here"
-    )

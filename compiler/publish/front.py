@@ -5,13 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from compiler.publish.push import Pusher
-from compiler.publish.state import CLAIM, PUBLICATIONS
+from compiler.publish.state import CLAIM, PUBLICATIONS, Window
 from compiler.repository import index as texts
 from compiler.repository.disk import RepositoryOptions, snapshot_name
 from compiler.repository.index import RepositoryInfo
 from compiler.repository.oci import ImageParts
 
 _HORIZON = 86_400 * 10**9  # nanoseconds after which no publisher can still be under way
+_AHEAD = 600 * 10**9  # nanoseconds by which the clocks of publishers may differ
 
 
 def claim_at(nanoseconds: int, owner: str = "") -> str:
@@ -19,9 +20,10 @@ def claim_at(nanoseconds: int, owner: str = "") -> str:
     return f"{CLAIM}{nanoseconds:020d}-{owner or '0' * 16}"
 
 
-def recent_claims(clock: Callable[[], int] = time.time_ns) -> str:
-    """Return the earliest claim that may belong to a publication which is still under way."""
-    return claim_at(clock() - _HORIZON)
+def recent_claims(clock: Callable[[], int] = time.time_ns) -> Window:
+    """Tell which claims may belong to publications that are still under way."""
+    now = clock()
+    return Window(since=claim_at(now - _HORIZON), until=claim_at(now + _AHEAD))
 
 
 def push_files(

@@ -6,75 +6,77 @@ one that is being published right now, so it stays; so does whatever is not of o
 signed metadata only what is older than the last versions that its timestamp and snapshot name goes:
 whoever may push can make up tags of any number, so those alone say nothing.
 
+Where a repository has signed metadata, all that is signed stays, whatever the tags say; and nothing
+goes unless the index that its tag names is the one that is signed.
+
 What a snapshot or an index of images that cannot be read needs is not known. It is named, and until
 it is mended or gone everything stays that it may need.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TypeVar
-from uuid import uuid4
 
-from compiler.errors import CompilerError, Interrupted, RegistryError
-from compiler.oci import INDEXES, Digest, Reference, parse_digest, platforms_of
-from compiler.publish.state import CLAIM, State, read_state, tagged
-from compiler.registry import Registry
+from compiler.oci import Digest, parse_digest
+from compiler.publish.state import CLAIM, State, Window
 from compiler.repository import index as texts
 from compiler.repository.oci import tag_of, tags_of
 from compiler.repository.trust import superseded, tag
-from compiler.repository.trust.places import RegistryPlace
-from compiler.repository.trust.published import named_versions
-from compiler.store.images import host_platform
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-_AT_ONCE = 16
 _ATTACHED = re.compile(r"sha256-([0-9a-f]{64})(?:\.(?:sig|att|sbom))?")
 _CONTENT_NAMED = re.compile(r"[0-9a-f]{12}-.+")
 _SNAPSHOT = f"-{texts.REPOSITORY}"
+_NESTED = 8
 _SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What becomes of one tag, and why; `digest` is what it names."""
+    """What becomes of one tag, and why; `digest` is what it names.
+
+    What refers to an image that goes has a line of its own, and no tag but `about`, which is that
+    image.
+    """
 
     tag: str
     digest: Digest
     removed: bool
     reason: str
+    about: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holdings:
     """What a repository holds: its tags by digest, its current state, and its snapshots by tag.
 
-    `parts` gives for the digest of an index the images in it. `signed` tells the newest versions
-    of signed metadata by role; None if the repository does not say, and then all of it stays.
-    `broken` says of tags that cannot be read why not.
+    `parts` gives for the digest of an index the images in it. `subjects` tells of images without
+    tags, which something is attached to, what they are themselves about. `signed` tells the newest
+    versions of signed metadata by role; None if the repository does not say, and then all of it
+    stays. `broken` says of tags that cannot be read why not. `vouched` is all that is signed,
+    `claims` are the states of publications that may be under way.
     """
 
     tags: Mapping[str, Digest]
     current: State
     snapshots: Mapping[str, State]
     parts: Mapping[Digest, tuple[Digest, ...]] = field(default_factory=dict)
+    subjects: Mapping[Digest, Digest] = field(default_factory=dict)
     signed: Mapping[str, int] | None = None
     broken: Mapping[str, str] = field(default_factory=dict)
+    vouched: frozenset[Digest] = frozenset()
+    claims: Mapping[str, State] = field(default_factory=dict)
 
 
-def decide(holdings: Holdings, *, keep: int, since: str) -> tuple[Line, ...]:
+def decide(holdings: Holdings, *, keep: int, window: Window) -> tuple[Line, ...]:
     """Say of every tag whether it stays; of the snapshots the last `keep` do.
 
-    Claims from `since` on stay: their publications may be under way.
+    Claims in `window` stay: their publications may be under way.
     """
     newest = sorted(
         holdings.snapshots, key=lambda name: _age(holdings.snapshots[name]), reverse=True
     )
     kept = [holdings.current, *(holdings.snapshots[name] for name in newest[:keep])]
+    kept += holdings.claims.values()
     gone = [holdings.snapshots[name] for name in newest[keep:]]
     listed = {name for state in kept for name in _listed(state)}
     once = {name for state in gone for name in _listed(state)}
@@ -83,16 +85,33 @@ def decide(holdings: Holdings, *, keep: int, since: str) -> tuple[Line, ...]:
         live=live,
         once=once,
         dropped=[name for name in newest[keep:] if not _is_needed(name, holdings, live)],
-        snapshots=_snapshots(holdings.tags),
-        since=since,
+        snapshots=snapshots_of(holdings.tags),
+        window=window,
         old=_old_metadata(holdings),
         broken=holdings.broken,
     )
     lines = {name: _line(name, digest, known) for name, digest in holdings.tags.items()}
-    used = {line.digest for line in lines.values() if not line.removed}
-    used |= {part for digest in used for part in holdings.parts.get(digest, ())}
+    used = staying(lines.values(), holdings)
     unsure = ", ".join(sorted(holdings.broken)[:_SHOWN])
     return tuple(_with_attached(lines[name], used, unsure) for name in sorted(lines))
+
+
+def staying(lines: Iterable[Line], holdings: Holdings) -> set[Digest]:
+    """Name the images that stay: those that are signed, those of tags that stay, what is in them.
+
+    What is about such images stays as well.
+    """
+    stays = {line.digest for line in lines if not line.removed} | holdings.vouched
+    stays |= {part for digest in stays for part in holdings.parts.get(digest, ())}
+    for _ in range(_NESTED):  # what is about an image may itself have something about it
+        stays |= {each for each, subject in holdings.subjects.items() if subject in stays}
+    return stays
+
+
+def attached_to(name: str) -> Digest | None:
+    """Name the image that what a tag names is about, or lists the referrers of; None for others."""
+    match = _ATTACHED.fullmatch(name)
+    return parse_digest(f"sha256:{match[1]}") if match else None
 
 
 def _is_needed(name: str, holdings: Holdings, live: Set[str]) -> bool:
@@ -100,7 +119,7 @@ def _is_needed(name: str, holdings: Holdings, live: Set[str]) -> bool:
     return bool(holdings.broken) and not set(_listed(holdings.snapshots[name])) <= live
 
 
-def _snapshots(tags: Iterable[str]) -> list[str]:
+def snapshots_of(tags: Iterable[str]) -> list[str]:
     """Pick the snapshots out of tags: names that end like the index, and have no content's name."""
     return [
         name for name in tags if name.endswith(_SNAPSHOT) and not _CONTENT_NAMED.fullmatch(name)
@@ -141,7 +160,7 @@ class _Sorted:
     once: Set[str]
     dropped: Sequence[str]
     snapshots: Sequence[str]
-    since: str
+    window: Window
     old: Set[str] | None
     broken: Mapping[str, str]
 
@@ -193,7 +212,9 @@ def _reason_to_go(name: str, known: _Sorted) -> str:
     if name in known.dropped:
         return "a snapshot older than those that are kept"
     if name.startswith(CLAIM):
-        return "the claim of a publication that ended long ago" if name < known.since else ""
+        if name < known.window.since:
+            return "the claim of a publication that ended long ago"
+        return "" if name < known.window.until else "the claim of a time that is to come"
     if name in known.once:
         return "" if known.broken else "only snapshots that go list it"
     owner = known.owner(name)
@@ -205,9 +226,8 @@ def _with_attached(line: Line, used: set[Digest], unsure: str) -> Line:
 
     `unsure` names what cannot be read, and may hold that image.
     """
-    match = _ATTACHED.fullmatch(line.tag)
-    if match is not None:
-        subject = parse_digest(f"sha256:{match[1]}")
+    subject = attached_to(line.tag)
+    if subject is not None:
         if subject in used:
             return replace(line, removed=False, reason=f"about {subject}, which is kept")
         if unsure:
@@ -215,114 +235,7 @@ def _with_attached(line: Line, used: set[Digest], unsure: str) -> Line:
             return replace(line, removed=False, reason=why)
         return replace(line, removed=True, reason=f"about {subject}, which is not kept")
     if line.removed and line.digest in used:
-        return replace(line, removed=False, reason="names the same as a tag that is kept")
+        return replace(
+            line, removed=False, reason="names the same as a tag that is kept, or what is signed"
+        )
     return line
-
-
-def remove(registry: Registry, target: Reference, holdings: Holdings, lines: Iterable[Line]) -> int:
-    """Remove what `decide` said from the repository `target`; returns how many manifests went.
-
-    Raises `RegistryError` if something was published meanwhile, and for a registry that forbids
-    removal.
-    """
-    now = registry.head(tagged(target, texts.REPOSITORY))
-    if now is None or now.digest != holdings.current.index.digest:
-        raise RegistryError(f"{target}: was published to meanwhile", hint="run the command again")
-    doomed = _doomed(lines, holdings)
-    for digest in doomed:
-        place = replace(target, tag="", digest=digest)
-        for referrer in registry.referrers(place):
-            registry.delete(replace(place, digest=referrer.digest))
-        registry.delete(place)
-    return len(doomed)
-
-
-def _doomed(lines: Iterable[Line], holdings: Holdings) -> tuple[Digest, ...]:
-    """List the manifests that go: those that no tag which stays names, directly or in an index."""
-    stays = {line.digest for line in lines if not line.removed}
-    stays |= {part for digest in stays for part in holdings.parts.get(digest, ())}
-    goes: dict[Digest, None] = {}
-    for line in lines:
-        if line.removed:
-            for digest in (line.digest, *holdings.parts.get(line.digest, ())):
-                if digest not in stays:
-                    goes[digest] = None
-    return tuple(goes)
-
-
-def survey(registry: Registry, target: Reference, folder: Path) -> Holdings:
-    """Ask a repository for everything that it holds; `folder` is for what is fetched.
-
-    Raises `RegistryError` for a repository without an index.
-    """
-
-    def state(tag: str) -> State | None:
-        place = folder / uuid4().hex
-        place.mkdir()
-        return read_state(registry, tagged(target, tag), place)
-
-    def parts(digest: Digest) -> tuple[Digest, ...]:
-        return _parts(registry, target, digest)
-
-    current = state(texts.REPOSITORY)
-    if current is None:
-        raise RegistryError(f"{target}: has no {texts.REPOSITORY}: it is no repository of packages")
-    tags = registry.tags(target)
-    found = _each(tags, lambda tag: registry.head(tagged(target, tag)))
-    digests = {tag: each.digest for tag, each in found.items() if each is not None}
-    indexes = {each.digest for each in found.values() if each and each.media_type in INDEXES}
-    snapshots, broken = _readable(_each(_snapshots(digests), _or_error(state)))
-    images, unread = _readable(_each(sorted(indexes), _or_error(parts)))
-    return Holdings(
-        tags=digests,
-        current=current,
-        snapshots={tag: held for tag, held in snapshots.items() if held is not None},
-        parts=images,
-        signed=_signed(registry, target, folder),
-        broken={tag: unread[each] for tag, each in digests.items() if each in unread} | broken,
-    )
-
-
-def _or_error(ask: Callable[[Item], Result]) -> Callable[[Item], Result | CompilerError]:
-    """Let what cannot be read be returned: the others are asked for all the same."""
-
-    def asked(item: Item) -> Result | CompilerError:
-        try:
-            return ask(item)
-        except Interrupted:
-            raise
-        except CompilerError as error:
-            return error
-
-    return asked
-
-
-def _readable(
-    found: Mapping[Item, Result | CompilerError],
-) -> tuple[dict[Item, Result], dict[Item, str]]:
-    """Tell what could be read from what could not, and why not."""
-    read = {key: each for key, each in found.items() if not isinstance(each, CompilerError)}
-    return read, {key: str(each) for key, each in found.items() if isinstance(each, CompilerError)}
-
-
-def _signed(registry: Registry, target: Reference, folder: Path) -> Mapping[str, int] | None:
-    """Ask for the newest versions of signed metadata; None if they cannot be read."""
-    place = RegistryPlace(registry, target, host_platform(), folder)
-    try:
-        return named_versions(place.read)
-    except CompilerError:
-        return None
-
-
-def _parts(registry: Registry, target: Reference, index: Digest) -> tuple[Digest, ...]:
-    """List the images of an index."""
-    place = replace(target, tag="", digest=index)
-    images = platforms_of(registry.manifest(place).data, str(place))
-    return tuple(image.digest for image in images.values())
-
-
-def _each(items: Iterable[Item], ask: Callable[[Item], Result]) -> dict[Item, Result]:
-    """Ask for many things at the same time."""
-    asked = list(items)
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="gc") as pool:
-        return dict(zip(asked, pool.map(ask, asked), strict=True))

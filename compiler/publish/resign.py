@@ -18,6 +18,8 @@ from compiler.signing.images import pinned, verify_image
 from compiler.signing.keys import PublicKey
 from compiler.spec.package import PackageId
 
+_SHOWN = 4
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vouched:
@@ -25,6 +27,16 @@ class Vouched:
 
     images: Mapping[str, Descriptor]
     unknown: Sequence[str]
+
+    @property
+    def words(self) -> str:
+        """Say which images nobody vouches for, and what helps."""
+        shown = ", ".join(self.unknown[:_SHOWN]) + (" …" if len(self.unknown) > _SHOWN else "")
+        return (
+            f"{len(self.unknown)} listed images are not signed with a key of --sign, which is new: "
+            f"{shown}; --resign OLD.pub signs anew what that key signed, --force-push what is "
+            "published here"
+        )
 
 
 def vouched(

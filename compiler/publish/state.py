@@ -128,6 +128,22 @@ def publications_of(image: bytes) -> frozenset[str]:
     return frozenset(name for name in listed if _CLAIM.fullmatch(name))
 
 
-def claims_of(tags: Iterable[str], since: str) -> Iterator[str]:
-    """Pick the claims out of tags: those that are not older than `since`."""
-    return (tag for tag in tags if _CLAIM.fullmatch(tag) and tag >= since)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """Between which claims those are that may belong to a publication which is under way.
+
+    Those before `since` are of publications that ended long ago; those from `until` on are of a
+    time to come, which nobody can have made in good faith.
+    """
+
+    since: str
+    until: str
+
+    def holds(self, claim: str) -> bool:
+        """Tell whether a claim counts."""
+        return bool(_CLAIM.fullmatch(claim)) and self.since <= claim < self.until
+
+
+def claims_of(tags: Iterable[str], window: Window) -> Iterator[str]:
+    """Pick the claims that count out of tags."""
+    return (tag for tag in tags if window.holds(tag))

@@ -185,7 +185,13 @@ ODD = {
 def made(path: Path, more: list[tuple[tarfile.TarInfo, bytes]], comment: str = "") -> Path:
     """Write an archive that is large enough to be split, with something more at its end."""
     headers = {"comment": comment} if comment else {}
-    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT, pax_headers=headers) as archive:
+    opened = gzip.open(path, "wb", 1) if path.suffix == ".gz" else path.open("wb")
+    with (
+        opened as stream,
+        tarfile.open(
+            fileobj=stream, mode="w", format=tarfile.PAX_FORMAT, pax_headers=headers
+        ) as archive,
+    ):
         members = [plain("a", bytes(MB)), plain("b", bytes(LARGEST)), plain("c", bytes(MB))]
         for info, data in [*members, *more]:
             archive.addfile(info, BytesIO(data))
@@ -272,14 +278,43 @@ def test_splitting_takes_little_memory_however_large_the_archive_is(tmp_path: Pa
         for number in range(1000):
             tar.addfile(*_numbered(number))
 
-    done = subprocess.run(
-        [sys.executable, "-c", SPLIT, archive, tmp_path],
-        capture_output=True, check=True, text=True,
-    )  # fmt: skip
+    count, megabytes = layers_and_peak(archive, tmp_path)
 
-    count, megabytes = map(int, done.stdout.split())
     assert 1 < count <= 40
     assert megabytes < 300
+
+
+def test_long_headers_of_many_links_are_not_kept_in_memory(tmp_path: Path) -> None:
+    archive = made(
+        tmp_path / "archive.tar.gz",
+        [_commented(link(f"link-{number}", "a")) for number in range(30_000)],
+    )
+
+    count, megabytes = layers_and_peak(archive, tmp_path)
+
+    assert count == 1
+    assert megabytes < 250
+
+
+def test_long_headers_of_few_links_leave_an_archive_in_parts(tmp_path: Path) -> None:
+    more = [_commented(link(f"link-{number}", "a")) for number in range(100)]
+
+    assert len(parts_of(made(tmp_path / "archive.tar", more))) == 3
+
+
+def layers_and_peak(archive: Path, folder: Path) -> tuple[int, int]:
+    """Make layers of an archive in a process of its own: how many, and its peak in MB."""
+    done = subprocess.run(
+        [sys.executable, "-c", SPLIT, archive, folder], capture_output=True, check=True, text=True
+    )
+    count, megabytes = map(int, done.stdout.split())
+    return count, megabytes
+
+
+def _commented(member: tuple[tarfile.TarInfo, bytes]) -> tuple[tarfile.TarInfo, bytes]:
+    """Give a member a long comment, which is in its header."""
+    member[0].pax_headers = {"comment": "x" * 8000}
+    return member
 
 
 def _numbered(number: int) -> tuple[tarfile.TarInfo, BytesIO]:

@@ -1,30 +1,37 @@
 """Garbage collection of signed metadata: nobody who pushes tags can make good versions go."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
+from compiler.errors import CompilerError, TrustError
 from compiler.oci import MANIFEST
 from compiler.publish.front import claim_at
-from compiler.publish.gc import Line, decide, remove, survey
-from compiler.publish.state import tagged
+from compiler.publish.gc import Line, decide
+from compiler.publish.removal import remove, with_referrers
+from compiler.publish.state import Window, tagged
+from compiler.publish.survey import survey
+from compiler.registry.manifests import read_links
 from compiler.registry.memory import MemoryRegistry
 from compiler.repository.sources.registry import RegistrySource
-from compiler.repository.trust import tag, target_of_bytes
+from compiler.repository.trust import Target, tag, target_of_bytes, target_of_image
 from compiler.repository.trust.keys import Signing
 from compiler.repository.trust.places import RegistryPlace
 from compiler.repository.trust.published import read_published
 from compiler.repository.trust.publisher import Contents, sign_contents, start
 from compiler.repository.trust.root import first_root, make_policy, sign_root
 from compiler.signing.keys import generate
-from tests.publish.shop import AMD64, TARGET, Shop
+from tests.publish.shop import AMD64, NOW, TARGET, Shop
 
 ROOT, ONLINE = generate(), generate()
 SIGNING = Signing((ONLINE,), datetime.now(UTC))
 ROOT_FILE = sign_root(first_root(make_policy([ROOT.public], [ONLINE.public]), SIGNING.now), [ROOT])
 HIGHEST = 10**18 - 1
+FAR = Window(since=claim_at(2**63), until=claim_at(2**63))
 
 
 class Signed:
@@ -39,10 +46,16 @@ class Signed:
         self.place = RegistryPlace(self.registry, TARGET, AMD64, folder)
         self.place.write(start(ROOT_FILE, Contents(index={}), SIGNING, bins=2))
         for number in range(5):
-            published = read_published(self.place.read, ROOT_FILE)
-            assert published is not None
-            contents = Contents(index={"repository.yaml": target_of_bytes(b"%d" % number)})
-            self.place.write(sign_contents(published, contents, SIGNING))
+            self.sign({"number": target_of_bytes(b"%d" % number)})
+
+    def sign(self, more: Mapping[str, Target]) -> None:
+        """Sign the index, and something more."""
+        published = read_published(self.place.read, ROOT_FILE)
+        assert published is not None
+        index = self.registry.head(tagged(TARGET, "repository.yaml"))
+        assert index is not None
+        contents = Contents(index={"repository.yaml": target_of_image(index), **more})
+        self.place.write(sign_contents(published, contents, SIGNING))
 
     def push(self, name: str, like: str = "repository.yaml") -> None:
         """Let a tag name what another one does, as anybody can who may push."""
@@ -55,12 +68,13 @@ class Signed:
         changed = data.replace(b'"schemaVersion":2', b'"schemaVersion":2,"x":"%s"' % name.encode())
         self.registry.put_manifest(tagged(TARGET, name), changed, MANIFEST)
 
-    def collect(self) -> dict[str, Line]:
+    def collect(self, root: bytes | None = None) -> dict[str, Line]:
         """Collect garbage; returns what became of the tags."""
-        place = self.folder / "gc"
+        place = self.folder / uuid4().hex
         place.mkdir()
-        holdings = survey(self.registry, TARGET, place)
-        lines = decide(holdings, keep=0, since=claim_at(2**63))
+        holdings = survey(self.registry, TARGET, place, FAR, root)
+        decided = decide(holdings, keep=0, window=FAR)
+        lines = with_referrers(self.registry, TARGET, holdings, decided)
         remove(self.registry, TARGET, holdings, lines)
         return {line.tag: line for line in lines}
 
@@ -130,18 +144,66 @@ def _another_snapshot(signed: Signed) -> None:
 @pytest.mark.parametrize(
     "spoil", [_not_there, _something_else, _another_kind, _without_snapshot, _another_snapshot]
 )
-def test_all_signed_metadata_stays_where_the_newest_cannot_be_read(
-    signed: Signed, spoil: Callable[[Signed], None]
+@pytest.mark.parametrize("root", [None, ROOT_FILE])
+def test_nothing_goes_where_the_newest_metadata_cannot_be_read(
+    signed: Signed, spoil: Callable[[Signed], None], root: bytes | None
 ) -> None:
     spoil(signed)
-    before = [name for name in signed.registry.tags(TARGET) if name.startswith(tag(""))]
+    before = signed.registry.tags(TARGET)
 
-    lines = signed.collect()
+    with pytest.raises(
+        CompilerError,
+        match=r"what is signed cannot be read, so all of it stays|does not hold trust-",
+    ):
+        signed.collect(root)
 
-    assert [name for name in signed.registry.tags(TARGET) if name.startswith(tag(""))] == before
-    assert lines[tag("1.snapshot.json")].reason == (
-        "signed metadata, whose newest versions cannot be read"
+    assert signed.registry.tags(TARGET) == before
+
+
+@pytest.mark.parametrize("root", [None, ROOT_FILE])
+def test_nothing_goes_where_the_tag_names_another_index_than_is_signed(
+    signed: Signed, root: bytes | None
+) -> None:
+    good = signed.registry.head(tagged(TARGET, "repository.yaml"))
+    attacker = Shop(signed.folder / "attacker")
+    attacker.build("evil")
+    attacker.publish(signed.registry, replace(attacker.options(now=NOW + 60), prune=True))
+    before = signed.registry.tags(TARGET)
+    assert good is not None
+
+    with pytest.raises(TrustError) as caught:
+        signed.collect(root)
+
+    assert f"and {good.digest} is signed (somebody is publishing right now" in str(caught.value)
+    assert signed.registry.tags(TARGET) == before
+
+
+@pytest.mark.parametrize("root", [None, ROOT_FILE])
+def test_what_is_signed_stays_though_the_index_no_longer_lists_it(
+    signed: Signed, root: bytes | None
+) -> None:
+    image = signed.registry.head(tagged(TARGET, "a-t-1"))
+    signed.shop.build("b")
+    options = replace(signed.shop.options(now=NOW + 60), prune=True)
+    signed.shop.publish(signed.registry, options, names=["b-1"])
+    assert image is not None
+    signed.sign({"a-t-1": target_of_image(image)})
+
+    lines = signed.collect(root)
+
+    part = read_links(signed.registry.manifest(tagged(TARGET, "a-t-1")).data).manifests[0]
+    assert signed.registry.head(replace(TARGET, digest=part.digest)) is not None
+    assert lines["a-t-1"].reason == "names the same as a tag that is kept, or what is signed"
+    assert signed.registry.head(tagged(TARGET, "a-t-1.metadata.yaml")) is None
+
+
+def test_metadata_that_another_root_signed_makes_nothing_go(signed: Signed) -> None:
+    other = sign_root(
+        first_root(make_policy([ONLINE.public], [ROOT.public]), SIGNING.now), [ONLINE]
     )
+
+    with pytest.raises(TrustError, match="what is signed cannot be read"):
+        signed.collect(other)
 
 
 def test_no_snapshot_of_the_index_makes_signed_metadata_go(signed: Signed) -> None:

@@ -13,8 +13,11 @@ from compiler.archive.place import Devices
 from compiler.archive.unpack import apply_layer, unpack_tar
 from compiler.oci import Descriptor, Digest
 from compiler.publish.check import Checked, find_faults
-from compiler.publish.gc import decide, remove, survey
+from compiler.publish.front import recent_claims
+from compiler.publish.gc import decide
+from compiler.publish.removal import remove, with_referrers
 from compiler.publish.state import tagged
+from compiler.publish.survey import survey
 from compiler.registry.memory import MemoryRegistry
 from compiler.repository.cache import Cache
 from compiler.repository.sources.registry import RegistrySource
@@ -144,8 +147,9 @@ def test_collection_removes_the_old_image_and_leaves_the_new_one_whole(
         registry, replace(shop.options(now=NOW + 60), prune=True), names=["large-2", "small-1"]
     )
 
-    holdings = survey(registry, TARGET, tmp_path)
-    lines = decide(holdings, keep=1, since="")
+    holdings = survey(registry, TARGET, tmp_path, recent_claims())
+    decided = decide(holdings, keep=1, window=recent_claims())
+    lines = with_referrers(registry, TARGET, holdings, decided)
     remove(registry, TARGET, holdings, lines)
 
     assert before is not None

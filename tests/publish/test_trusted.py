@@ -1,5 +1,6 @@
 """Docker repositories with signed metadata: what clients see, and what is never taken over."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from compiler.errors import RegistryError, TrustError
 from compiler.oci import Platform
 from compiler.publish import Published, PublishOptions, Source, Surroundings, publish_repository
 from compiler.publish.endorse import CosignEndorsement
+from compiler.publish.front import claim_at
 from compiler.publish.state import CLAIM, tagged
 from compiler.publish.trusted import TrustedTarget
 from compiler.registry.memory import MemoryRegistry
@@ -229,6 +231,21 @@ def test_an_index_that_somebody_put_in_place_of_the_signed_one_is_not_taken_over
 
     assert Reader(registry, tmp_path / "client").packages() == ["t/a-1", "t/b-1"]
     assert not [each for each in _listed_tags(registry, tmp_path / "luet") if "evil" in each]
+
+
+def test_claims_that_nobody_signed_are_not_even_read(
+    registry: MemoryRegistry, shop: Shop, tmp_path: Path
+) -> None:
+    publish(shop, registry, names=["a-1"])
+    found = registry.manifest(tagged(TARGET, "a-t-1.metadata.yaml"))
+    name = claim_at(time.time_ns(), "0123456789abcdef")
+    registry.put_manifest(
+        tagged(TARGET, name), found.data.replace(b"{", b'{"x":"y",', 1), found.descriptor.media_type
+    )
+
+    publish(shop, registry, shop.options(now=NOW + 60))
+
+    assert Reader(registry, tmp_path / "client").packages() == ["t/a-1", "t/b-1"]
 
 
 def _listed_tags(registry: MemoryRegistry, folder: Path) -> list[str]:

@@ -136,6 +136,24 @@ def named_versions(read: Read) -> Mapping[str, int]:
     return {**named, SNAPSHOT: meta.version}
 
 
+def named_targets(read: Read) -> Mapping[str, Target]:
+    """Tell what the newest metadata says of all targets; no signature is verified, as above.
+
+    Raises `TrustError` for what cannot be read.
+    """
+    found: dict[str, Target] = {}
+    for role, version in named_versions(read).items():
+        if role in {SNAPSHOT, ROOT}:
+            continue
+        file = f"{version}.{role}.json"
+        data = read(file)
+        if data is None:
+            raise TrustError(f"{file}: is missing, although it is named as the newest")
+        for path, each in _parsed(Targets, file, data).signed.targets.items():
+            found[path] = Target(each.length, each.hashes.get("sha256", ""))
+    return found
+
+
 def latest_root(read: Read, root: bytes) -> bytes:
     """Follow the roots of a repository from a trusted one; raises `TrustError` for a false one."""
     version = check_root(root).signed.version
