@@ -185,9 +185,8 @@ ODD = {
 def made(path: Path, more: list[tuple[tarfile.TarInfo, bytes]], comment: str = "") -> Path:
     """Write an archive that is large enough to be split, with something more at its end."""
     headers = {"comment": comment} if comment else {}
-    opened = gzip.open(path, "wb", 1) if path.suffix == ".gz" else path.open("wb")
     with (
-        opened as stream,
+        gzip.open(path, "wb", 1) if path.suffix == ".gz" else path.open("wb") as stream,
         tarfile.open(
             fileobj=stream, mode="w", format=tarfile.PAX_FORMAT, pax_headers=headers
         ) as archive,
