@@ -288,13 +288,18 @@ class Stage:
         return place
 
     def _own_folder(self, path: str, place: str) -> None:
-        """Note that the package needs a folder, once; those that no archive has as well."""
+        """Note that the package needs a folder, once; those that no archive has as well.
+
+        Behind a link those on the way to its place may be nobody else's.
+        """
         if path in self._own_folders:
             return
         self._own_folders.add(path)
         there = self.places.get(place)
         made = there is not None and there.made
         self.owned[-1].append(OwnedPath(path=path, place=place, kind=_FOLDER, made=made))
+        if above := split(place)[0]:
+            self._own_folder(above, above)
 
     def _enter(self, place: str) -> None:
         """Make sure that there will be a folder at a place; missing ones are 0755 and root's."""

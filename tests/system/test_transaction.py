@@ -169,6 +169,20 @@ def test_a_link_of_a_package_before_is_followed_as_well(lab: Lab) -> None:
     assert (lab.root / "bin").is_symlink()
 
 
+def test_folders_on_the_way_behind_a_link_go_with_the_last_package_that_needs_them(
+    lab: Lab,
+) -> None:
+    lab.write({"srv": "-> /data/pool/srv"})
+
+    lab.apply(lab.package("a", {"srv/a": "x"}), lab.package("b", {"srv/b": "x"}))
+
+    assert (lab.root / "data/pool/srv/b").exists()
+    lab.apply(remove=["a"])
+    assert names(lab) == ["data", "data/pool", "data/pool/srv", "data/pool/srv/b", "srv"]
+    lab.apply(remove=["b"])
+    assert names(lab) == ["srv"]
+
+
 def test_one_file_by_two_names_is_a_conflict(lab: Lab) -> None:
     lab.write({"usr/bin/": "755", "bin": "-> usr/bin"})
     lab.apply(lab.package("a", {"bin/x": "x"}))
