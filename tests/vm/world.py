@@ -238,8 +238,7 @@ def shared_folder(base: Path) -> Path:
     `COS_TEST_VM` names a folder that is kept from run to run, with all that was made in it.
     """
     kept = os.environ.get("COS_TEST_VM")
-    if kept:
-        return Path(kept)
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "vm"
-    folder.mkdir(exist_ok=True)
+    alone = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = Path(kept) if kept else alone / "vm"
+    folder.mkdir(parents=True, exist_ok=True)
     return folder
