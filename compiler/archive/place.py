@@ -7,22 +7,20 @@ import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from enum import Enum
 from io import FileIO
 from pathlib import Path
 from typing import NoReturn
 
 from compiler.archive import Entry, Kind
 from compiler.archive.folders import Folders
+from compiler.archive.safety import OVERLAY, Devices, is_settable, safe_parts
 from compiler.archive.tar import CHUNK, Source
 from compiler.errors import ArchiveError
 
 _FILE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PRIVATE, _PLAIN = 0o600, 0o777
-_LONGEST = 4095
 _FICLONE = 0x40049409
-_OVERLAY = ("trusted.overlay.", "user.overlay.")
 _PRIVILEGED = ("security.", "trusted.")
 _TYPES = {Kind.CHARACTER: stat.S_IFCHR, Kind.BLOCK: stat.S_IFBLK, Kind.FIFO: stat.S_IFIFO}
 _OURS = {
@@ -34,41 +32,6 @@ _OURS = {
     errno.EMFILE,
     errno.ENFILE,
 }
-
-
-class Devices(Enum):
-    """What is done with device nodes: made, left out, or refused with an `ArchiveError`."""
-
-    MAKE = "make"
-    SKIP = "skip"
-    REFUSE = "refuse"
-
-    @classmethod
-    def allowed(cls) -> "Devices":
-        """Make them where that is allowed, as root; without it, a root comes without them."""
-        return cls.MAKE if os.geteuid() == 0 else cls.SKIP
-
-
-def safe_parts(path: str) -> tuple[str, ...]:
-    """Split a path into names below the root; raises `ArchiveError` if it leads out of it.
-
-    A leading slash means the root. More than 4095 bytes are more than the kernel takes.
-    """
-    parts = path.split("/")
-    if "" in parts or "." in parts:
-        parts = [part for part in parts if part not in {"", "."}]
-    if ".." in parts:
-        raise ArchiveError("the path leads out with '..'")
-    if "\0" in path:
-        raise ArchiveError("the path has a NUL byte")
-    if len(path) > _LONGEST // 4 and len(os.fsencode(path)) > _LONGEST:
-        raise ArchiveError(f"the path is longer than {_LONGEST} bytes")
-    return tuple(parts)
-
-
-def is_settable(name: str) -> bool:
-    """Whether an archive may set an extended attribute: none of overlayfs's own."""
-    return not name.startswith(_OVERLAY)
 
 
 class Placer:
@@ -360,9 +323,9 @@ def _empty(parent: int, name: tuple[str, ...], *, itself: bool) -> None:
 def _hide_below(folder: int | str) -> None:
     """Make a folder opaque: by the machine's root for its overlayfs, else for that of users."""
     try:
-        os.setxattr(folder, f"{_OVERLAY[0]}opaque", b"y")
+        os.setxattr(folder, f"{OVERLAY[0]}opaque", b"y")
     except PermissionError:
-        os.setxattr(folder, f"{_OVERLAY[1]}opaque", b"y")
+        os.setxattr(folder, f"{OVERLAY[1]}opaque", b"y")
 
 
 def _status(parent: int, name: str) -> os.stat_result | None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from compiler.archive import Clamp, Entry, Kind
 from compiler.archive.members import Limits, Member, members_of, naming, short
-from compiler.archive.place import Devices, Placer, safe_parts
+from compiler.archive.place import Placer
+from compiler.archive.safety import Devices, safe_parts
 from compiler.archive.scan import entries_of
 from compiler.archive.tar import Content, folder_content
 from compiler.errors import ArchiveError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from compiler.archive import Compression, Entry, renamed
 from compiler.archive.compress import atomic_file, compressed_file
-from compiler.archive.place import Devices
+from compiler.archive.safety import Devices
 from compiler.archive.scan import collector_paused
 from compiler.archive.tar import Content, Source, folder_content, write_tar
 from compiler.archive.unpack import unpack_tar

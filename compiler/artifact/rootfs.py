@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from compiler.archive import Clamp
-from compiler.archive.place import Devices
+from compiler.archive.safety import Devices
 from compiler.archive.unpack import place_entries
 from compiler.artifact.layered import LayeredRoot
 from compiler.oci import Digest

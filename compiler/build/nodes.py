@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from compiler.archive.place import Devices
+from compiler.archive.safety import Devices
 from compiler.archive.unpack import unpack_tar
 from compiler.build.fetch import retrieve_into
 from compiler.build.recipe import Action, Interpreter, Surroundings, recipe_of, stage_actions

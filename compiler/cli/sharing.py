@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from compiler.archive import DEFAULT_EPOCH, Clamp
-from compiler.archive.place import Devices
+from compiler.archive.safety import Devices
 from compiler.archive.unpack import unpack_tar
 from compiler.artifact.metadata import SUFFIX, read_metadata
 from compiler.cli.call import SharingOptions

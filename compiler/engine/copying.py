@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from compiler.archive.members import members_of
-from compiler.archive.place import Devices
+from compiler.archive.safety import Devices
 from compiler.archive.unpack import unpack_tar
 from compiler.engine import CopyFiles
 from compiler.engine.confine import is_folder, make_folders, mode_of, settle, settle_parent

@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from docker import APIClient
 
-from compiler.archive.place import Devices
+from compiler.archive.safety import Devices
 from compiler.archive.tar import CHUNK
 from compiler.archive.unpack import unpack_layer
 from compiler.engine.docker_container import Container

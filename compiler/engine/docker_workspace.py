@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from compiler.archive import Clamp, Kind
-from compiler.archive.place import Devices
+from compiler.archive.safety import Devices
 from compiler.archive.scan import stream_entries
 from compiler.archive.tar import folder_content, write_tar
 from compiler.archive.unpack import unpack_tar

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from compiler.archive import Clamp, Entry, Kind
 from compiler.archive.members import Member, members_of, short
-from compiler.archive.place import safe_parts
+from compiler.archive.safety import safe_parts
 from compiler.archive.scan import entries_of
 from compiler.archive.tar import Content, folder_content
 from compiler.archive.unpack import entry_of

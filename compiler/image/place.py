@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from compiler.archive import Entry
-from compiler.archive.place import Devices
+from compiler.archive.safety import Devices
 from compiler.archive.tar import CHUNK, Content
 from compiler.archive.unpack import place_entries
 from compiler.image.tree import Tree

@@ -13,7 +13,7 @@ from pathlib import Path
 from compiler.archive import Clamp
 from compiler.archive.compress import decompressed
 from compiler.archive.members import naming
-from compiler.archive.place import Devices
+from compiler.archive.safety import Devices
 from compiler.archive.tar import CHUNK
 from compiler.archive.unpack import copy_folder, unpack_layer, unpack_tar
 from compiler.errors import ArchiveError, ImageError

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from compiler.archive import Clamp
-from compiler.archive.place import Devices
+from compiler.archive.safety import Devices
 from compiler.archive.unpack import unpack_layer
 from compiler.errors import ArchiveError, CompilerError, ImageError, NotFoundError, StoreError
 from compiler.events import Noted, Reporter, silent

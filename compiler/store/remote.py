@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from compiler.archive import Clamp
-from compiler.archive.place import Devices
+from compiler.archive.safety import Devices
 from compiler.archive.unpack import unpack_layer
 from compiler.errors import ArchiveError, ImageError, NotFoundError, RegistryError, TrustError
 from compiler.events import Noted, Reporter, silent

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from compiler.archive.members import Limits
-from compiler.archive.place import Devices
+from compiler.archive.safety import Devices
 from compiler.artifact.metadata import ArtifactMetadata
 from compiler.spec.package import PackageId
 from compiler.system.protect import Protection

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Self
 from uuid import uuid4
 
-from compiler.archive.place import Devices
+from compiler.archive.safety import Devices
 from compiler.errors import CompilerError, OutsideError, TrustError
 from compiler.events import Noted, Reporter, silent
 from compiler.repository.cache import Cache

@@ -7,7 +7,7 @@ from pathlib import Path
 from compiler.archive import Entry, Kind
 from compiler.archive.ahead import Unpacked, unpacked_ahead
 from compiler.archive.members import Limits, Member, members_of, naming, short
-from compiler.archive.place import safe_parts
+from compiler.archive.safety import safe_parts
 from compiler.archive.unpack import entry_of
 from compiler.errors import ArchiveError
 from compiler.system.change import Incoming

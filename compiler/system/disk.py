@@ -14,7 +14,8 @@ from typing import Protocol
 
 from compiler.archive import Entry
 from compiler.archive.folders import Folders
-from compiler.archive.place import Devices, Placer
+from compiler.archive.place import Placer
+from compiler.archive.safety import Devices
 from compiler.archive.tar import Source
 from compiler.store.files import remove_tree
 from compiler.system.folders import split

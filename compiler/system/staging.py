@@ -13,7 +13,7 @@ from unicodedata import normalize
 
 from compiler.archive import Entry, Kind
 from compiler.archive.members import short
-from compiler.archive.place import Devices, safe_parts
+from compiler.archive.safety import Devices, safe_parts
 from compiler.archive.tar import Source
 from compiler.errors import ArchiveError, ConflictError
 from compiler.links import follow

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import BinaryIO
 
 from compiler.archive import Entry, Kind
-from compiler.archive.place import is_settable
+from compiler.archive.safety import is_settable
 from compiler.archive.tar import Source
 from compiler.system.lookup import Lookup
 

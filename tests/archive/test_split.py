@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from compiler.archive import Clamp
 from compiler.archive.chunks import LARGEST
-from compiler.archive.place import Devices
+from compiler.archive.safety import Devices
 from compiler.archive.scan import entries_of
 from compiler.archive.split import parts_of, write_parts
 from compiler.archive.tar import Sink, folder_content, write_tar

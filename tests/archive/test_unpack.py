@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from compiler.archive import Clamp, Entry, Kind
 from compiler.archive.members import Limits
-from compiler.archive.place import Devices
+from compiler.archive.safety import Devices
 from compiler.archive.scan import entries_of
 from compiler.archive.tar import folder_content, write_tar
 from compiler.archive.unpack import apply_layer, copy_folder, unpack_layer, unpack_tar

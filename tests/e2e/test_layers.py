@@ -14,7 +14,7 @@ from typing import Any, cast
 import docker
 import pytest
 
-from compiler.archive.place import Devices
+from compiler.archive.safety import Devices
 from compiler.archive.unpack import unpack_tar
 from compiler.oci import Reference
 from tests.large import CAPABILITY, MB, Listing, fetched_bytes, fill_file, fill_large, listing

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from compiler.archive.place import Devices
+from compiler.archive.safety import Devices
 from compiler.archive.unpack import apply_layer, unpack_tar
 from compiler.oci import Descriptor, Digest
 from compiler.publish.check import Checked, find_faults

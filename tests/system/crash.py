@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from compiler.archive import Entry, Kind
-from compiler.archive.place import Devices
+from compiler.archive.safety import Devices
 from compiler.archive.tar import Source
 from compiler.errors import ArchiveError
 from compiler.system.disk import Look, RootDisk

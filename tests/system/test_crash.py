@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from compiler.archive.place import Devices
+from compiler.archive.safety import Devices
 from compiler.errors import CompilerError, OutsideError
 from compiler.spec.package import PackageId
 from compiler.system.change import Change, Incoming, Options

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from compiler.archive.members import Limits
-from compiler.archive.place import Devices
+from compiler.archive.safety import Devices
 from compiler.errors import ArchiveError, CompilerError
 from tests.system.lab import Lab, member, snapshot
 

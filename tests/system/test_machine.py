@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from compiler.archive.place import Devices
+from compiler.archive.safety import Devices
 from compiler.process import Command, run
 from compiler.system.transaction import recover
 from tests.system.lab import Lab, member, snapshot

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from compiler.archive.place import Devices
+from compiler.archive.safety import Devices
 from compiler.errors import ArchiveError, CompilerError, ConflictError, OutsideError
 from compiler.spec.package import PackageId
 from compiler.system.change import Change, Incoming

@@ -14,7 +14,7 @@ from compiler.agent.life.image import open_registry
 from compiler.agent.life.inventory import Inventory, of_archives
 from compiler.agent.life.phases import LifeError, Phase, during
 from compiler.agent.life.source import Archives, Opening, System, Wanted
-from compiler.archive.place import Devices
+from compiler.archive.safety import Devices
 from compiler.archive.unpack import apply_layer, unpack_tar
 from compiler.errors import CompilerError, Faults, OutsideError, ResolutionError, TrustError
 from compiler.events import Event, Noted

@@ -10,7 +10,7 @@ from pathlib import Path
 from compiler.agent.life.phases import LifeError, Phase
 from compiler.archive import Entry, Kind
 from compiler.archive.members import Limits, members_of
-from compiler.archive.place import safe_parts
+from compiler.archive.safety import safe_parts
 from compiler.archive.unpack import entry_of
 from compiler.elf import ELF_HEAD, PROGRAMS, architecture_of
 from compiler.errors import ArchiveError

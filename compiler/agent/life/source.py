@@ -24,7 +24,7 @@ from compiler.agent.life.inventory import (
 )
 from compiler.agent.life.phases import LifeError, Phase, during
 from compiler.agent.life.settings import Settings
-from compiler.archive.place import Devices
+from compiler.archive.safety import Devices
 from compiler.archive.unpack import apply_layer, unpack_tar
 from compiler.errors import TrustError
 from compiler.signing.files import verify_bytes
