@@ -8,7 +8,6 @@ ends its descendants with it.
 
 import os
 import selectors
-import shutil
 import signal
 import subprocess
 import threading
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from compiler.errors import Interrupted, OutsideError
+from compiler.programs import which
 
 LineHandler = Callable[[str], None]
 
@@ -33,37 +33,6 @@ _LONGEST_LINE = 65536
 _GRACE = 5.0
 _IF_WE_LIVE = '[ "$PPID" = "$1" ] && shift && exec "$@"'
 """The kernel tells only of deaths from now on; a child whose parent is gone already ends here."""
-
-_PACKAGES: Mapping[str, tuple[str, str, str]] = {
-    "crun": ("crun", "crun", "crun"),
-    "mmdebstrap": ("mmdebstrap", "mmdebstrap", "mmdebstrap"),
-    "newuidmap": ("uidmap", "shadow-utils", "shadow"),
-    "newgidmap": ("uidmap", "shadow-utils", "shadow"),
-    "unshare": ("util-linux", "util-linux", "util-linux"),
-    "setpriv": ("util-linux", "util-linux", "util-linux"),
-    "gpgv": ("gpgv", "gnupg2", "gpg2"),
-    "mksquashfs": ("squashfs-tools", "squashfs-tools", "squashfs"),
-    "mkfs.ext4": ("e2fsprogs", "e2fsprogs", "e2fsprogs"),
-    "mkfs.fat": ("dosfstools", "dosfstools", "dosfstools"),
-    "mcopy": ("mtools", "mtools", "mtools"),
-    "sgdisk": ("gdisk", "gdisk", "gptfdisk"),
-    "unsquashfs": ("squashfs-tools", "squashfs-tools", "squashfs"),
-    "mke2fs": ("e2fsprogs", "e2fsprogs", "e2fsprogs"),
-    "tune2fs": ("e2fsprogs", "e2fsprogs", "e2fsprogs"),
-    "debugfs": ("e2fsprogs", "e2fsprogs", "e2fsprogs"),
-    "e2fsck": ("e2fsprogs", "e2fsprogs", "e2fsprogs"),
-    "xorriso": ("xorriso", "xorriso", "xorriso"),
-    "grub-mkimage": ("grub-common", "grub2-tools", "grub2"),
-    "grub-mkstandalone": ("grub-common", "grub2-tools", "grub2"),
-    "grub-install": ("grub2-common", "grub2-tools", "grub2"),
-    "rsync": ("rsync", "rsync", "rsync"),
-    "sfdisk": ("fdisk", "util-linux", "util-linux"),
-    "dracut": ("dracut", "dracut", "dracut"),
-    "qemu-img": ("qemu-utils", "qemu-img", "qemu-img"),
-    "git": ("git", "git", "git"),
-    "notary": ("notary", "notary", "notary"),
-}
-"""Which package of Debian, Fedora and openSUSE brings a program."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,14 +97,6 @@ class Running:
             with self._lock:
                 self._children.discard(child.pid)
                 _end(child)
-
-
-def which(program: str) -> str:
-    """Find a program; raises `OutsideError` that names the packages which bring it."""
-    path = shutil.which(program, path=_search_path())
-    if path is None:
-        raise OutsideError(f"the program {program!r} is missing", hint=_package_hint(program))
-    return path
 
 
 def run(
@@ -321,19 +282,6 @@ class Output:
         self._tail.append(text if len(text) <= _LINE else f"{text[:_LINE]}…")
         if self._on_line is not None:
             self._on_line(text)
-
-
-def _search_path() -> str:
-    """Return PATH, and the folders of the administrator's programs that users often lack."""
-    return os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin"
-
-
-def _package_hint(program: str) -> str | None:
-    packages = _PACKAGES.get(program)
-    if packages is None:
-        return None
-    debian, fedora, opensuse = packages
-    return f"apt install {debian}, dnf install {fedora} or zypper install {opensuse}"
 
 
 def _guarded(command: Command) -> list[str]:

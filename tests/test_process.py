@@ -12,7 +12,7 @@ from typing import IO
 import pytest
 
 from compiler.errors import Interrupted, OutsideError
-from compiler.process import Command, Finished, Running, companion, feed, run, which
+from compiler.process import Command, Finished, Running, companion, feed, run
 from tests.processes import long_time, processes, python, wait_for
 
 
@@ -67,25 +67,6 @@ def test_the_environment_and_the_folder_are_those_of_the_command(tmp_path: Path)
     command = Command(argv=("sh", "-c", "pwd; echo $A"), env={"A": "1"}, directory=tmp_path)
 
     assert run(command).tail == (str(tmp_path), "1")
-
-
-def test_a_missing_program_names_the_packages_that_bring_it() -> None:
-    with pytest.raises(OutsideError) as unknown:
-        which("no-such-program")
-
-    assert str(unknown.value) == "the program 'no-such-program' is missing"
-
-
-def test_a_known_program_that_is_missing_gets_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "/nowhere")
-
-    with pytest.raises(OutsideError) as caught:
-        which("qemu-img")
-
-    assert str(caught.value) == (
-        "the program 'qemu-img' is missing (apt install qemu-utils, dnf install qemu-img or"
-        " zypper install qemu-img)"
-    )
 
 
 def test_what_cannot_start_is_an_error(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from compiler.engine import linux
 from compiler.errors import EngineError
-from compiler.process import companion, which
+from compiler.process import companion
+from compiler.programs import which
 
 _OURS = "/proc/thread-self/ns/mnt"
 _CGROUPS = Path("/sys/fs/cgroup")

@@ -15,7 +15,8 @@ from compiler.errors import OutsideError
 from compiler.image.layers import MemoryLayer
 from compiler.image.tools import run_tool
 from compiler.image.tree import Tree
-from compiler.process import Command, which
+from compiler.process import Command
+from compiler.programs import which
 
 MODULE_FOLDERS = ("/usr/lib/grub", "/usr/share/grub2", "/usr/share/grub", "/usr/lib/grub2")
 """Where Debian, openSUSE, Fedora and others have GRUB's modules, a folder for each platform."""

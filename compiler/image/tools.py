@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from compiler.errors import OutsideError
-from compiler.process import Command, run, which
+from compiler.process import Command, run
+from compiler.programs import which
 
 ISO = ("mksquashfs", "xorriso", "mkfs.fat", "mcopy")
 DISK = ("mksquashfs", "mke2fs", "debugfs", "tune2fs", "sgdisk", "mkfs.fat", "mcopy")

@@ -24,7 +24,8 @@ from compiler.agent.life.detect import (
 from compiler.agent.life.phases import LifeError, Phase, during
 from compiler.agent.log import Log
 from compiler.errors import OutsideError
-from compiler.process import Command, Finished, ask, run, which
+from compiler.process import Command, Finished, ask, run
+from compiler.programs import which
 
 _WORK = "run/cos/life"
 _LOCK = "run/cos/life.lock"
