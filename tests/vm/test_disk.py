@@ -9,21 +9,25 @@ import pytest
 from tests.e2e.own_tree import cos
 from tests.vm.conftest import Boot
 from tests.vm.machine import BOOT, Hardware, Machine
-from tests.vm.systems import booted, version
+from tests.vm.systems import STATE, booted, version
 from tests.vm.world import DISK, QUICK_SQUASH, VERSION, World, make_disk, must
 
 pytestmark = pytest.mark.vm
 
 
-def test_a_whole_disk_boots_by_uefi_and_grows(
+def test_a_whole_disk_boots_by_uefi_and_grows_beside_another_that_is_installed(
     world: World, switch_on: Boot, tmp_path: Path
 ) -> None:
-    disk = built_disk(world, tmp_path, "full")
-    machine = switch_on(Hardware(drives=[disk], efi=True))
+    disk, other = built_disk(world, tmp_path, "full"), tmp_path / "other.qcow2"
+    make_disk(other, world.installed().before)
+    machine = switch_on(Hardware(drives=[disk, other], efi=True))
 
     machine.wait_up()
 
     assert (booted(machine), version(machine)) == ("active", VERSION)
+    for place in (STATE, "/oem", "/usr/local"):
+        assert machine.check(f"findmnt -no SOURCE {place}").startswith("/dev/vda")
+    assert len(machine.check("lsblk -rno LABEL | grep COS_STATE").split()) == 2
     machine.check("test -d /sys/firmware/efi")
     assert machine.check("systemctl --failed --no-legend") == ""
     assert free_space(machine) < 2, "MiB that no partition has"

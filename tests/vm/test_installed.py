@@ -63,13 +63,20 @@ def test_a_choice_for_one_boot_and_a_lasting_one_are_followed(installed: Install
     assert machine.check("hostname") == "cos-recovery"
 
 
-def test_an_image_that_is_gone_gives_way_to_the_next(installed: Installed) -> None:
+def test_an_image_that_is_gone_gives_way_to_the_next_and_a_superblock_is_mended(
+    installed: Installed,
+) -> None:
     machine = installed()
 
     machine.check("mount -o remount,rw /run/initramfs/cos-state")
-    machine.check("rm /run/initramfs/cos-state/cOS/active.img && sync")
+    machine.check("rm /run/initramfs/cos-state/cOS/active.img && touch /usr/local/kept && sync")
+    machine.check("umount -l /usr/local; dd if=/dev/zero bs=4k count=1 oflag=direct"
+                  " of=$(blkid -L COS_PERSISTENT)")  # fmt: skip
     machine.cut_and_boot()
     assert booted(machine) == "passive"
+    assert "was mended with the copy of its superblock" in machine.console()
+    assert machine.check("findmnt -no LABEL /usr/local") == "COS_PERSISTENT"
+    machine.check("test -e /usr/local/kept")
     assert "upgrade_failure" not in machine.check("cat /proc/cmdline")
 
     machine.check("mount -o remount,rw /run/initramfs/cos-state")

@@ -24,10 +24,10 @@ def test_the_live_system_boots_from_a_cd(live: Callable[..., Machine], *, efi: b
 
 
 @pytest.mark.long
-def test_the_live_system_boots_from_a_stick_and_greets_on_the_console(
+def test_the_live_system_boots_from_a_stick_without_a_network_and_greets_on_the_console(
     world: World, switch_on: Boot
 ) -> None:
-    machine = switch_on(Hardware(usb=world.iso))
+    machine = switch_on(Hardware(usb=world.iso, network=False))
 
     machine.wait_console("To install this system on a disk, run: cos-installer DEVICE")
     machine.wait_console("cos login: ")

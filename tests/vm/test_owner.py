@@ -9,7 +9,7 @@ import pytest
 
 from tests.vm.conftest import Boot
 from tests.vm.machine import Hardware, Machine
-from tests.vm.systems import booted
+from tests.vm.systems import STATE, booted
 from tests.vm.world import World, make_disk
 
 pytestmark = pytest.mark.vm
@@ -86,7 +86,7 @@ def test_a_feature_is_switched_on_and_off(installed: Installed) -> None:
     assert "k3s" in machine.check("cos-feature list")
 
 
-def test_an_installation_takes_sizes_partitions_and_configuration_and_is_not_overwritten(
+def test_an_installation_takes_sizes_labels_and_configuration_and_is_not_overwritten(
     live: Callable[..., Machine],
 ) -> None:
     machine = live()
@@ -96,8 +96,9 @@ def test_an_installation_takes_sizes_partitions_and_configuration_and_is_not_ove
     nope = machine.run("cos-installer /dev/nope")
     assert nope.code != 0
     assert "Device /dev/nope does not exist" in nope.text
-    machine.check("cos-installer --force-gpt --partition-layout /tmp/layout.yaml --config"
-                  " /tmp/wishes.yaml /dev/vda", 1200)  # fmt: skip
+    machine.check("STATE_LABEL=SYSTEMS PERSISTENT_LABEL=KEPT cos-installer --force-gpt --config"
+                  " /tmp/wishes.yaml --partition-layout /tmp/layout.yaml /dev/vda",
+                  1200)  # fmt: skip
     again = machine.run("cos-installer /dev/vda")
     assert again.code == 57
     machine.run("systemctl poweroff")
@@ -109,12 +110,14 @@ def test_an_installation_takes_sizes_partitions_and_configuration_and_is_not_ove
     assert booted(machine) == "active"
     assert machine.check("hostname") == "wished"
     assert machine.check("stat -c %a /oem/99_custom.yaml") == "600"
+    assert machine.check("findmnt -no LABEL /usr/local") == "KEPT"
+    assert machine.check(f"findmnt -no LABEL {STATE}") == "SYSTEMS"
     lines = machine.check("lsblk -bnro LABEL,SIZE /dev/vda").splitlines()
     sizes = {words[0]: int(words[1]) >> 20 for line in lines if len(words := line.split()) == 2}
     assert {name: size for name, size in sizes.items() if name.isupper()} == {
         "COS_OEM": 100,
-        "COS_STATE": 4000,
+        "SYSTEMS": 4000,
         "COS_RECOVERY": 3000,
-        "COS_PERSISTENT": 200,
+        "KEPT": 200,
         "DATA": 300,
     }
