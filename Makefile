@@ -80,7 +80,7 @@ help: ## Say what can be made, and which variables change it
 	@echo '  PYTEST_ARGS  further flags of pytest                                      [$(PYTEST_ARGS)]'
 	@echo '  MANIFEST     what the ISO is made of                                      [$(MANIFEST)]'
 	@echo '  DISK_MANIFEST what the disk is made of                                    [$(DISK_MANIFEST)]'
-	@echo '  DISK_FORMAT  raw, qcow2, vhd or gce                                       [$(DISK_FORMAT)]'
+	@echo '  DISK_FORMAT  raw, qcow2, vhd, gce, vmdk, ova or vagrant                   [$(DISK_FORMAT)]'
 	@echo '  DISK_LAYOUT  full, or recovery: a disk that installs the rest itself      [$(DISK_LAYOUT)]'
 	@echo '  IMAGE_ARGS   further flags of `cos iso` and `cos disk`                    [$(IMAGE_ARGS)]'
 	@echo '  PUBLISH_ARGS further flags of `cos create-repo` for publish-repo          [$(PUBLISH_ARGS)]'

@@ -31,6 +31,7 @@ from compiler.cli.shop import open_shop
 from compiler.errors import UsageError
 from compiler.events import Noted
 from compiler.image.boot import title_of
+from compiler.image.boxes import feature_of
 from compiler.image.disk import write_disk
 from compiler.image.disk_plan import SIZES, Disk, Layout
 from compiler.image.formats import Format
@@ -106,12 +107,13 @@ def _disk_of(spec: ImageSpec, settings: Settings, shop: Shop, options: _Options)
     clamp = clamp_of(settings)
     root = root_of(spec, shop, clamp)
     recovery = open_sources(spec.disk.recovery or spec.image, shop, clamp)
+    feature = feature_of(root.tree) if form is Format.VAGRANT else {}
     return Disk(
         root=root.tree,
         layout=layout,
         recovery=recovery.tree,
         sizes=sizes,
-        cloud_init=cloud_files(spec),
+        cloud_init=feature | cloud_files(spec),
         deploy_command=command or spec.disk.deploy_command or _DEPLOY,
         squashfs=spec.squashfs_options,
         title=spec.title or title_of(root.tree),

@@ -11,7 +11,7 @@ from compiler.events import Reporter, silent
 from compiler.image.bios import write_boot_code
 from compiler.image.boot import boot_files, need
 from compiler.image.disk_plan import Disk, divide
-from compiler.image.formats import Format, convert
+from compiler.image.formats import About, Format, convert
 from compiler.image.gpt import identity, write_table
 from compiler.image.grub import DISK_BIOS, EFI, make_scripted_core, module_folder
 from compiler.image.output import Result, result_of, scratch_beside, write_result
@@ -34,7 +34,7 @@ def write_disk(disk: Disk, target: Path, form: Format, report: Reporter = silent
             raw = scratch / "raw"
             raw.touch()
             make_disk(disk, raw, scratch, report)
-            convert(raw, new, form, identity=identity(disk.seed, form.value), epoch=disk.epoch)
+            convert(raw, new, form, About(disk.title, identity(disk.seed, form.value), disk.epoch))
     return result_of(target)
 
 

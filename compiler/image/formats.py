@@ -2,12 +2,14 @@
 
 import os
 import struct
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, unique
 from pathlib import Path
 from uuid import UUID
 
 from compiler.errors import OutsideError
+from compiler.image.boxes import pack_box, pack_ova, settle_vmdk
 from compiler.image.tools import run_tool
 from compiler.process import Command
 
@@ -28,11 +30,14 @@ class Format(Enum):
     QCOW2 = "qcow2"
     VHD = "vhd"
     GCE = "gce"
+    VMDK = "vmdk"
+    OVA = "ova"
+    VAGRANT = "vagrant"
 
     @property
     def suffix(self) -> str:
         """Return what the names of such files end in."""
-        return {"gce": ".tar.gz"}.get(self.value, f".{self.value}")
+        return _SUFFIXES.get(self, f".{self.value}")
 
     @property
     def step(self) -> int:
@@ -40,18 +45,53 @@ class Format(Enum):
         return _GCE_STEP if self is Format.GCE else 1
 
 
-def convert(raw: Path, target: Path, form: Format, *, identity: UUID, epoch: int) -> None:
-    """Write a raw disk in another form, over the file `target`; raises `OutsideError`."""
+_SUFFIXES = {Format.GCE: ".tar.gz", Format.VAGRANT: ".box"}
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a disk is called, the identity of its image, and the time of what has one."""
+
+    title: str
+    identity: UUID
+    epoch: int
+
+
+def convert(raw: Path, target: Path, form: Format, about: About) -> None:
+    """Write a raw disk in another form, over the file `target`.
+
+    The raw disk may be gone then. Raises `OutsideError` for a program that fails, and `ImageError`
+    for a disk that a form has no room for.
+    """
+    size, packed = raw.stat().st_size, raw.with_name("cos.vmdk")  # it stands in it, too
     match form:
         case Format.QCOW2:
-            _qemu_img(raw, target, "qcow2", "compat=1.1,lazy_refcounts=off")
+            _qcow2(raw, target)
         case Format.VHD:
             _qemu_img(raw, target, "vpc", "subformat=fixed,force_size")
-            _settle_footer(target, identity, epoch)
+            _settle_footer(target, about.identity, about.epoch)
         case Format.GCE:
-            _pack(raw, target, epoch)
+            _pack(raw, target, about.epoch)
+        case Format.VMDK:
+            _vmdk(raw, packed, about.identity)
+            packed.replace(target)
+        case Format.OVA:
+            _vmdk(raw, packed, about.identity)
+            pack_ova(packed, target, title=about.title, size=size, epoch=about.epoch)
+        case Format.VAGRANT:
+            _qcow2(raw, packed)
+            pack_box(packed, target, size=size, epoch=about.epoch)
         case Format.RAW:
             raise ValueError(form)
+
+
+def _qcow2(raw: Path, target: Path) -> None:
+    _qemu_img(raw, target, "qcow2", "compat=1.1,lazy_refcounts=off")
+
+
+def _vmdk(raw: Path, target: Path, identity: UUID) -> None:
+    _qemu_img(raw, target, "vmdk", "subformat=streamOptimized")
+    settle_vmdk(target, identity)
 
 
 def _qemu_img(raw: Path, target: Path, form: str, options: str) -> None:

@@ -375,6 +375,22 @@ def test_a_disk_is_made_in_the_form_that_is_asked_for(tmp_path: Path) -> None:
     assert "virtual size: 1 GiB" in info.stdout
 
 
+def test_a_box_needs_the_feature_that_makes_the_user_of_vagrant(tmp_path: Path) -> None:
+    words = ("--format", "vagrant", "--layout", "recovery", *FAST)
+    write_tree(tmp_path / "root")
+    write_tree(tmp_path / "more", **{"system__features__vagrant.yaml": b"name: v"})
+
+    without = cos("disk", "dir:root", *words, cwd=tmp_path, HOME=str(tmp_path))
+    done = cos("disk", "dir:more", *words, cwd=tmp_path, HOME=str(tmp_path))
+
+    assert (without.returncode, without.stderr) == (
+        1,
+        "error: root: /system/features/vagrant.yaml is not there, for Vagrant's user"
+        " (add the package system/cos-features to the system)\n",
+    )
+    assert (done.returncode, done.stdout) == (0, "cOS.box\n"), done.stderr
+
+
 def recorded(folder: Path, *arguments: str | Path) -> dict[str, str]:
     """Make a disk with a recovery system; return what its record says of that."""
     layout = ("--layout", "recovery")

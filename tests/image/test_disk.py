@@ -1,11 +1,13 @@
 """Disk images, read back with other programs than those that wrote them."""
 
+import json
 import os
 import re
 import subprocess
 import tarfile
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -14,6 +16,7 @@ from compiler.archive import Clamp
 from compiler.errors import CompilerError, ImageError, UsageError
 from compiler.events import Event, Noted
 from compiler.grubenv import parse_block
+from compiler.image.boxes import feature_of
 from compiler.image.disk import write_disk
 from compiler.image.disk_plan import Disk, Layout
 from compiler.image.formats import Format
@@ -27,6 +30,8 @@ from tests.image.trees import EPOCH, INITRD, KERNEL, MENU, write_archive, write_
 
 FAST = ("-comp", "gzip", "-Xcompression-level", "1")
 MIB = 1 << 20
+BOXES = {Format.OVA: "cos.vmdk", Format.VAGRANT: "box.img"}
+OVF = "{http://schemas.dmtf.org/ovf/envelope/1}"
 ORIGIN = Origin(source="oci:x:1", digest=f"sha256:{'ab' * 32}")
 
 pytestmark = pytest.mark.xdist_group("disks")  # they share what takes long to make
@@ -263,7 +268,7 @@ def test_sizes_are_as_asked_for_and_the_last_partition_takes_the_rest(tmp_path: 
     assert found["persistent"][0] + found["persistent"][1] == 2047 * MIB
 
 
-@pytest.mark.parametrize("form", [Format.QCOW2, Format.VHD, Format.GCE])
+@pytest.mark.parametrize("form", [each for each in Format if each is not Format.RAW])
 def test_other_forms_hold_the_same_disk_and_are_the_same_twice(
     tmp_path: Path, form: Format
 ) -> None:
@@ -284,12 +289,77 @@ def unpacked(image: Path, form: Format, folder: Path) -> Path:
             assert archive.getnames() == ["disk.raw"]
             archive.extractall(folder, filter="data")
         return folder / "disk.raw"
-    name = "vpc" if form is Format.VHD else form.value
+    if form in BOXES:
+        with tarfile.open(image) as archive:
+            archive.extractall(folder, filter="data")
+        image = folder / BOXES[form]
+    name = {Format.VHD: "vpc", Format.OVA: "vmdk", Format.VAGRANT: "qcow2"}.get(form, form.value)
     if form is Format.VHD:
         assert run("qemu-img", "info", "-f", "vpc", image)
         assert image.read_bytes()[-512:-504] == b"conectix"
     run("qemu-img", "convert", "-f", name, "-O", "raw", image, folder / "plain")
     return folder / "plain"
+
+
+def test_an_ova_describes_a_machine_with_the_disk_and_lists_checksums(tmp_path: Path) -> None:
+    disk = replace(disk_of(tmp_path), layout=Layout.RECOVERY, title="ours & <theirs>")
+    made = write_disk(disk, tmp_path / "x.ova", Format.OVA).path
+
+    with tarfile.open(made) as archive:
+        assert archive.getnames() == ["cos.ovf", "cos.mf", "cos.vmdk"]
+        archive.extractall(tmp_path, filter="data")
+    run("sha256sum", "--check", "--strict", sums(tmp_path))
+    told = ElementTree.parse(tmp_path / "cos.ovf")  # noqa: S314  (we wrote it)
+    assert told.findtext(".//{*}VirtualSystem/{*}Name") == "ours & <theirs>"
+    file, virtual = told.find(".//{*}File"), told.find(".//{*}DiskSection/{*}Disk")
+    assert file is not None
+    assert virtual is not None
+    assert file.get(f"{OVF}href") == "cos.vmdk"
+    assert file.get(f"{OVF}size") == str((tmp_path / "cos.vmdk").stat().st_size)
+    about = json.loads(run("qemu-img", "info", "--output", "json", tmp_path / "cos.vmdk"))
+    assert virtual.get(f"{OVF}capacity") == str(about["virtual-size"])
+    assert virtual.get(f"{OVF}format", "").endswith(about["format-specific"]["data"]["create-type"])
+    hardware = [
+        item.findtext("{*}ResourceType") for item in told.iter() if item.tag.endswith("Item")
+    ]
+    assert hardware == ["3", "4", "20", "17", "10"]
+
+
+def sums(folder: Path) -> Path:
+    """Rewrite the checksums of an OVA for sha256sum(1), which reads the form of BSD."""
+    text = (folder / "cos.mf").read_text()
+    named = re.sub(r"SHA256\((.*)\)= ", rf"SHA256 ({folder}/\1) = ", text)
+    (folder / "sums").write_text(named)
+    return folder / "sums"
+
+
+def test_a_box_tells_vagrant_of_its_disk_and_knows_its_user(tmp_path: Path) -> None:
+    feature = feature_of(with_feature(tmp_path))
+    disk = replace(disk_of(tmp_path), layout=Layout.RECOVERY, cloud_init=feature)
+
+    made = write_disk(disk, tmp_path / "x.box", Format.VAGRANT).path
+
+    with tarfile.open(made) as archive:
+        assert archive.getnames() == ["metadata.json", "Vagrantfile", "box.img"]
+        archive.extractall(tmp_path, filter="data")
+    about = json.loads((tmp_path / "metadata.json").read_text())
+    info = json.loads(run("qemu-img", "info", "--output", "json", tmp_path / "box.img"))
+    size = -(-info["virtual-size"] // 2**30)
+    assert about == {"provider": "libvirt", "format": info["format"], "virtual_size": size}
+    oem = cut(unpacked(made, Format.VAGRANT, tmp_path), "oem", tmp_path / "oem")
+    assert dump(oem, "/features/vagrant.yaml", tmp_path / "x").read_bytes() == b"name: v\n"
+
+
+def test_a_system_without_the_feature_makes_no_box(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"/system/features/vagrant.yaml is not there"):
+        feature_of(disk_of(tmp_path).root)
+
+
+def with_feature(folder: Path) -> Tree:
+    """Make a tree that has the feature `vagrant`."""
+    (folder / "tree/system/features").mkdir(parents=True)
+    (folder / "tree/system/features/vagrant.yaml").write_bytes(b"name: v\n")
+    return Tree.of([FolderLayer(folder / "tree", Clamp())], epoch=EPOCH)
 
 
 def refused(disk: Disk, folder: Path) -> CompilerError:
