@@ -29,6 +29,14 @@ class Folders:
         """
         if path == self._path:
             return self._last
+        for part in self._return(path):
+            self._path = self._step(part, make=make)  # also if the next one fails
+        return self._last
+
+    def _return(self, path: str) -> list[str]:
+        """Go back to the last folder that is on the way to `path`; returns the names from there."""
+        if self._deep >= 0 and path.startswith(f"{self._path}/"):
+            return path[len(self._path) + 1 :].split("/")
         parts = path.split("/") if path else []
         same = 0
         for (name, _), part in zip(self._chain, parts, strict=False):
@@ -36,9 +44,7 @@ class Folders:
                 break
             same += 1
         self._cut(same)
-        for part in parts[same:]:
-            self._path = self._step(part, make=make)  # also if the next one fails
-        return self._last
+        return parts[same:]
 
     def forget(self) -> None:
         """Look at every folder anew: some may have moved."""

@@ -24,7 +24,11 @@ _MOST_MEMBERS = 300_000
 """Archives with more members stay whole: their lists would take more memory than is thought of."""
 _MOST_KEPT = 64 << 20
 """Archives stay whole whose lists would hold more bytes of names, and of headers of folders and
-hard links: pax records may make each of them some megabytes long."""
+hard links: pax records may make each of them some megabytes long. So do those with more bytes of
+paths of folders: a path of four kilobytes names a megabyte of them."""
+
+_MOST_LEVELS = 200
+"""Archives with deeper paths stay whole: all of a path's folders are looked at for each."""
 
 Result = TypeVar("Result")
 
@@ -53,7 +57,7 @@ class _Part:
 
     def add(self, member: Listed, folders: dict[str, bytes]) -> None:
         """Add a member, and before it the folders above it that are not there yet."""
-        for folder in _above(member.path):
+        for folder in _ways(member.path):
             self._add_folder(folder, folders)
         if member.kind is Kind.FOLDER:
             self._add_folder(member.path, folders)
@@ -110,6 +114,8 @@ def _list(archive: Path) -> list[Listed] | None:
             if len(found) == _MOST_MEMBERS or not member.header:
                 return None
             found.append(_listed(member, start))
+            if found[-1].path.count("/") > _MOST_LEVELS:
+                return None
             kept += sum(map(len, (found[-1].header, found[-1].path, found[-1].target)))
             if kept > _MOST_KEPT:
                 return None
@@ -128,7 +134,7 @@ def _clean(path: str) -> str:
     return "/".join(part for part in path.split("/") if part not in {"", "."})
 
 
-def _above(path: str) -> Iterator[str]:
+def _ways(path: str) -> Iterator[str]:
     """Name the folders above a path, from the root on, which is ""."""
     if not path:
         return
@@ -137,6 +143,11 @@ def _above(path: str) -> Iterator[str]:
     while at >= 0:
         yield path[:at]
         at = path.find("/", at + 1)
+
+
+def _above(path: str) -> str:
+    """Return the path of the folder that holds a path; the root is "", also above itself."""
+    return path.rpartition("/")[0]
 
 
 def _is_plain(listed: Sequence[Listed]) -> bool:
@@ -152,9 +163,23 @@ def _is_plain(listed: Sequence[Listed]) -> bool:
             if each.path in others or not each.path:
                 return False
             others.add(each.path)
-    folders = {folder for each in listed for folder in _above(each.path)}
-    folders |= {each.path for each in listed if each.kind is Kind.FOLDER}
-    return not folders & others
+    folders = _folders(listed)
+    return folders is not None and not folders & others
+
+
+def _folders(listed: Sequence[Listed]) -> set[str] | None:
+    """Return all folders, with those above members; None if their paths are too long together."""
+    found: set[str] = set()
+    kept = 0
+    for each in listed:
+        path = each.path if each.kind is Kind.FOLDER else _above(each.path)
+        while path not in found:
+            found.add(path)
+            kept += len(path)
+            if kept > _MOST_KEPT:
+                return None
+            path = _above(path)
+    return found
 
 
 def _parts(listed: Sequence[Listed]) -> tuple[tuple[Piece, ...], ...]:

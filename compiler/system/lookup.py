@@ -112,16 +112,24 @@ class Settled:
     def place(self, path: str) -> str:
         """Return where a path is in the root, the last name itself not followed."""
         folder, name = split(path)
-        place = self._folders.get(folder)
-        if place is None:
-            place = self._folders[folder] = self._settle(folder)
+        missing = []
+        while folder and folder not in self._folders:
+            missing.append(folder)
+            folder = split(folder)[0]
+        place = self._folders[folder] if folder else ""
+        for each in reversed(missing):
+            last = split(each)[1]
+            place = self._folders[each] = self._settle(f"{place}/{last}" if place else last)
         return f"{place}/{name}" if place else name
 
-    def _settle(self, folder: str) -> str:
+    def _settle(self, place: str) -> str:
+        """Return where a name leads whose folder is settled."""
+        if self._link(place) is None:
+            return place
         try:
-            return follow(folder, self._link, ring=ArchiveError)
+            return follow(place, self._link, ring=ArchiveError)
         except ArchiveError:
-            return folder  # where links go round in a ring, nothing is
+            return place  # where links go round in a ring, nothing is
 
 
 def mount_points(root: Path) -> frozenset[str]:

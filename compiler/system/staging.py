@@ -277,14 +277,15 @@ class Stage:
 
     def _folder(self, path: str) -> str:
         """Return the place of a folder in which something of this package goes."""
-        if not path:
-            return ""
-        place = self._folders.get(path)
-        if place is None:
-            folder, name = split(path)
-            place = self._folders[path] = self._settle(self._folder(folder), name)
+        missing = []
+        while path and path not in self._folders:
+            missing.append(path)
+            path = split(path)[0]
+        place = self._folders[path] if path else ""
+        for each in reversed(missing):
+            place = self._folders[each] = self._settle(place, split(each)[1])
             self._enter(place)
-            self._own_folder(path, place)
+            self._own_folder(each, place)
         return place
 
     def _own_folder(self, path: str, place: str) -> None:
@@ -292,26 +293,28 @@ class Stage:
 
         Behind a link those on the way to its place may be nobody else's.
         """
-        if path in self._own_folders:
-            return
-        self._own_folders.add(path)
-        there = self.places.get(place)
-        made = there is not None and there.made
-        self.owned[-1].append(OwnedPath(path=path, place=place, kind=_FOLDER, made=made))
-        if above := split(place)[0]:
-            self._own_folder(above, above)
+        while path not in self._own_folders:
+            self._own_folders.add(path)
+            there = self.places.get(place)
+            made = there is not None and there.made
+            self.owned[-1].append(OwnedPath(path=path, place=place, kind=_FOLDER, made=made))
+            path = place = split(place)[0]
+            if not path:
+                return
 
     def _enter(self, place: str) -> None:
         """Make sure that there will be a folder at a place; missing ones are 0755 and root's."""
-        if not place or self._is_staged_folder(place):
-            return
-        self._enter(split(place)[0])
-        if self.places.get(place) is not None:
-            raise self._clash(place)
-        if not self._is_folder(place):
-            self._refuse_ours(place)
-            entry = Entry(path=place, kind=_FOLDER, mode=_FOLDER_MODE)
-            self._new_folder(place, entry, implied=True)
+        missing = []
+        while place and not self._is_staged_folder(place):
+            missing.append(place)
+            place = split(place)[0]
+        for each in reversed(missing):
+            if self.places.get(each) is not None:
+                raise self._clash(each)
+            if not self._is_folder(each):
+                self._refuse_ours(each)
+                entry = Entry(path=each, kind=_FOLDER, mode=_FOLDER_MODE)
+                self._new_folder(each, entry, implied=True)
 
     def _is_staged_folder(self, place: str) -> bool:
         there = self.places.get(place)

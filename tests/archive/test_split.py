@@ -301,6 +301,20 @@ def test_long_headers_of_few_links_leave_an_archive_in_parts(tmp_path: Path) -> 
     assert len(parts_of(made(tmp_path / "archive.tar", more))) == 3
 
 
+@pytest.mark.parametrize(("levels", "count"), [(199, 3000), (2000, 100), (20_000, 1)])
+def test_paths_of_many_folders_are_not_kept_in_memory(
+    tmp_path: Path, levels: int, count: int
+) -> None:
+    name = "n" * (3900 // levels or 1)
+    more = [plain("/".join([str(number), *[name] * levels]), b"") for number in range(count)]
+    archive = made(tmp_path / "archive.tar.gz", more)
+
+    layers, megabytes = layers_and_peak(archive, tmp_path)
+
+    assert layers == 1
+    assert megabytes < 250
+
+
 def layers_and_peak(archive: Path, folder: Path) -> tuple[int, int]:
     """Make layers of an archive in a process of its own: how many, and its peak in MB."""
     done = subprocess.run(

@@ -183,6 +183,16 @@ def test_folders_on_the_way_behind_a_link_go_with_the_last_package_that_needs_th
     assert names(lab) == ["srv"]
 
 
+def test_folders_hundreds_of_levels_deep_come_and_go(lab: Lab) -> None:
+    deep = "a/" * 600 + "f"
+
+    lab.apply(lab.package("a", {deep: "x"}))
+
+    assert os.stat(lab.root / deep).st_size == 1
+    lab.apply(remove=["a"])
+    assert names(lab) == []
+
+
 def test_one_file_by_two_names_is_a_conflict(lab: Lab) -> None:
     lab.write({"usr/bin/": "755", "bin": "-> usr/bin"})
     lab.apply(lab.package("a", {"bin/x": "x"}))
