@@ -1,22 +1,20 @@
 """The real disk syncs what it must before the next step counts: what the kernel is asked for."""
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from itertools import groupby
-from pathlib import Path
 
+from tests.calls import system_calls
 from tests.system.lab import DATABASE, Lab
 
 CALLS = "fsync,fdatasync,syncfs,openat,rename,renameat,renameat2,linkat,pwrite64,unlink,unlinkat"
-CALL = re.compile(r"^\d+ +(?P<name>\w+)\((?P<arguments>.*)\) += (?P<result>\d+)", re.MULTILINE)
 
 INSTALL = """lab.apply(lab.package("a-1", {"usr/a": "one", "usr/b": "one"}))"""
 UPGRADE = """lab.apply(lab.package("a-2", {"usr/a": "two"}), remove=["a-1"])"""
 SCRIPT = """
 import sys
 from pathlib import Path
+from tests.calls import system_calls
 from tests.system.lab import Lab
 
 lab = Lab(Path(sys.argv[1]))
@@ -25,11 +23,7 @@ lab = Lab(Path(sys.argv[1]))
 
 def trace(lab: Lab, script: str) -> list[tuple[str, str]]:
     """Run Python code in a process of its own; returns its system calls: names and arguments."""
-    file = lab.place / "trace"
-    argv = ["strace", "-f", "-y", "-s", "0", "-e", f"trace={CALLS}", "-o", str(file)]
-    argv += [sys.executable, "-c", f"{SCRIPT}{script}", str(lab.place)]
-    subprocess.run(argv, check=True, cwd=Path(__file__).parents[2])
-    return [(each["name"], each["arguments"]) for each in CALL.finditer(file.read_text())]
+    return system_calls(f"{SCRIPT}{script}", lab.place, CALLS)
 
 
 def steps(lab: Lab, calls: list[tuple[str, str]]) -> list[str]:

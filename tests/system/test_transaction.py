@@ -188,7 +188,7 @@ def test_folders_hundreds_of_levels_deep_come_and_go(lab: Lab) -> None:
 
     lab.apply(lab.package("a", {deep: "x"}))
 
-    assert os.stat(lab.root / deep).st_size == 1
+    assert (lab.root / deep).stat().st_size == 1
     lab.apply(remove=["a"])
     assert names(lab) == []
 
