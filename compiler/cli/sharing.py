@@ -19,7 +19,7 @@ from compiler.lock import Lock
 from compiler.oci import Image, Reference
 from compiler.packed import files_of
 from compiler.plan import Action
-from compiler.publish.packages import Packed, push_packages
+from compiler.publish.packages import Packed, name_packages, upload_packages
 from compiler.publish.push import Pusher, Traffic
 from compiler.registry import Registry
 from compiler.repository.oci import tag_of
@@ -154,7 +154,10 @@ class RegistrySharing:
             epoch=DEFAULT_EPOCH if epoch is None else epoch,
         )
         with scratch_folder() as folder:
-            push_packages(wanted, pusher, platform, folder=folder, report=self._report)
+            report = self._report
+            name_packages(
+                upload_packages(wanted, pusher, platform, folder=folder, report=report), pusher
+            )
 
     def _keep(self, packed: Packed, place: Reference) -> None:
         """Keep a final image in the store."""
