@@ -104,7 +104,7 @@ def check_keys(settings: Settings | None, folder: Path, key: Sequence[str], root
     """Raise `TrustError` unless the repository in a folder can be signed with these keys."""
     place = FolderPlace(folder)
     signing = _signing(settings or Settings(), key, str(folder))
-    signer.check_signing(_published(place, root, str(folder)), signing)
+    signer.check_signing(_published(place, root), signing)
 
 
 def _contents(repository: str) -> signer.Contents:
@@ -153,14 +153,14 @@ def sign(settings: Settings | None, repository: str, key: Sequence[str], root: P
         raise UsageError(f"{repository}: is not a folder", hint=hint)
     folder = Path(repository)
     place = FolderPlace(folder)
-    published = _published(place, root, repository)
+    published = _published(place, root)
     signing = _signing(settings, key, repository)
     signer.check_signing(published, signing)
     contents = _contents(repository)
     changed = signer.differences(published, contents.artifacts)
     files = signer.sign_contents(published, replace(contents, artifacts=changed), signing)
     place.write(files)
-    thaw(folder, _published(place, root, repository).targets.targets)
+    thaw(folder, _published(place, root).targets.targets)
     _tell_past(settings, files)
     typer.echo(f"{repository}: signed, {_count(contents)}, {len(changed)} of them changed")
 
@@ -170,9 +170,9 @@ def refresh(settings: Settings | None, repository: str, key: Sequence[str], root
     settings = settings or Settings()
     signing = _signing(settings, key, repository)
     with _opened(settings, repository) as place:
-        files = signer.refresh(_published(place, root, repository), signing)
+        files = signer.refresh(_published(place, root), signing)
         place.write(files)
-        _tell_ends(_published(place, root, repository), signing.now)
+        _tell_ends(_published(place, root), signing.now)
     _tell_past(settings, files)
     typer.echo(f"{repository}: {', '.join(files)}")
 
@@ -204,11 +204,11 @@ def rotate(  # noqa: PLR0913  (one parameter for each option)
             roots.check_restart(data, current)
             files = signer.start(data, _to_restart(repository), signing, bins=_bins(repository))
         else:
-            files = signer.rotate(_published(place, root, repository), data, signing)
+            files = signer.rotate(_published(place, root), data, signing)
         place.write(files)
         _write(root, data)
         if restart and _is_folder(repository):
-            thaw(Path(repository), _published(place, root, repository).targets.targets)
+            thaw(Path(repository), _published(place, root).targets.targets)
     _tell_past(settings, files)
     typer.echo(f"{repository}: root {version}; {root} is that root now, the one before works, too")
     if restart and not _is_folder(repository):
@@ -343,11 +343,11 @@ def _opened(settings: Settings, repository: str) -> Iterator[Place]:
         yield RegistryPlace(registry, target, host_platform(), folder)
 
 
-def _published(place: Place, root: Path, repository: str) -> Published:
+def _published(place: Place, root: Path) -> Published:
     """Verify what a repository has."""
     found = read_published(place.read, _read(root))
     if found is None:
-        raise TrustError(f"{repository}: is not signed", hint="`cos repo init-trust` begins it")
+        raise place.unsigned()
     return found
 
 

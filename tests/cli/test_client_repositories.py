@@ -241,6 +241,38 @@ def signed(web: Machine) -> Machine:
     return web
 
 
+def test_a_mistyped_address_of_a_signed_repository_is_told(web: Machine) -> None:
+    web.env = {"COSIGN_PASSWORD": "pw"}
+    web.do("key", "generate", "--output", "own")
+    web.do("repo", "init-trust", web.shop.artifacts, "--key", "own.key", "--root-key", "own.key")
+    with serving(web.shop.artifacts) as url:
+        web.use("http", f"{url}/typo", root=str(web.place / "root.json"))
+
+        told = web.refused("repo", "update")
+
+    assert told.removeprefix("no repository can be used (main): ") == (
+        f"main: is not signed, although its root is known: {url}/typo/trust/timestamp.json: there"
+        " is no such file (are its address and type right? `cos repo get` shows them; nothing"
+        " unsigned is taken)"
+    )
+
+
+def test_a_forgotten_type_of_a_signed_repository_is_told(web: Machine) -> None:
+    web.env = {"COSIGN_PASSWORD": "pw"}
+    web.do("key", "generate", "--output", "own")
+    web.do("repo", "init-trust", web.shop.artifacts, "--key", "own.key", "--root-key", "own.key")
+
+    told = web.refused("create-repo", "--tree", web.shop.tree, "--packages", web.shop.artifacts,
+                       "--output", "registry.example/os/cos", "--sign", "own.key",
+                       "--root", "root.json")  # fmt: skip
+
+    assert told == (
+        "registry.example/os/cos: is not signed: there is no such folder"
+        " (is the name right? a repository in a registry needs --type docker)"
+    )
+    assert not (web.place / "registry.example").exists()
+
+
 def test_the_root_counts_after_the_caches_were_emptied(signed: Machine) -> None:
     signed.do("repo", "update")
     shutil.rmtree(signed.root / "db")

@@ -452,7 +452,8 @@ def test_a_repository_that_is_not_signed_cannot_be_signed_again(signed: Desk) ->
     (signed.folder / "trust/timestamp.json").unlink()
 
     assert signed.refusal("refresh", signed.folder, "--key", "@online.key") == (
-        "/shop/build: is not signed (`cos repo init-trust` begins it)"
+        "/shop/build: is not signed: there is no /shop/build/trust/timestamp.json"
+        " (`cos repo init-trust` begins to sign it)"
     )
 
 
