@@ -113,7 +113,9 @@ def test_repositories_are_listed_and_shown(web: Machine) -> None:
         f"one\n  The first\n  disk, priority 2\n  {web.shop.artifacts}\n"
     )
     assert json.loads(web.do("repo", "get", "one", "-o", "json").stdout)["priority"] == 2
-    assert yaml.safe_load(web.do("repo", "get", "two").stdout)["type"] == "http"
+    got = yaml.safe_load(web.do("repo", "get", "two").stdout)
+    assert got["type"] == "http"
+    assert "root" not in got
     assert web.refused("repo", "get", "no") == "there is no repository 'no' (there is one, two)"
 
 
