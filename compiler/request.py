@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from compiler.archive import DEFAULT_EPOCH, Compression
+from compiler.archive import Compression
 from compiler.base_images import ImageLookup, find_images, further_images, image_names
 from compiler.choices import choose
 from compiler.context import ContextFile, context_files
@@ -225,13 +225,12 @@ def _sources(
         package: _retrieved(choices.specs[package], wires.retrieved, request.destination)
         for package, wires in choices.wiring.items()
     }
-    epoch = request.source_date_epoch
     return Sources(
         platform=host_platform(),
         images={name: image.content for name, image in images.items()},
         contexts=contexts,
         retrieved={package: files for package, files in retrieved.items() if files},
-        epoch=DEFAULT_EPOCH if epoch is None else epoch,
+        epoch=request.source_date_epoch,
         network=request.network.value,
         compression=request.compression.value,
         values=_hash_of(request.values),
