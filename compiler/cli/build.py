@@ -131,6 +131,7 @@ def build(  # noqa: PLR0913  (one parameter for each option that only this comma
             name="\n".join([*(str(each.resolve()) for each in files), _what(request)]),
             options=sharing,
             locking=locking,
+            trees=asked.trees,
             backend=backend,
         )
         planned = call.build()

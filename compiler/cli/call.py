@@ -126,6 +126,8 @@ class Call:
     """What this call's nodes are kept for; the next call of that name replaces them."""
     options: SharingOptions
     locking: Locking
+    trees: Sequence[Path] = ()
+    """The folders that `tree` was read from."""
     backend: str = "overlay"
     pause: Callable[[float], None] = time.sleep
     _told: set[str] = field(default_factory=set)
