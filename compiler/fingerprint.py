@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from compiler.archive import DEFAULT_EPOCH
 from compiler.context import ContextFile
 from compiler.graph import BuildGraph, BuildNode, NodeId
 from compiler.keys import ArtifactKey, LayerKey
@@ -31,7 +30,7 @@ class Sources:
     contexts: Mapping[PackageId, Sequence[ContextFile]] = field(default_factory=dict)
     retrieved: Mapping[PackageId, Mapping[str, str]] = field(default_factory=dict)
     sources: Mapping[PackageId, Sequence[str]] = field(default_factory=dict)
-    epoch: int = DEFAULT_EPOCH
+    epoch: int | None = None
     network: str = "host"
     compression: str = "none"
     values: str = ""
@@ -98,7 +97,7 @@ def _is_below(name: str) -> bool:
 def _shared(sources: Sources) -> dict[str, str]:
     """Name what all nodes of a run have in common."""
     shared = {"format": FORMAT, "platform": str(sources.platform)}
-    if sources.epoch != DEFAULT_EPOCH:
+    if sources.epoch is not None:
         shared["SOURCE_DATE_EPOCH"] = str(sources.epoch)
     if sources.network != "host":
         shared["network"] = sources.network

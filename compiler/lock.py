@@ -5,6 +5,7 @@ images from a registry also the digest of the manifest that is pulled.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,14 +13,15 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from compiler.archive.compress import atomic_file
-from compiler.errors import CompilerError, Location, SpecError
-from compiler.oci import Digest, Image, parse_reference
+from compiler.errors import CompilerError, ImageError, Location, SpecError
+from compiler.oci import SCRATCH, Digest, Image, parse_reference
 
 NAME = "cos.lock"
 """The file's name, in the folder of the project."""
 
 _DIGEST = r"^sha256:[0-9a-f]{64}$"
 _HEADER = "# Written by `cos lock`; keep it with the tree.\n"
+_HINT = "`cos lock` takes it in"
 _LARGEST = 16 << 20
 
 
@@ -52,19 +54,35 @@ class Lock:
         """What the names of images in registries stand for."""
         return {name: Digest(each.digest) for name, each in self.images.items() if each.digest}
 
+    def is_pinned(self, name: str) -> bool:
+        """Tell whether a registry need not be asked what a name stands for."""
+        reference = parse_reference(name)
+        return bool(reference.digest) or str(reference) in self.pins
+
+    def missing(self, names: Iterable[str], path: Path) -> Iterator[CompilerError]:
+        """Say which names are not locked; what is no name of an image is passed over."""
+        for name in sorted({*names} - {SCRATCH}):
+            with suppress(ImageError):
+                if str(parse_reference(name)) not in self.images:
+                    yield _not_locked(name, path)
+
     def differences(self, images: Mapping[str, Image], path: Path) -> Iterator[CompilerError]:
         """Say which of the images that a plan uses are not the locked ones."""
         for name, image in sorted(images.items()):
-            full = str(parse_reference(name))
-            locked = self.images.get(full)
-            hint = "`cos lock` takes it in"
+            locked = self.images.get(str(parse_reference(name)))
+            if name == SCRATCH:  # always the same
+                continue
             if locked is None:
-                message = f"the image {name!r} is not locked"
-                yield SpecError(message, location=Location(str(path)), hint=hint)
+                yield _not_locked(name, path)
             elif locked.content != image.content:
                 what = f"it is {image.content} now, and {locked.content} is locked"
                 message = f"the image {name!r} is another than the locked one: {what}"
-                yield SpecError(message, location=Location(str(path)), hint=hint)
+                yield SpecError(message, location=Location(str(path)), hint=_HINT)
+
+
+def _not_locked(name: str, path: Path) -> SpecError:
+    """Say that an image is not in the lock file."""
+    return SpecError(f"the image {name!r} is not locked", location=Location(str(path)), hint=_HINT)
 
 
 def locked(images: Iterable[tuple[str, Image]]) -> Lock:

@@ -3,18 +3,17 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from compiler.archive import DEFAULT_EPOCH, Compression
+from compiler.archive import Compression
+from compiler.base_images import ImageLookup, find_images, further_images, image_names
 from compiler.choices import choose
 from compiler.context import ContextFile, context_files
 from compiler.engine import Network
 from compiler.errors import (
     CompilerError,
     Faults,
-    ImageError,
     ResolutionError,
     SpecError,
     UsageError,
@@ -22,15 +21,12 @@ from compiler.errors import (
 from compiler.fingerprint import NodeKeys, Sources, clash_key, fingerprints, stack_key
 from compiler.graph import BuildGraph, Choices, Clash, Layering, NodeId, build_graph
 from compiler.keys import LayerKey
-from compiler.oci import SCRATCH, Image, scratch_image
+from compiler.oci import Image
 from compiler.packed import ArtifactForm, artifact_fault
 from compiler.plan import Action, PlanNode, Present, make_plan
 from compiler.resolver import dependents, resolve, resolve_each
 from compiler.retrieve import retrieved_files
-from compiler.spec.dockerfile import parse_dockerfile
-from compiler.spec.instruction import CopyIn, Instruction
 from compiler.spec.package import PackageId, PackageSpec, Requirement
-from compiler.spec.step import parse_run
 from compiler.store import Cache, Store
 from compiler.store.images import host_platform
 from compiler.tree import Tree
@@ -137,16 +133,17 @@ def _top(tree: Tree, packages: set[PackageId]) -> set[PackageId]:
     return packages - needed
 
 
-ImageLookup = Callable[[str], Image | None]
-"""Finds a base image by the name that a spec gives it; raises `ImageError` for what is no name."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Elsewhere:
-    """Where a plan looks besides the store: for what was built, and for base images."""
+    """Where a plan looks besides the store: for what was built, and for base images.
+
+    `admit` hears of the names of all images before the first of them is looked up, and raises what
+    keeps them from being used.
+    """
 
     cache: Cache | None = None
     image: ImageLookup | None = None
+    admit: Callable[[Sequence[str]], None] = lambda _names: None
 
 
 def plan_request(
@@ -159,8 +156,10 @@ def plan_request(
     choices = choose(tree, targets)
     built = _requirements(choices, targets) if request.only_requirements else targets
     specs = [choices.specs[package] for package in choices.wiring]
-    further = {spec.id: names for spec in specs if (names := _further_images(spec))}
-    images = dict(_images(specs, elsewhere.image or store.image))
+    further = {spec.id: names for spec in specs if (names := further_images(spec))}
+    names = image_names(specs)
+    elsewhere.admit(names)
+    images = dict(find_images(names, elsewhere.image or store.image))
     contexts = {spec.id: _context(spec) for spec in specs}
     sources = replace(_sources(request, choices, images, contexts), sources=further)
     graph, keys = _settle(choices, built, request, sources, store)
@@ -207,51 +206,6 @@ def _requirements(choices: Choices, targets: Sequence[PackageId]) -> tuple[Packa
     return tuple(each for each in found if each not in targets)
 
 
-def image_names(specs: Iterable[PackageSpec]) -> tuple[str, ...]:
-    """Name every image that specs start from, copy from, or build a stage on, sorted."""
-    names: set[str] = set()
-    for spec in specs:
-        if spec.build is not None:
-            names.add(spec.build.image)
-            names.update(each.image for each in spec.build.copy_)
-            names.update(_further_images(spec))
-    return tuple(sorted(names - {""}))
-
-
-def _images(specs: Iterable[PackageSpec], lookup: ImageLookup) -> Iterator[tuple[str, Image]]:
-    """Look up every base image that the specs name."""
-    for name in image_names(specs):
-        try:
-            image = scratch_image(host_platform()) if name == SCRATCH else lookup(name)
-        except ImageError:  # not a name: an error when a node needs it, not before
-            image = None
-        if image is not None:
-            yield name, image
-
-
-def _further_images(spec: PackageSpec) -> tuple[str, ...]:
-    """Name the images that a package's instructions take files from or build a stage on."""
-    build = spec.build
-    if build is None:
-        return ()
-    stages: dict[str, None] = {}
-    names: dict[str, None] = {}
-    found: list[Instruction] = []
-    if build.dockerfile:
-        for number, stage in enumerate(parse_dockerfile(build.dockerfile, str(spec.build_file))):
-            if stage.image.lower() not in stages:
-                names[stage.image] = None
-            stages.update({str(number): None, stage.name: None})
-            found += [each for _, each in stage.instructions]
-    for text in (*build.prelude, *build.steps):
-        if "--from" in text:
-            with suppress(SpecError):  # told when the node is built
-                found += parse_run(text)
-    copied = (each.origin for each in found if isinstance(each, CopyIn))
-    names.update((each, None) for each in copied if each and each.lower() not in stages)
-    return tuple(each for each in names if each != build.image)
-
-
 def _context(spec: PackageSpec) -> tuple[ContextFile, ...]:
     """List the files that the steps of a package may see."""
     if spec.build is None:
@@ -271,13 +225,12 @@ def _sources(
         package: _retrieved(choices.specs[package], wires.retrieved, request.destination)
         for package, wires in choices.wiring.items()
     }
-    epoch = request.source_date_epoch
     return Sources(
         platform=host_platform(),
         images={name: image.content for name, image in images.items()},
         contexts=contexts,
         retrieved={package: files for package, files in retrieved.items() if files},
-        epoch=DEFAULT_EPOCH if epoch is None else epoch,
+        epoch=request.source_date_epoch,
         network=request.network.value,
         compression=request.compression.value,
         values=_hash_of(request.values),

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from compiler.archive import DEFAULT_EPOCH
 from compiler.context import ContextFile
 from compiler.fingerprint import NodeKeys, content_key
 from compiler.graph import NodeId
@@ -129,3 +130,13 @@ def test_the_keys_of_a_known_tree_stay_as_they_are() -> None:
         "login": "caf83d0acd830b32",
         "tools": "36752bfe6dab130e",
     }
+
+
+def test_a_time_that_is_given_is_part_of_the_key_though_it_is_the_usual_one() -> None:
+    """With the variable set, what came out of archives is clamped as well, so layers differ."""
+    unset = keys(TREE)[node_of("base")]
+    sources = replace(SOURCES, epoch=DEFAULT_EPOCH)
+    given = keys_of(graph_of(TREE), sources)[node_of("base")]
+
+    assert unset.layer != given.layer
+    assert content_key(unset.inputs, []) != content_key(given.inputs, [])

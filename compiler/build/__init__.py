@@ -11,6 +11,7 @@ from compiler.build.inventory import Inventory, Origin, remove_documents
 from compiler.build.nodes import NodeBuilder, StackClash
 from compiler.build.packing import Packer
 from compiler.build.settings import BuildSettings, Tools
+from compiler.build.trees import tree_resource
 from compiler.errors import CompilerError, RegistryError, TrustError
 from compiler.events import NodeFailed, NodeFinished, NodeStarted, Noted, RunPlanned
 from compiler.graph import BuildGraph, NodeId
@@ -97,6 +98,14 @@ def run_plan(
     return _Run(plan, graph, tools, settings).run()
 
 
+def _origin(settings: BuildSettings) -> Origin:
+    """Say where the specs come from; trees are read only if somebody is told."""
+    if not settings.documents:
+        return Origin()
+    left_out = (settings.destination,)
+    return Origin(tree=tuple(tree_resource(each, without=left_out) for each in settings.trees))
+
+
 class _Run:
     """One run of a plan, from its first task to its last."""
 
@@ -111,7 +120,7 @@ class _Run:
         self._archives: dict[NodeId, Path] = {}
         self._documents = settings.documents
         self._packed: dict[NodeId, Sequence[Artifact]] = {}
-        self._inventory = Inventory(tools.store, settings, Origin(), tools.report)
+        self._inventory = Inventory(tools.store, settings, _origin(settings), tools.report)
         self._destination = settings.destination
         self._compression = settings.compression
         self._progress = _Progress()

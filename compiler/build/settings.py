@@ -38,6 +38,8 @@ class BuildSettings:
     """Whether what is built and packed goes into the cache."""
     contexts: Mapping[PackageId, Sequence[ContextFile]] = field(default_factory=dict)
     values: Mapping[str, object] = field(default_factory=dict)
+    trees: Sequence[Path] = ()
+    """The trees that the specs come from, which provenance names."""
     started: float = field(default_factory=time.time)
 
     @property

@@ -110,6 +110,8 @@ def build(  # noqa: PLR0913  (one parameter for each option that only this comma
         final_repository=push_final_repository,
     )
     sharing.check()
+    lock = options.project_folder(asked.trees) / LOCK
+    locking = Locking(lock, read_lock(lock), refuses=locked)
     request = asked.request(settings, documents=sbom)
     if asked.from_repositories and not pretend:
         enter_user_namespace()  # before the threads that ask repositories
@@ -120,7 +122,6 @@ def build(  # noqa: PLR0913  (one parameter for each option that only this comma
     enter_user_namespace()
     with options.open_store(settings, asked.trees) as store:
         files = (*asked.trees, *asked.values_files(settings))
-        lock = options.project_folder(asked.trees) / LOCK
         call = Call(
             tree=loaded,
             request=request,
@@ -129,7 +130,8 @@ def build(  # noqa: PLR0913  (one parameter for each option that only this comma
             settings=settings,
             name="\n".join([*(str(each.resolve()) for each in files), _what(request)]),
             options=sharing,
-            locking=Locking(lock, read_lock(lock), refuses=locked),
+            locking=locking,
+            trees=asked.trees,
             backend=backend,
         )
         planned = call.build()

@@ -25,6 +25,7 @@ class Building:
         self._concurrency = call.settings.concurrency
         self._pushes = call.options.push
         self._report = call.report
+        self._trees = call.trees
         engine = _engine(call)
         shares = call.options.pull or call.options.push
         cache = call.sharing.cache if shares else None
@@ -63,6 +64,7 @@ class Building:
             values=request.values,
             pushes=self._pushes,
             documents=request.documents,
+            trees=self._trees,
         )
 
 

@@ -2,7 +2,7 @@
 
 import importlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -126,6 +126,8 @@ class Call:
     """What this call's nodes are kept for; the next call of that name replaces them."""
     options: SharingOptions
     locking: Locking
+    trees: Sequence[Path] = ()
+    """The folders that `tree` was read from."""
     backend: str = "overlay"
     pause: Callable[[float], None] = time.sleep
     _told: set[str] = field(default_factory=set)
@@ -174,7 +176,7 @@ class Call:
         """Plan, say what is odd, and raise `Faults` for what keeps the plan from being built."""
         while True:
             cache = self.sharing.cache if self.options.pull else None
-            elsewhere = Elsewhere(cache=cache, image=self._image)
+            elsewhere = Elsewhere(cache=cache, image=self._image, admit=self._admit)
             planned = plan_request(self.tree, self.request, self.store, elsewhere)
             notes = (*chain_warnings(planned.graph), *map(str, warnings_of(planned)))
             for message in notes:
@@ -187,9 +189,20 @@ class Call:
             self.pause(_WAIT)
             self.sharing.look_again()
 
+    def _admit(self, names: Sequence[str]) -> None:
+        """Raise `Faults` for images that are not locked, if they have to be: nobody is asked."""
+        faults = [*self.locking.lock.missing(names, self.locking.path)]
+        if self.locking.refuses and faults:
+            raise Faults.of(faults)
+
     def _image(self, name: str) -> Image | None:
-        """Look a base image up in the store, and elsewhere if it is not there."""
+        """Look a base image up in the store, and elsewhere if it is not there.
+
+        Where all images have to be locked, registries are asked for digests only.
+        """
         found = self.store.image(name)
+        if found is None and self.locking.refuses and not self.locking.lock.is_pinned(name):
+            return None
         return self.sharing.lookup(name) if found is None else found
 
     def _refusals(self) -> Mapping[str, CompilerError]:

@@ -164,6 +164,12 @@ def auth_file(hosts: Sequence[str], auth: Mapping[str, str], folder: Path) -> Pa
     return path
 
 
+def printable(repository: RepositoryConfig) -> dict[str, object]:
+    """Describe a repository as people may see it: luet's fields, and a root if it has one."""
+    without = set() if repository.root else {"root"}
+    return without_secrets(repository).model_dump(mode="json", exclude=without)
+
+
 def without_secrets(repository: RepositoryConfig) -> RepositoryConfig:
     """Show a repository as people may see it."""
     hidden = {name: text if name == "username" else "***" for name, text in repository.auth.items()}

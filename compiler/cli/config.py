@@ -2,7 +2,7 @@
 
 import typer
 
-from compiler.cli.client import Output, client_config, without_secrets
+from compiler.cli.client import Output, client_config, printable
 from compiler.cli.listing import shown
 from compiler.cli.settings import Settings
 
@@ -14,6 +14,6 @@ def config(context: typer.Context, *, output: Output = "yaml") -> None:
     """Print the configuration as it counts; passwords and tokens are left out."""
     settings: Settings = context.obj or Settings()
     found = client_config(settings)
-    repositories = tuple(map(without_secrets, found.repositories))
-    value = found.model_copy(update={"repositories": repositories}).model_dump(mode="json")
+    value = found.model_dump(mode="json")
+    value["repositories"] = [printable(each) for each in found.repositories]
     typer.echo(shown(value, output))

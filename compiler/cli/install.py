@@ -83,7 +83,7 @@ def install(  # noqa: PLR0913  (one parameter for each of luet's options)
 ) -> None:
     """Install packages and what they need; what is installed stays as it is where it can."""
     options = InstallOptions(nodeps=nodeps, onlydeps=onlydeps, relax=relax, upgrade=upgrade)
-    how = How(force=force, finalizer_env=environment(finalizer_env, "--finalizer-env"))
+    how = how_of(finalizer_env, force=force)
     with open_client(context, makes_root=True) as client, client.changing():
         with _from_somewhere(client):
             wanted = _wanted(client, packages)
@@ -109,12 +109,14 @@ def upgrade(  # noqa: PLR0913  (one parameter for each of luet's options)
     force: Force = False,
     yes: Yes = False,
     download_only: DownloadOnly = False,
+    finalizer_env: FinalizerEnv = [],  # noqa: B006  (read only, and how typer is told a default)
 ) -> None:
     """Bring everything that is installed to its newest version; repositories are asked anew.
 
     Packages that were built anew in the same version are named; --sync takes them as well.
     """
     del universe, full, nodeps
+    how = how_of(finalizer_env, force=force)
     with open_client(context) as client, client.changing():
         client.asks_anew = True
         decision = client.solver.upgrade(rebuilt=sync, clean=_may_clean(client, asked=clean))
@@ -124,9 +126,9 @@ def upgrade(  # noqa: PLR0913  (one parameter for each of luet's options)
             tell(client, "everything is up to date")
             client.catch_up()
         else:
-            carry_out(client, decision, How(force=force), yes=yes, download_only=download_only)
+            carry_out(client, decision, how, yes=yes, download_only=download_only)
         if oscheck:
-            repair(client, How(force=True), yes=yes, download_only=download_only)
+            repair(client, how_of(finalizer_env, force=True), yes=yes, download_only=download_only)
 
 
 @app.command("uninstall")
@@ -143,18 +145,20 @@ def uninstall(  # noqa: PLR0913  (one parameter for each of luet's options)
     conflictscheck: _Check = True,
     yes: Yes = False,
     keep_protected_files: _Keep = False,
+    finalizer_env: FinalizerEnv = [],  # noqa: B006  (read only, and how typer is told a default)
 ) -> None:
     """Remove packages; refuses to remove what others need."""
     options = RemoveOptions(
         check=conflictscheck and not nodeps and not force, full=full, dependents=full_clean
     )
+    how = how_of(finalizer_env, keep_protected=keep_protected_files)
     with open_client(context) as client, client.changing():
         going = [each for name in packages for each in _installed(client, name, force=force)]
         decision = client.local_solver.uninstall(going, options)
         if decision.is_nothing:
             tell(client, "there is nothing to remove")
             return
-        carry_out(client, decision, How(keep_protected=keep_protected_files), yes=yes)
+        carry_out(client, decision, how, yes=yes)
 
 
 @app.command("replace")
@@ -168,15 +172,17 @@ def replace(  # noqa: PLR0913  (one parameter for each of luet's options)
     force: Force = False,
     yes: Yes = False,
     download_only: DownloadOnly = False,
+    finalizer_env: FinalizerEnv = [],  # noqa: B006  (read only, and how typer is told a default)
 ) -> None:
     """Remove packages and install others in their place, in one step."""
     options = InstallOptions(nodeps=nodeps, onlydeps=onlydeps)
+    how = how_of(finalizer_env, force=force)
     with open_client(context) as client, client.changing():
         going = [client.local_solver.installed_named(each) for each in packages]
         names = [name for each in instead for name in _commas(each)]
         with _from_somewhere(client):
             decision = client.solver.replace(going, _wanted(client, names), options)
-        carry_out(client, decision, How(force=force), yes=yes, download_only=download_only)
+        carry_out(client, decision, how, yes=yes, download_only=download_only)
 
 
 @app.command("reinstall")
@@ -189,11 +195,13 @@ def reinstall(  # noqa: PLR0913  (one parameter for each of luet's options)
     force: Force = False,
     yes: Yes = False,
     download_only: DownloadOnly = False,
+    finalizer_env: FinalizerEnv = [],  # noqa: B006  (read only, and how typer is told a default)
 ) -> None:
     """Install packages anew in the version that they have."""
     del onlydeps
     if bool(packages) == installed:
         raise UsageError("name packages, or give --installed")
+    how = how_of(finalizer_env, force=force)
     with open_client(context) as client, client.changing():
         again = [client.local_solver.installed_named(each) for each in packages or ()]
         if installed:
@@ -202,7 +210,13 @@ def reinstall(  # noqa: PLR0913  (one parameter for each of luet's options)
         if decision.is_nothing:
             tell(client, "there is nothing to reinstall")
             return
-        carry_out(client, decision, How(force=force), yes=yes, download_only=download_only)
+        carry_out(client, decision, how, yes=yes, download_only=download_only)
+
+
+def how_of(finalizer_env: list[str], *, force: bool = False, keep_protected: bool = False) -> How:
+    """Put together how a system is changed; raises `UsageError`."""
+    env = environment(finalizer_env, "--finalizer-env")
+    return How(force=force, keep_protected=keep_protected, finalizer_env=env)
 
 
 def repair(

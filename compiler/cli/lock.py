@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from compiler.base_images import image_names
 from compiler.cli import options
 from compiler.cli.call import SharingOptions
 from compiler.cli.report import reporter
@@ -17,7 +18,6 @@ from compiler.errors import CompilerError, Faults
 from compiler.lock import NAME, Lock, locked, read_lock, write_lock
 from compiler.oci import SCRATCH, Image, parse_reference
 from compiler.preflight import unpulled
-from compiler.request import image_names
 from compiler.store.local import LocalStore
 
 app = typer.Typer(add_completion=False)

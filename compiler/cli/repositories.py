@@ -13,7 +13,14 @@ import typer
 from pydantic import ValidationError
 
 from compiler.archive.compress import atomic_file
-from compiler.cli.client import Output, client_config, confirm, open_client, without_secrets
+from compiler.cli.client import (
+    Output,
+    client_config,
+    confirm,
+    open_client,
+    printable,
+    without_secrets,
+)
 from compiler.cli.listing import shown, yaml_listing
 from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
@@ -63,8 +70,8 @@ def list_repositories(
 def get(context: typer.Context, name: _Name, *, output: Output = "yaml") -> None:
     """Print the configuration of a repository; passwords and tokens are left out."""
     settings: Settings = context.obj or Settings()
-    found = without_secrets(repository_of(client_config(settings), name))
-    typer.echo(shown(found.model_dump(mode="json"), output))
+    found = printable(repository_of(client_config(settings), name))
+    typer.echo(shown(found, output))
 
 
 @app.command("remove")

@@ -19,7 +19,7 @@ from compiler.lock import Lock
 from compiler.oci import Image, Reference
 from compiler.packed import files_of
 from compiler.plan import Action
-from compiler.publish.packages import Packed, push_packages
+from compiler.publish.packages import Packed, name_packages, upload_packages
 from compiler.publish.push import Pusher, Traffic
 from compiler.registry import Registry
 from compiler.repository.oci import tag_of
@@ -114,16 +114,22 @@ class RegistrySharing:
             return
         layers = {each.keys.layer: each for each in planned.nodes}
         present = self._store.present(layers)
-        for key in sorted(self.cache.lacking(present)):
+        lacking = sorted(self.cache.lacking(present))
+        for key in lacking:
             record = self._store.node(layers[key].keys.layer)
             if record is not None:
                 self.cache.push_node(record)
         archives = {each.keys.artifact: each for each in planned.nodes if not each.id.variant}
-        for own in self.cache.lacking(archives):
+        packed = 0
+        missing = self.cache.lacking(archives)
+        for own in missing:
             spec, keys = archives[own].node.spec, archives[own].keys
             names = dict(files_of(spec, keys, request.form))
             if all((request.destination / name).exists() for name in names):
                 self.cache.push_artifact(own, names, request.destination)
+                packed += 1
+        there = len(present) - len(lacking), len(archives) - len(missing)
+        self._report(Noted(_pushed(self._options, (len(lacking), packed), there)))
         for image in planned.images.values():
             self.cache.push_image(image)
 
@@ -154,7 +160,10 @@ class RegistrySharing:
             epoch=DEFAULT_EPOCH if epoch is None else epoch,
         )
         with scratch_folder() as folder:
-            push_packages(wanted, pusher, platform, folder=folder, report=self._report)
+            report = self._report
+            name_packages(
+                upload_packages(wanted, pusher, platform, folder=folder, report=report), pusher
+            )
 
     def _keep(self, packed: Packed, place: Reference) -> None:
         """Keep a final image in the store."""
@@ -184,6 +193,13 @@ class RegistrySharing:
             verify_bytes(data, signature, keys)
 
         return check
+
+
+def _pushed(options: SharingOptions, new: tuple[int, int], there: tuple[int, int]) -> str:
+    """Say what was pushed, and what was there: layers and archives of packages."""
+    where = options.image_repository
+    told = f"{where}: pushed the layers of {new[0]} packages and the archives of {new[1]}"
+    return f"{told}; those of {there[0]} and {there[1]} were there"
 
 
 def _image_names(planned: Planned) -> set[str]:

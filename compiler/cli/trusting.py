@@ -10,11 +10,11 @@ from typing import TypedDict
 
 import typer
 
-from compiler.archive.compress import atomic_file
 from compiler.cli.key import public_keys, signing_key
 from compiler.cli.registries import open_registry, repository_named, scratch_folder
+from compiler.cli.rootfile import read_begun, read_root_file, write_root_file
 from compiler.cli.settings import Settings
-from compiler.errors import OutsideError, TrustError, UsageError
+from compiler.errors import TrustError, UsageError
 from compiler.repository.index import REPOSITORY
 from compiler.repository.trust import (
     FOLDER,
@@ -24,7 +24,6 @@ from compiler.repository.trust import (
     TARGETS,
     TIMESTAMP,
     Files,
-    limit_of,
     role_of,
 )
 from compiler.repository.trust import publisher as signer
@@ -77,7 +76,7 @@ def init_trust(  # noqa: PLR0913  (one parameter for each option)
     signing = _signing(settings, key, repository)
     ours = [signing_key(each) for each in keys]
     if root.exists():
-        data = _read(root)
+        data = read_begun(root, ours)
     else:
         holders = [each.public for each in ours] + list(public_keys(others))
         online = [each.public for each in signing.keys]
@@ -104,7 +103,7 @@ def check_keys(settings: Settings | None, folder: Path, key: Sequence[str], root
     """Raise `TrustError` unless the repository in a folder can be signed with these keys."""
     place = FolderPlace(folder)
     signing = _signing(settings or Settings(), key, str(folder))
-    signer.check_signing(_published(place, root, str(folder)), signing)
+    signer.check_signing(_published(place, root), signing)
 
 
 def _contents(repository: str) -> signer.Contents:
@@ -124,7 +123,7 @@ def _carried(root: Path, data: bytes) -> bool:
         roots.check_root(data)
     except TrustError as error:
         is_new = not root.exists()
-        _write(root, data)
+        write_root_file(root, data)
         if not is_new:
             raise
         typer.echo(f"{root}: {error.message}; `cos repo sign-root {root}` adds one")
@@ -136,7 +135,7 @@ def _carried(root: Path, data: bytes) -> bool:
 def _written(root: Path, data: bytes) -> Iterator[None]:
     """Write a root file, which goes again if it is new and what it is for fails."""
     was_there = root.exists()
-    _write(root, data)
+    write_root_file(root, data)
     try:
         yield
     except BaseException:
@@ -153,14 +152,14 @@ def sign(settings: Settings | None, repository: str, key: Sequence[str], root: P
         raise UsageError(f"{repository}: is not a folder", hint=hint)
     folder = Path(repository)
     place = FolderPlace(folder)
-    published = _published(place, root, repository)
+    published = _published(place, root)
     signing = _signing(settings, key, repository)
     signer.check_signing(published, signing)
     contents = _contents(repository)
     changed = signer.differences(published, contents.artifacts)
     files = signer.sign_contents(published, replace(contents, artifacts=changed), signing)
     place.write(files)
-    thaw(folder, _published(place, root, repository).targets.targets)
+    thaw(folder, _published(place, root).targets.targets)
     _tell_past(settings, files)
     typer.echo(f"{repository}: signed, {_count(contents)}, {len(changed)} of them changed")
 
@@ -170,9 +169,9 @@ def refresh(settings: Settings | None, repository: str, key: Sequence[str], root
     settings = settings or Settings()
     signing = _signing(settings, key, repository)
     with _opened(settings, repository) as place:
-        files = signer.refresh(_published(place, root, repository), signing)
+        files = signer.refresh(_published(place, root), signing)
         place.write(files)
-        _tell_ends(_published(place, root, repository), signing.now)
+        _tell_ends(_published(place, root), signing.now)
     _tell_past(settings, files)
     typer.echo(f"{repository}: {', '.join(files)}")
 
@@ -191,12 +190,12 @@ def rotate(  # noqa: PLR0913  (one parameter for each option)
     settings = settings or Settings()
     signing = _signing(settings, keys["keys"], repository)
     with _opened(settings, repository) as place:
-        current = latest_root(place.read, _read(root))
+        current = latest_root(place.read, read_root_file(root))
         is_new = file is not None and not file.exists()
         data = _next_root(current, changes, signing, file)
         data = roots.sign_root(data, [signing_key(each) for each in keys["root_keys"]], current)
         if file is not None:
-            _write(file, data)
+            write_root_file(file, data)
             if is_new and not _is_complete(file, data, current):
                 return
         version = roots.check_root(data, current).signed.version
@@ -204,11 +203,11 @@ def rotate(  # noqa: PLR0913  (one parameter for each option)
             roots.check_restart(data, current)
             files = signer.start(data, _to_restart(repository), signing, bins=_bins(repository))
         else:
-            files = signer.rotate(_published(place, root, repository), data, signing)
+            files = signer.rotate(_published(place, root), data, signing)
         place.write(files)
-        _write(root, data)
+        write_root_file(root, data)
         if restart and _is_folder(repository):
-            thaw(Path(repository), _published(place, root, repository).targets.targets)
+            thaw(Path(repository), _published(place, root).targets.targets)
     _tell_past(settings, files)
     typer.echo(f"{repository}: root {version}; {root} is that root now, the one before works, too")
     if restart and not _is_folder(repository):
@@ -228,9 +227,9 @@ def _is_complete(file: Path, data: bytes, current: bytes) -> bool:
 
 def sign_root(file: Path, keys: Sequence[str], before: Path | None) -> None:
     """Add signatures to a root file."""
-    earlier = _read(before) if before else None
-    data = roots.sign_root(_read(file), [signing_key(each) for each in keys], earlier)
-    _write(file, data)
+    earlier = read_root_file(before) if before else None
+    data = roots.sign_root(read_root_file(file), [signing_key(each) for each in keys], earlier)
+    write_root_file(file, data)
     try:
         roots.check_root(data, earlier)
     except TrustError as error:
@@ -266,7 +265,7 @@ def _next_root(current: bytes, changes: Changes, signing: Signing, file: Path | 
     if file is not None and file.exists():
         if any(changes.values()):
             raise UsageError(f"{file} is there: it says what changes, no other option does")
-        return _read(file)
+        return read_root_file(file)
     return roots.next_root(current, _policies(current, changes), signing.now)
 
 
@@ -343,11 +342,11 @@ def _opened(settings: Settings, repository: str) -> Iterator[Place]:
         yield RegistryPlace(registry, target, host_platform(), folder)
 
 
-def _published(place: Place, root: Path, repository: str) -> Published:
+def _published(place: Place, root: Path) -> Published:
     """Verify what a repository has."""
-    found = read_published(place.read, _read(root))
+    found = read_published(place.read, read_root_file(root))
     if found is None:
-        raise TrustError(f"{repository}: is not signed", hint="`cos repo init-trust` begins it")
+        raise place.unsigned()
     return found
 
 
@@ -372,26 +371,3 @@ def _tell_past(settings: Settings, files: Files) -> None:
 def _count(contents: signer.Contents) -> str:
     """Say how much there is."""
     return f"{len(contents.index) + len(contents.artifacts)} files"
-
-
-def _read(path: Path) -> bytes:
-    """Read a root file."""
-    limit = limit_of("root.json")
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except OSError as error:
-        hint = "--root names the file that `cos repo init-trust` wrote"
-        raise OutsideError(f"{path}: cannot be read: {error.strerror}", hint=hint) from error
-    if len(data) > limit:
-        raise TrustError(f"{path}: is too large for a root file")
-    return data
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a root file."""
-    try:
-        with atomic_file(path) as file:
-            file.write(data)
-    except OSError as error:
-        raise OutsideError(f"{path}: cannot be written: {error.strerror}") from error

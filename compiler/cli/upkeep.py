@@ -4,11 +4,10 @@ from typing import Annotated
 
 import typer
 
-from compiler.cli.client import DownloadOnly, Force, Yes, open_client, tell
-from compiler.cli.install import repair
+from compiler.cli.client import DownloadOnly, FinalizerEnv, Force, Yes, open_client, tell
+from compiler.cli.install import how_of, repair
 from compiler.cli.settings import Settings
 from compiler.system.audit import Missing, as_installed, claims
-from compiler.system.client import How
 
 app = typer.Typer(help="Care for a system.", no_args_is_help=True)
 
@@ -46,12 +45,14 @@ def oscheck(  # noqa: PLR0913  (one parameter for each of luet's options)
     force: Force = False,
     yes: Yes = False,
     download_only: DownloadOnly = False,
+    finalizer_env: FinalizerEnv = [],  # noqa: B006  (read only, and how typer is told a default)
 ) -> None:
     """List packages that have files missing; with -q all of them on one line.
 
     Protected files may be changed, and are not compared.
     """
     del onlydeps
+    how = how_of(finalizer_env, force=force)
     settings: Settings = context.obj or Settings()
     with open_client(context) as client:
         found = client.damaged(contents=contents)
@@ -63,8 +64,7 @@ def oscheck(  # noqa: PLR0913  (one parameter for each of luet's options)
             tell(client, "nothing is missing or changed" if contents else "nothing is missing")
         elif reinstall:
             with client.changing():
-                repair(client, How(force=force), yes=yes, download_only=download_only,
-                       contents=contents)  # fmt: skip
+                repair(client, how, yes=yes, download_only=download_only, contents=contents)
 
 
 def _print(found: Missing) -> None:

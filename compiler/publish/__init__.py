@@ -27,7 +27,7 @@ from compiler.errors import RegistryError, TrustError
 from compiler.events import Noted, Reporter, silent
 from compiler.oci import Descriptor, Platform, Reference
 from compiler.publish.check import Checked, find_faults
-from compiler.publish.endorse import Endorsement, Trust
+from compiler.publish.endorse import Endorsement, Trust, endorse_packages
 from compiler.publish.front import (
     claim_at,
     push_claim,
@@ -35,8 +35,8 @@ from compiler.publish.front import (
     push_snapshot,
     recent_claims,
 )
-from compiler.publish.meanwhile import Claims, Presence
-from compiler.publish.packages import Packed, documents_of, push_packages
+from compiler.publish.meanwhile import Claims, Presence, Seen
+from compiler.publish.packages import Packed, PushedPackage, name_packages, upload_packages
 from compiler.publish.push import Pusher, Traffic
 from compiler.publish.resign import vouched
 from compiler.publish.state import State, claims_of, read_state, tagged
@@ -131,6 +131,8 @@ class _Publication:
     pushed: set[PackageId] = field(default_factory=set)
     images: dict[str, Descriptor] = field(default_factory=dict)
     """What the tags of packages name that went up."""
+    said: frozenset[str] = frozenset()
+    """The tags of signatures and attestations that were made of packages."""
     signed: State | None = None
     """The state that was signed when it was last looked at."""
     before: State | None = None
@@ -299,28 +301,23 @@ class _Publication:
         ]
 
     def _push_packages(self, packages: Sequence[ArtifactMetadata], folder: Path) -> None:
-        """Bring up the images of packages, and of their metadata."""
+        """Bring up the images of packages and of their metadata, signed before they are named."""
         files = metadata_files(self.source.artifacts)
-        pushed = push_packages(
+        pusher = self._pusher()
+        uploaded = upload_packages(
             [Packed(artifact, files[artifact.file_name]) for artifact in packages],
-            self._pusher(),
+            pusher,
             self.options.platform,
             folder=folder,
             report=self.around.report,
         )
-        images: dict[str, Descriptor] = {}
-        for each in pushed:
-            images |= dict(zip(tags_of(each.package), (each.image, each.metadata), strict=True))
-        self.images |= images
-        self._endorse(images)
-        found = {
-            each.image: documents_of(each.package, files[f"{each.package.fingerprint}{SUFFIX}"])
-            for each in pushed
-        }
-        written = {image: documents for image, documents in found.items() if documents}
-        for endorsement in self.around.endorsements:
-            endorsement.documents(self.target, written)
+        for each in name_packages(uploaded, pusher, self._vouch):
+            self.images |= each.images
         self.pushed.update(artifact.id for artifact in packages)
+
+    def _vouch(self, packages: Sequence[PushedPackage]) -> None:
+        """Have said of packages what is to be said, and keep in mind where."""
+        self.said |= endorse_packages(self.around.endorsements, self.target, packages)
 
     def _endorse(self, images: Mapping[str, Descriptor]) -> None:
         """Have what is said of images said."""
@@ -386,7 +383,8 @@ class _Publication:
     def _lost(self, made: Repository) -> frozenset[PackageId]:
         """Find what is listed and was removed meanwhile, and can be brought up again."""
         around, here = self.around, metadata_files(self.source.artifacts).keys()
-        presence = Presence(around.registry, self.target, self.there, self.images, around.report)
+        seen = Seen(self.there, self.images, self.said)
+        presence = Presence(around.registry, self.target, seen, around.report)
         return presence.lost(made, here)
 
     def _pusher(self) -> Pusher:

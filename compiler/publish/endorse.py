@@ -1,6 +1,6 @@
 """What is said of images when they are published: signatures of those who stand for them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
@@ -9,9 +9,11 @@ from compiler.artifact.metadata import ArtifactMetadata
 from compiler.content_trust import TrustServer, sign_tags
 from compiler.errors import NotFoundError, TrustError
 from compiler.oci import Descriptor, Digest, Reference, hex_of
+from compiler.publish.packages import PushedPackage
 from compiler.registry import Registry
 from compiler.sbom import DocumentKind
 from compiler.sbom.provenance import statement_about
+from compiler.signing.attachments import ATTESTATION, SIGNATURE, attached_tag
 from compiler.signing.attestations import attest_image
 from compiler.signing.images import pinned, sign_image, verify_image
 from compiler.signing.keys import PrivateKey
@@ -25,11 +27,16 @@ Documents = Mapping[DocumentKind, Path]
 class Endorsement(Protocol):
     """Says something of images; called when their contents are up and before clients see them."""
 
-    def images(self, target: Reference, images: Mapping[str, Descriptor]) -> None:
-        """Say it of images in the repository `target`, by the tags that they have or get."""
+    def images(self, target: Reference, images: Mapping[str, Descriptor]) -> Sequence[str]:
+        """Say it of images in the repository `target`, by the tags that they have or get.
 
-    def documents(self, target: Reference, documents: Mapping[Descriptor, Documents]) -> None:
-        """Say what is in images and how they were made, given the documents about each."""
+        Returns the tags of the repository under which it is said.
+        """
+
+    def documents(
+        self, target: Reference, documents: Mapping[Descriptor, Documents]
+    ) -> Sequence[str]:
+        """Say what is in images and how they were made; returns tags as `images` does."""
 
     def is_new_to(self, index: Reference) -> bool:
         """Whether it has not spoken of an index, which is the last that it speaks of."""
@@ -62,6 +69,18 @@ class Trust(Protocol):
         """Whether the index that clients without keys find is the one that is signed."""
 
 
+def endorse_packages(
+    endorsements: Sequence[Endorsement], target: Reference, packages: Sequence[PushedPackage]
+) -> frozenset[str]:
+    """Have said of packages what there is to say; returns the tags under which it is said."""
+    images = {tag: image for each in packages for tag, image in each.images.items()}
+    documents = {each.image: each.documents for each in packages if each.documents}
+    said: set[str] = set()
+    for each in endorsements:
+        said.update(each.images(target, images), each.documents(target, documents))
+    return frozenset(said)
+
+
 class CosignEndorsement:
     """Signs images as `cosign` does, with one key."""
 
@@ -69,27 +88,31 @@ class CosignEndorsement:
         self._registry = registry
         self._key = key
 
-    def images(self, target: Reference, images: Mapping[str, Descriptor]) -> None:
+    def images(self, target: Reference, images: Mapping[str, Descriptor]) -> Sequence[str]:
         """Sign images, several at a time."""
 
-        def sign(image: Descriptor) -> None:
-            sign_image(self._registry, pinned(target, image.digest), self._key)
+        def sign(image: Descriptor) -> str:
+            signed = sign_image(self._registry, pinned(target, image.digest), self._key)
+            return attached_tag(signed.image, SIGNATURE)
 
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sign") as pool:
-            list(pool.map(sign, images.values()))
+            return list(pool.map(sign, images.values()))
 
-    def documents(self, target: Reference, documents: Mapping[Descriptor, Documents]) -> None:
+    def documents(
+        self, target: Reference, documents: Mapping[Descriptor, Documents]
+    ) -> Sequence[str]:
         """Sign what SBOMs and provenance of artifacts say of their images, too (DSSE, in-toto)."""
         name = f"{target.registry}/{target.repository}"
 
-        def attest(image: Descriptor) -> None:
+        def attest(image: Descriptor) -> str:
             for kind, path in documents[image].items():  # one by one: all are under one tag
                 text, sha256 = path.read_bytes(), hex_of(image.digest)
                 said = statement_about(kind, text, name=name, sha256=sha256)
                 attest_image(self._registry, pinned(target, image.digest), said, self._key)
+            return attached_tag(pinned(target, image.digest), ATTESTATION)
 
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="attest") as pool:
-            list(pool.map(attest, documents))
+            return list(pool.map(attest, documents))
 
     def is_new_to(self, index: Reference) -> bool:
         """Look for a signature of the key."""
@@ -106,13 +129,19 @@ class ContentTrust:
     def __init__(self, server: TrustServer) -> None:
         self._server = server
 
-    def images(self, target: Reference, images: Mapping[str, Descriptor]) -> None:
+    def images(self, target: Reference, images: Mapping[str, Descriptor]) -> Sequence[str]:
         """Sign what tags name, all at once: each call writes the server's metadata anew."""
         if images:
             sign_tags(self._server, target, images)
+        return ()
 
-    def documents(self, target: Reference, documents: Mapping[Descriptor, Documents]) -> None:
+    def documents(
+        self,
+        target: Reference,  # noqa: ARG002  (the protocol's)
+        documents: Mapping[Descriptor, Documents],  # noqa: ARG002
+    ) -> Sequence[str]:
         """Say nothing: a Notary server knows tags only."""
+        return ()
 
     def is_new_to(self, index: Reference) -> bool:  # noqa: ARG002  (the protocol's)
         """Say no: its server keeps the keys, and who has a new one."""

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from compiler.errors import CompilerError, DeniedError, Interrupted, RegistryError
 from compiler.events import Noted, Reporter
-from compiler.oci import Descriptor, Reference
+from compiler.oci import Descriptor, Digest, Reference
+from compiler.publish.gc import attached_to
 from compiler.publish.state import State, Window, claims_of, read_state, tagged
 from compiler.registry import Registry
 from compiler.repository import index as texts
@@ -62,18 +63,30 @@ class Claims:
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """What a publication knows of a repository.
+
+    `before` are the tags that were there at the beginning, `pushed` what was brought up, `said`
+    the tags of signatures and attestations of it.
+    """
+
+    before: Set[str]
+    pushed: Mapping[str, Descriptor]
+    said: Set[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Presence:
     """Tells whether what is listed is there once the index is named.
 
     Garbage collection that began before may have removed what only older snapshots listed until
     then. It removes an image after all that is about it and in it, so an image that is there is
-    whole. `before` are the tags that were there at the beginning, `pushed` what was brought up.
+    whole, unless it got its tag only after its signature was found to be of nothing and removed.
     """
 
     registry: Registry
     target: Reference
-    before: Set[str]
-    pushed: Mapping[str, Descriptor]
+    seen: Seen
     report: Reporter
 
     def lost(self, made: Repository, here: Collection[str]) -> frozenset[PackageId]:
@@ -87,20 +100,29 @@ class Presence:
             if tag_of(file.filename) not in tags:
                 raise self._removed(tag_of(file.filename))
         artifacts = made.index.artifacts
-        gone = [each for each in artifacts if not self._is_there(each.id, tags)]
+        unsaid = {attached_to(tag) for tag in self.seen.said - tags}
+        gone = [each for each in artifacts if not self._is_there(each.id, tags, unsaid)]
         for artifact in gone:
             if artifact.file_name not in here:
-                if self.before & {*tags_of(artifact.id)}:
+                if self.seen.before & {*tags_of(artifact.id)}:
                     raise self._removed(tags_of(artifact.id)[0])
                 said = f"{artifact.id} is listed, and its images are gone"
                 self.report(Noted(f"{self.target}: {said}", warning=True))
         return frozenset(each.id for each in gone if each.file_name in here)
 
-    def _is_there(self, package: PackageId, tags: Set[str]) -> bool:
-        """Tell whether both images of a package are there; asks for those that were pushed."""
-        pushed = [self.pushed[tag] for tag in tags_of(package) if tag in self.pushed]
+    def _is_there(
+        self, package: PackageId, tags: Set[str], unsaid: Collection[Digest | None]
+    ) -> bool:
+        """Tell whether both images of a package are there, and what was said of them.
+
+        Asks for those that were pushed; `unsaid` are images whose signatures are gone.
+        """
+        known = self.seen.pushed
+        pushed = [known[tag] for tag in tags_of(package) if tag in known]
         return tags >= {*tags_of(package)} and all(
-            self.registry.head(pinned(self.target, each.digest)) is not None for each in pushed
+            each.digest not in unsaid
+            and self.registry.head(pinned(self.target, each.digest)) is not None
+            for each in pushed
         )
 
     def _removed(self, tag: str) -> RegistryError:

@@ -1,16 +1,23 @@
-"""The images of packages: one with a package's files, and one with its metadata."""
+"""The images of packages: one with a package's files, and one with its metadata.
 
-from collections.abc import Mapping, Sequence
+Nobody is to see an image under its tag that is not signed yet, so all contents go up first, then
+the manifests by their digests, then what is said of these, and the tags at the end.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.artifact.metadata import ArtifactMetadata
+from compiler.errors import RegistryError
 from compiler.events import Noted, Reporter
 from compiler.oci import Descriptor, Platform
-from compiler.publish.push import Pusher, each_at_once
-from compiler.repository.oci import ImageParts, image_of, layers_of_archive, tag_of
+from compiler.publish.push import PushedIndex, Pusher, each_at_once
+from compiler.repository.oci import ImageParts, image_of, layers_of_archive, tags_of
 from compiler.sbom import KINDS, DocumentKind
 from compiler.spec.package import PackageId
+
+_ROUNDS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,48 +35,96 @@ class Packed:
 
 @dataclass(frozen=True, slots=True)
 class PushedPackage:
-    """What the tags of a package and of its metadata name now."""
+    """What the tags of a package and of its metadata name, or are about to.
+
+    `documents` are those about the package that lie beside its artifact.
+    """
 
     package: PackageId
     image: Descriptor
     metadata: Descriptor
+    documents: Mapping[DocumentKind, Path]
+
+    @property
+    def images(self) -> Mapping[str, Descriptor]:
+        """Both images by their tags."""
+        return dict(zip(tags_of(self.package), (self.image, self.metadata), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
-class _Ready:
+class Uploaded:
     """Images whose contents are up, and which only lack their tags."""
 
     package: PackageId
     platform: Platform
     image: ImageParts
     metadata: ImageParts
-    metadata_name: str
+    documents: Mapping[DocumentKind, Path]
 
 
-def push_packages(
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A package whose index is up by its digest, with the documents about it."""
+
+    uploaded: Uploaded
+    index: PushedIndex
+
+    @property
+    def pushed(self) -> PushedPackage:
+        """What the tags are about to name."""
+        up = self.uploaded
+        return PushedPackage(
+            up.package, self.index.descriptor, up.metadata.descriptor, up.documents
+        )
+
+
+Vouch = Callable[[Sequence[PushedPackage]], None]
+"""Has said of packages what is to be said; called before they get their tags."""
+
+
+def upload_packages(
     packages: Sequence[Packed],
     pusher: Pusher,
     platform: Platform,
     *,
     folder: Path,
     report: Reporter,
-) -> Sequence[PushedPackage]:
-    """Bring up packages, several at a time: the contents of all of them, then their tags.
+) -> Sequence[Uploaded]:
+    """Bring up the contents of packages, several at a time, under no name but their digests.
 
     `platform` is that of packages which do not say what they are for; `folder` is for what is
     being made.
     """
 
-    def contents(packed: Packed) -> _Ready:
-        ready = _contents(packed, pusher, platform, folder)
+    def contents(packed: Packed) -> Uploaded:
+        uploaded = _contents(packed, pusher, platform, folder)
         report(Noted(f"{packed.metadata.id} is uploaded"))
-        return ready
+        return uploaded
 
-    ready = each_at_once(contents, packages)
-    pushed = each_at_once(lambda each: _name(each, pusher), ready)
-    files = {each.metadata.id: each.file for each in packages}
-    each_at_once(lambda each: _attach(each, files[each.package], pusher), pushed)
-    return pushed
+    return each_at_once(contents, packages)
+
+
+def name_packages(
+    uploaded: Sequence[Uploaded], pusher: Pusher, vouch: Vouch | None = None
+) -> Sequence[PushedPackage]:
+    """Give packages their tags, once `vouch` has said what there is to say of their images.
+
+    Where somebody adds an image for another platform under the same tag meanwhile, that is taken
+    in, and the index of both is vouched for. Raises `RegistryError` if that goes on and on.
+    """
+    waiting, pushed = uploaded, list[PushedPackage]()
+    for _ in range(_ROUNDS):
+        ready = each_at_once(lambda each: _index(each, pusher), waiting)
+        if vouch is not None and ready:
+            vouch([each.pushed for each in ready])
+        named = each_at_once(lambda each: _name(each, pusher), ready)
+        waiting = [each.uploaded for each, done in zip(ready, named, strict=True) if not done]
+        pushed += [each.pushed for each, done in zip(ready, named, strict=True) if done]
+        if not waiting:
+            return pushed
+    raise RegistryError(
+        f"{waiting[0].package}: others kept publishing it meanwhile", hint="run the command again"
+    )
 
 
 def documents_of(package: PackageId, file: Path) -> Mapping[DocumentKind, Path]:
@@ -78,13 +133,7 @@ def documents_of(package: PackageId, file: Path) -> Mapping[DocumentKind, Path]:
     return {kind: path for kind, path in paths.items() if path.exists()}
 
 
-def _attach(pushed: PushedPackage, file: Path, pusher: Pusher) -> None:
-    """Attach the documents that lie beside an artifact to its image."""
-    for kind, document in documents_of(pushed.package, file).items():
-        pusher.attach(pushed.image, document, kind.media_type)
-
-
-def _contents(packed: Packed, pusher: Pusher, platform: Platform, folder: Path) -> _Ready:
+def _contents(packed: Packed, pusher: Pusher, platform: Platform, folder: Path) -> Uploaded:
     """Bring up what the images of a package and of its metadata are made of."""
     package = packed.metadata.id
     layers = layers_of_archive(packed.archive, folder=folder)
@@ -93,17 +142,26 @@ def _contents(packed: Packed, pusher: Pusher, platform: Platform, folder: Path) 
     pusher.contents(image)
     for layer in layers:
         layer.path.unlink()
-    name = packed.file.name
-    beside = pusher.file_image((name,), packed.file.read_bytes(), folder=folder)
-    return _Ready(package, own, image, beside, name)
+    beside = pusher.file_image((packed.file.name,), packed.file.read_bytes(), folder=folder)
+    return Uploaded(package, own, image, beside, documents_of(package, packed.file))
 
 
-def _name(ready: _Ready, pusher: Pusher) -> PushedPackage:
-    """Give the images of a package their tags."""
-    tag = tag_of(ready.package.fingerprint)
-    image = pusher.name_for_platform(ready.image, ready.platform, tag)
-    metadata = pusher.name(ready.metadata, tag_of(ready.metadata_name))
-    return PushedPackage(ready.package, image, metadata)
+def _index(uploaded: Uploaded, pusher: Pusher) -> _Ready:
+    """Bring up the index of a package, and attach the documents beside the artifact to it."""
+    tag, _ = tags_of(uploaded.package)
+    index = pusher.index(uploaded.image, uploaded.platform, tag)
+    for kind, document in uploaded.documents.items():
+        pusher.attach(index.descriptor, document, kind.media_type)
+    return _Ready(uploaded, index)
+
+
+def _name(ready: _Ready, pusher: Pusher) -> bool:
+    """Give the images of a package their tags; False if the index lacks something by now."""
+    _, metadata = tags_of(ready.uploaded.package)
+    if not pusher.name_index(ready.index):
+        return False
+    pusher.name(ready.uploaded.metadata, metadata)
+    return True
 
 
 def labels_of(package: PackageId) -> dict[str, str]:

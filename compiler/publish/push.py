@@ -3,7 +3,7 @@
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -69,6 +69,16 @@ class Traffic:
             self.images += 1
 
 
+@dataclass(frozen=True, slots=True)
+class PushedIndex:
+    """An index of platforms that is up and has no tag yet; `before` is what its tag named."""
+
+    tag: str
+    before: Descriptor | None
+    data: bytes
+    descriptor: Descriptor
+
+
 class Pusher:
     """Pushes images into one repository of a registry."""
 
@@ -129,11 +139,21 @@ class Pusher:
         self.named[tag] = found
         return found
 
-    def name_for_platform(self, image: ImageParts, platform: Platform, tag: str) -> Descriptor:
-        """Give a tag to an index that holds this image for its platform, and keeps the others."""
-        place = tagged(self._target, tag)
-        images = {**self._platforms(place), platform: image.descriptor}
-        return self._registry.put_manifest(place, index_of(images.items()), INDEX)
+    def index(self, image: ImageParts, platform: Platform, tag: str) -> PushedIndex:
+        """Bring up, by digest only, the index of what a tag names and of this image."""
+        before, images = self._platforms(tagged(self._target, tag))
+        data = index_of({**images, platform: image.descriptor}.items())
+        untagged = replace(self._target, tag="", digest=digest_of(data))
+        return PushedIndex(tag, before, data, self._registry.put_manifest(untagged, data, INDEX))
+
+    def name_index(self, index: PushedIndex) -> bool:
+        """Give an index its tag; False if that names something else than it did meanwhile."""
+        place = tagged(self._target, index.tag)
+        now = self._registry.head(place)
+        if (now and now.digest) != (index.before and index.before.digest):
+            return False
+        self._registry.put_manifest(place, index.data, INDEX)
+        return True
 
     def attach(self, subject: Descriptor, document: Path, media_type: str) -> None:
         """Make a document a referrer of an image (OCI Image Specification 1.1, Artifacts)."""
@@ -155,15 +175,16 @@ class Pusher:
         about = Reference(self._target.registry, self._target.repository, digest=subject.digest)
         self._registry.put_referrer(about, canonical_json(manifest), MANIFEST)
 
-    def _platforms(self, place: Reference) -> dict[Platform, Descriptor]:
-        """Read which platforms a tag has images for; none where it names no index of ours."""
+    def _platforms(self, place: Reference) -> tuple[Descriptor | None, dict[Platform, Descriptor]]:
+        """Read what a tag names, and the images in it; none where that is no index of ours."""
         known = self._registry.head(place)
         if known is None or known.media_type not in INDEXES:
-            return {}
+            return known, {}
+        there = replace(place, tag="", digest=known.digest)
         try:
-            return platforms_of(self._registry.manifest(place).data, str(place))
+            return known, platforms_of(self._registry.manifest(there).data, str(place))
         except ImageError:
-            return {}
+            return known, {}
 
     def _blob(self, source: Path | bytes, blob: Descriptor) -> None:
         """Bring up a blob, unless it is there."""

@@ -137,8 +137,7 @@ class TrustedTarget:
         """Read what is signed now; raises `TrustError` if nothing is."""
         found = read_published(self.place.read, self.root)
         if found is None:
-            hint = "`cos repo init-trust` begins to sign it"
-            raise TrustError(f"{self.target}: has no signed metadata", hint=hint)
+            raise self.place.unsigned()
         return found
 
     @property

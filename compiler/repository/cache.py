@@ -53,16 +53,19 @@ class Cache:
 
         Only one process has it at a time. `keep` gives it its name.
         """
-        folder = self.folder / _PARTS
+        part = self.folder / _PARTS / sha256
+        path = part.with_name(f"{sha256}{_LOCK}")
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = Lock(folder / f"{sha256}{_LOCK}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = _taken(path)
         except OSError as error:
             raise OutsideError(f"{self.folder}: cannot be written: {error.strerror}") from error
         try:
-            lock.take()
-            yield folder / sha256
+            yield part
         finally:
+            _remove(path)
+            if part.exists() and not part.stat().st_size:  # as a full disk leaves it
+                _remove(part)
             lock.close()
 
     def keep(self, part: Path, sha256: str) -> Path:
@@ -73,7 +76,6 @@ class Cache:
         path = self._path(sha256)
         path.parent.mkdir(parents=True, exist_ok=True)
         part.replace(path)
-        part.with_name(f"{part.name}{_LOCK}").unlink(missing_ok=True)
         return path
 
     def note(self, key: str, contents: Sequence[str]) -> None:
@@ -124,6 +126,21 @@ class Cache:
 
     def _note(self, key: str) -> Path:
         return self.folder / _NOTES / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
+
+
+def _taken(path: Path) -> Lock:
+    """Make a lock file and hold it; once more if who had it before has removed it meanwhile."""
+    while True:
+        lock = Lock(path)
+        try:
+            lock.take()
+            is_there = lock.is_at(path)
+        except BaseException:
+            lock.close()
+            raise
+        if is_there:
+            return lock
+        lock.close()
 
 
 def _noted_in(path: Path) -> list[str] | None:

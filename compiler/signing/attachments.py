@@ -125,8 +125,9 @@ def attach(
             if _UNKNOWN not in error.message or number + 1 == _ROUNDS:
                 raise
         added = True
+    tag = attached_tag(image, attachment.kind)
     raise RegistryError(
-        f"{image}: what is written under the tag {_tag_of(image, attachment.kind)} does not stay",
+        f"{image}: what is written under the tag {tag} does not stay",
         hint="others sign the same image at the same time; try again later",
     )
 
@@ -178,7 +179,7 @@ def _missing(tagged: Sequence[Entry], wanted: Sequence[Entry]) -> tuple[Entry, .
 
 def _tagged(registry: Registry, image: Reference, kind: Kind) -> tuple[Entry, ...]:
     """Read the entries under the tag."""
-    place = Reference(image.registry, image.repository, _tag_of(image, kind))
+    place = Reference(image.registry, image.repository, attached_tag(image, kind))
     try:
         return _read(registry, place)
     except NotFoundError:
@@ -225,7 +226,7 @@ def _refer(
 def _tag(registry: Registry, image: Reference, kind: Kind, entries: Sequence[Entry]) -> None:
     """Write all entries under the tag."""
     data = json.dumps(_manifest(registry, image, entries, config_type=CONFIG)).encode()
-    place = Reference(image.registry, image.repository, _tag_of(image, kind))
+    place = Reference(image.registry, image.repository, attached_tag(image, kind))
     registry.put_manifest(place, data, MANIFEST)
 
 
@@ -258,5 +259,6 @@ def _config(entries: Sequence[Entry]) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-def _tag_of(image: Reference, kind: Kind) -> str:
+def attached_tag(image: Reference, kind: Kind) -> str:
+    """Name the tag of what is attached to an image, which is named by its digest."""
     return f"sha256-{hex_of(Digest(image.digest))}.{kind.suffix}"

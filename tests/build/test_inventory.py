@@ -11,8 +11,9 @@ import pytest
 
 from compiler.archive import Compression
 from compiler.artifact.pack import Artifact
-from compiler.build import BuildSettings
+from compiler.build import BuildSettings, Tools, run_plan
 from compiler.build.inventory import Inventory, Origin, StackRoot, archive_files
+from compiler.build.trees import tree_resource
 from compiler.errors import ArchiveError, EngineError, OutsideError
 from compiler.events import Noted
 from compiler.sbom import KINDS, Resource, SbomFile
@@ -126,6 +127,29 @@ def test_provenance_names_all_that_a_package_was_built_from(workshop: Workshop) 
     assert {f"sha256:{each}" for each in layers} == {*base.layers, *below.layers}
     assert definition["externalParameters"]["tree"][0]["digest"] == {"gitCommit": "c" * 40}
     assert definition["internalParameters"]["network"] == "host"
+
+
+def test_a_run_names_the_tree_that_nobody_tracks_by_its_content(workshop: Workshop) -> None:
+    planned = workshop.plan(tree_of({"a": []}, {"a": "mkdir /opt && write /opt/a one"}))
+    folder = workshop.place / "tree"
+    (folder / "a/build.yaml").write_text("image: debian:trixie")
+    settings = BuildSettings(
+        destination=workshop.request.destination,
+        images=planned.images,
+        contexts=planned.contexts,
+        documents=True,
+        trees=(folder,),
+    )
+    tools = Tools(engine=workshop.engine, store=workshop.store, report=workshop.events.append)
+
+    outcome = run_plan(planned.nodes, planned.graph, tools, settings)
+
+    assert not outcome.failures
+    text = (settings.destination / "a-t-1.provenance.json").read_text()
+    definition = json.loads(text)["predicate"]["buildDefinition"]
+    own = {"name": "tree", "digest": dict(tree_resource(folder).digests)}
+    assert definition["externalParameters"]["tree"] == [own]
+    assert own in definition["resolvedDependencies"]
 
 
 def test_the_base_image_is_named_by_the_digest_of_its_registry(workshop: Workshop) -> None:

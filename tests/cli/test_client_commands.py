@@ -551,6 +551,25 @@ def test_wrong_usage_is_told(machine: Machine, arguments: tuple[str, ...], messa
     assert machine.refused(*arguments, code=2) == message
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("install", "t/app"),
+        ("upgrade",),
+        ("uninstall", "t/app"),
+        ("replace", "t/app", "--for", "t/lib"),
+        ("reinstall", "t/app"),
+        ("oscheck", "--reinstall"),
+    ],
+)
+def test_every_command_that_runs_finalizers_takes_their_environment(
+    machine: Machine, arguments: tuple[str, ...]
+) -> None:
+    told = machine.refused(*arguments, "--finalizer-env", "X", code=2)
+
+    assert told == "--finalizer-env is NAME=VALUE, not 'X'"
+
+
 def test_options_and_the_environment_go_before_the_configuration(
     machine: Machine, tmp_path: Path
 ) -> None:
@@ -611,6 +630,17 @@ def test_finalizers_run_in_the_system_with_their_environment(machine: Machine) -
     machine.do("install", "-y", "t/fin", "--finalizer-env", "MORE=line")
 
     assert machine.read("usr/told") == "fin config line\n"
+    machine.do("reinstall", "-y", "t/fin", "--finalizer-env", "MORE=word")
+    assert machine.read("usr/told") == "fin config word\n"
+    machine.shop.build(
+        "fin",
+        finalizer="install: ['echo up $MORE > /usr/told']\nuninstall: ['echo bye > /usr/told']\n",
+        files={"usr/fin": "2"},
+        version="2",
+    )
+    machine.shop.repository()
+    machine.do("upgrade", "-y", "--finalizer-env", "MORE=higher")
+    assert machine.read("usr/told") == "up higher\n"
     machine.do("uninstall", "-y", "t/fin")
     assert machine.read("usr/told") == "bye\n"
 

@@ -113,7 +113,9 @@ def test_repositories_are_listed_and_shown(web: Machine) -> None:
         f"one\n  The first\n  disk, priority 2\n  {web.shop.artifacts}\n"
     )
     assert json.loads(web.do("repo", "get", "one", "-o", "json").stdout)["priority"] == 2
-    assert yaml.safe_load(web.do("repo", "get", "two").stdout)["type"] == "http"
+    got = yaml.safe_load(web.do("repo", "get", "two").stdout)
+    assert got["type"] == "http"
+    assert "root" not in got
     assert web.refused("repo", "get", "no") == "there is no repository 'no' (there is one, two)"
 
 
@@ -239,6 +241,38 @@ def signed(web: Machine) -> Machine:
     web.shop.artifacts.rename(web.root / "repository")
     web.do("repo", "add", "mine", "--url", "/repository", "--root", "root.json", "-y")
     return web
+
+
+def test_a_mistyped_address_of_a_signed_repository_is_told(web: Machine) -> None:
+    web.env = {"COSIGN_PASSWORD": "pw"}
+    web.do("key", "generate", "--output", "own")
+    web.do("repo", "init-trust", web.shop.artifacts, "--key", "own.key", "--root-key", "own.key")
+    with serving(web.shop.artifacts) as url:
+        web.use("http", f"{url}/typo", root=str(web.place / "root.json"))
+
+        told = web.refused("repo", "update")
+
+    assert told.removeprefix("no repository can be used (main): ") == (
+        f"main: is not signed, although its root is known: {url}/typo/trust/timestamp.json: there"
+        " is no such file (are its address and type right? `cos repo get` shows them; nothing"
+        " unsigned is taken)"
+    )
+
+
+def test_a_forgotten_type_of_a_signed_repository_is_told(web: Machine) -> None:
+    web.env = {"COSIGN_PASSWORD": "pw"}
+    web.do("key", "generate", "--output", "own")
+    web.do("repo", "init-trust", web.shop.artifacts, "--key", "own.key", "--root-key", "own.key")
+
+    told = web.refused("create-repo", "--tree", web.shop.tree, "--packages", web.shop.artifacts,
+                       "--output", "registry.example/os/cos", "--sign", "own.key",
+                       "--root", "root.json")  # fmt: skip
+
+    assert told == (
+        "registry.example/os/cos: is not signed: there is no such folder"
+        " (is the name right? a repository in a registry needs --type docker)"
+    )
+    assert not (web.place / "registry.example").exists()
 
 
 def test_the_root_counts_after_the_caches_were_emptied(signed: Machine) -> None:

@@ -206,6 +206,22 @@ def test_a_refresh_warns_two_months_before_the_root_ends(signed: Desk) -> None:
     assert "warning: the root is good until 2027-03-01 only\n" in found
 
 
+def test_another_root_key_is_not_passed_over_where_there_is_a_root(desk: Desk) -> None:
+    desk.run("init-trust", desk.folder, "--key", "@online.key", "--root-public", "@root.pub")
+    begun = desk.root.read_bytes()
+
+    refusal = desk.refusal("init-trust", desk.folder, "--key", "@online.key",
+                           "--root-key", "@root.key", "--root-key", "@root-2.key")  # fmt: skip
+
+    assert refusal == (
+        "/root.json is there, and a --root-key is not among its keys"
+        " (`cos repo rotate` gives a root other keys; --root begins another one)"
+    )
+    assert desk.root.read_bytes() == begun
+    desk.run("init-trust", desk.folder, "--key", "@online.key", "--root-key", "@root.key")
+    assert desk.sees_everything(desk.root.read_bytes())
+
+
 def test_root_keys_stay_on_other_machines(desk: Desk) -> None:
     others = ("--root-public", "@root.pub", "--root-public", "@root-2.pub",
               "--root-public", "@root-3.pub", "--root-threshold", "2")  # fmt: skip
@@ -452,7 +468,8 @@ def test_a_repository_that_is_not_signed_cannot_be_signed_again(signed: Desk) ->
     (signed.folder / "trust/timestamp.json").unlink()
 
     assert signed.refusal("refresh", signed.folder, "--key", "@online.key") == (
-        "/shop/build: is not signed (`cos repo init-trust` begins it)"
+        "/shop/build: is not signed: there is no /shop/build/trust/timestamp.json"
+        " (`cos repo init-trust` begins to sign it)"
     )
 
 

@@ -107,6 +107,27 @@ def test_only_what_the_owner_of_the_key_signed_is_fetched(
     assert {action for _, action in events(three, "--all", *trusted)} == {"fetch"}
 
 
+def test_a_push_of_what_is_built_already_says_what_it_did(
+    labs: tuple[Lab, Lab, Lab], registry_server: RegistryServer
+) -> None:
+    lab, place = labs[0], registry_server.repository()
+    assert lab.build("--all").returncode == 0
+
+    first = lab.build("--all", "--push", "--image-repository", str(place))
+    second = lab.build("--all", "--push", "--image-repository", str(place))
+
+    count = int(first.stderr.partition("nothing to do: ")[2].split()[0])
+    assert first.returncode == second.returncode == 0
+    assert (
+        f"{place}: pushed the layers of {count} packages and the archives of {count};"
+        " those of 0 and 0 were there"
+    ) in first.stderr
+    assert (
+        f"{place}: pushed the layers of 0 packages and the archives of 0;"
+        f" those of {count} and {count} were there"
+    ) in second.stderr
+
+
 def test_a_base_image_is_pulled_by_its_name(
     labs: tuple[Lab, Lab, Lab], registry_server: RegistryServer
 ) -> None:

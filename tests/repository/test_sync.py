@@ -226,8 +226,9 @@ def test_a_repository_whose_signatures_are_gone_is_refused(trusting: Machine) ->
     shutil.rmtree(trusting.folder / "trust")
 
     assert str(trusting.refusal()) == (
-        "main: is not signed: it has no timestamp.json, although its root is known"
-        " (nothing unsigned is taken from it)"
+        "main: is not signed, although its root is known: "
+        f"{trusting.folder}/trust/timestamp.json: there is no such file"
+        " (are its address and type right? `cos repo get` shows them; nothing unsigned is taken)"
     )
     assert trusting.waits == []
 

@@ -71,8 +71,11 @@ class _SecureHandler(urllib.request.HTTPSHandler):
         return self.do_open(_Secure, req)
 
 
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows to other addresses, but never from TLS to none."""
+class Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows to other addresses, but never from TLS to none.
+
+    Credentials go on to the same scheme, host and port only (RFC 6454, Origin).
+    """
 
     def redirect_request(  # noqa: PLR0913, PLR0917  (as the library calls it)
         self,
@@ -86,7 +89,11 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         """Return the next request."""
         if req.type == "https" and not newurl.startswith("https:"):
             raise urllib.error.HTTPError(newurl, code, "leads away from TLS", headers, fp)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+        following = super().redirect_request(req, fp, code, msg, headers, newurl)
+        shown = req.unredirected_hdrs.get("Authorization")
+        if following is not None and shown and _origin(newurl) == _origin(req.full_url):
+            following.add_unredirected_header("Authorization", shown)
+        return following
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +125,7 @@ class HttpSource:
             _SecureHandler(),
             urllib.request.HTTPDefaultErrorHandler(),
             urllib.request.HTTPErrorProcessor(),
-            _Redirects(),
+            Redirects(),
         ):
             self._opener.add_handler(handler)
 
@@ -230,7 +237,7 @@ class HttpSource:
         request.add_header("Accept-Encoding", "identity")
         if start:
             request.add_header("Range", f"bytes={start}-")
-        if self._authorization:  # for this host only: not sent on to where it redirects to
+        if self._authorization:  # for this host only: `Redirects` decides where it is sent on to
             request.add_unredirected_header("Authorization", self._authorization)
         answer: http.client.HTTPResponse = self._opener.open(
             request, timeout=self._settings.timeout
@@ -253,6 +260,16 @@ class HttpSource:
         if error.code in _NOT_THERE:
             return NotFoundError(f"{url}: there is no such file", hint="is this a repository?")
         return OutsideError(f"{url}: {answer}")
+
+
+def _origin(url: str) -> tuple[str, str, int] | None:
+    """Say whom an address asks: scheme, host and port (RFC 6454, section 4); None for no server."""
+    try:
+        parts = _split(url)
+    except OutsideError:
+        return None
+    port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    return parts.scheme, (parts.hostname or "").lower(), port
 
 
 def _split(url: str) -> SplitResult:

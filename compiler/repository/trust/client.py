@@ -202,7 +202,7 @@ class _Fetcher(FetcherInterface):
                 self._received.add(piece)
                 yield piece
         except NotFoundError as error:
-            raise DownloadHTTPError(str(error), _NOT_FOUND) from error
+            raise DownloadHTTPError(error.message, _NOT_FOUND) from error
 
 
 class _Updater(Updater):

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from compiler.archive import DEFAULT_EPOCH
 from compiler.archive.compress import atomic_file, remove_stale
-from compiler.errors import NotFoundError, OutsideError
+from compiler.errors import NotFoundError, OutsideError, TrustError
 from compiler.oci import Platform, Reference
 from compiler.registry import Registry
 from compiler.repository.oci import image_of, layer_of_file
@@ -29,6 +29,7 @@ from compiler.repository.trust import (
 )
 
 _AT_ONCE = 8
+_BEGIN = "`cos repo init-trust` begins to sign it"
 
 
 class Place(Protocol):
@@ -39,6 +40,9 @@ class Place(Protocol):
 
     def write(self, files: Files) -> None:
         """Make files visible, in their order."""
+
+    def unsigned(self) -> TrustError:
+        """Say of a repository without signed metadata what was looked for, and what to do."""
 
 
 class FolderPlace:
@@ -76,6 +80,15 @@ class FolderPlace:
             path = error.filename or self._folder
             raise OutsideError(f"{path}: cannot be written: {error.strerror}") from error
 
+    def unsigned(self) -> TrustError:
+        """Say what is not there; where there is no folder, the name may be a registry's."""
+        repository = self._folder.parent
+        if not repository.is_dir():
+            hint = "is the name right? a repository in a registry needs --type docker"
+            return TrustError(f"{repository}: is not signed: there is no such folder", hint=hint)
+        missing = self._folder / f"{TIMESTAMP}.json"
+        return TrustError(f"{repository}: is not signed: there is no {missing}", hint=_BEGIN)
+
 
 class RegistryPlace:
     """The TUF files of a docker repository: images of one file each, as luet has its own files.
@@ -108,6 +121,15 @@ class RegistryPlace:
         for name, data in files.items():
             if name in last:
                 self._put(name, data)
+
+    def unsigned(self) -> TrustError:
+        """Say what the registry does not have: the repository, or its signed metadata."""
+        where, name = self._repository, tag(f"{TIMESTAMP}.json")
+        if not self._registry.tags(where):
+            hint = f"is the name right? {_BEGIN}"
+            said = "the registry has nothing of this name"
+            return TrustError(f"{where}: is not signed: {said}", hint=hint)
+        return TrustError(f"{where}: is not signed: it has no tag {name}", hint=_BEGIN)
 
     def _put(self, name: str, data: bytes) -> None:
         """Bring up the image of one file."""

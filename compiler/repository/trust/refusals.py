@@ -61,7 +61,7 @@ def _reason(error: Exception, received: Received) -> tuple[str, str]:
     name, text = received.name or "what was kept", str(error)
     match error:
         case DownloadHTTPError():
-            found = _missing(name)
+            found = _missing(name, text)
         case UnsignedMetadataError():
             found = _unsigned(name, text, bytes(received.data))
         case ExpiredMetadataError():
@@ -76,12 +76,12 @@ def _reason(error: Exception, received: Received) -> tuple[str, str]:
     return found
 
 
-def _missing(name: str) -> tuple[str, str]:
-    """Explain that a file is not there."""
+def _missing(name: str, answer: str) -> tuple[str, str]:
+    """Explain that a file is not there, where `answer` says what was asked for, and what came."""
     if name == "timestamp.json":
         return (
-            "is not signed: it has no timestamp.json, although its root is known",
-            "nothing unsigned is taken from it",
+            f"is not signed, although its root is known: {answer}",
+            "are its address and type right? `cos repo get` shows them; nothing unsigned is taken",
         )
     return f"{name} is missing, although it is named as the newest", _CHANGING
 

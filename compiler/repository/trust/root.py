@@ -79,6 +79,12 @@ def sign_root(data: bytes, keys: Iterable[PrivateKey], before: bytes | None = No
     return metadata.to_bytes()
 
 
+def names_all(data: bytes, keys: Iterable[PrivateKey]) -> bool:
+    """Tell whether a root names all of some keys among those that sign it."""
+    named = set(parse_root(data).signed.roles[ROOT].keyids)
+    return {tuf_key(each.public).keyid for each in keys} <= named
+
+
 def check_root(data: bytes, before: bytes | None = None) -> Metadata[Root]:
     """Return a root that enough keys have signed, of its own and of the one that it follows.
 

@@ -6,8 +6,11 @@ import ssl
 import subprocess
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http.client import HTTPMessage
+from io import BytesIO
 from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
@@ -15,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from compiler.errors import OutsideError
-from compiler.repository.sources.http import HttpSettings, HttpSource
+from compiler.repository.sources.http import HttpSettings, HttpSource, Redirects
 from tests.repository.sources.lab import ARCHIVE, CONTENT, NAME, Site, saying
 from tests.servers.proxy import ALWAYS, Endless, Fault, FaultyProxy, Silent, Slow, SlowHead, Status
 from tests.servers.registry import make_certificates
@@ -31,6 +34,60 @@ def test_a_redirection_is_followed_without_credentials(
     assert site.archive() == CONTENT
     assert [each.headers.get("Authorization") for each in fake_registry.seen] == ["token secret"]
     assert [each.headers.get("Authorization") for each in proxy.seen] == [None]
+
+
+def test_a_redirection_within_the_host_keeps_credentials(
+    fake_registry: FaultyProxy, tmp_path: Path
+) -> None:
+    site = Site(fake_registry, tmp_path, {"token": "secret"})
+    moved = f"/{NAME}?moved=1"
+    fake_registry.script(Fault(Status(302, {"Location": moved})), Fault(Status(200, {}, CONTENT)))
+
+    assert site.archive() == CONTENT
+    seen = [(each.path, each.headers.get("Authorization")) for each in fake_registry.seen]
+    assert seen == [(f"/{NAME}", "token secret"), (moved, "token secret")]
+
+
+def test_credentials_do_not_come_back_with_a_redirection_from_another_host(
+    proxy: FaultyProxy, fake_registry: FaultyProxy, tmp_path: Path
+) -> None:
+    site = Site(fake_registry, tmp_path, {"token": "secret"})
+    back = f"http://{fake_registry.host}/{NAME}?back=1"
+    away = f"http://{proxy.host}/{NAME}"
+    fake_registry.script(Fault(Status(302, {"Location": away})), Fault(Status(200, {}, CONTENT)))
+    proxy.script(Fault(Status(302, {"Location": back})))
+
+    assert site.archive() == CONTENT
+    assert [each.headers.get("Authorization") for each in proxy.seen] == [None]
+    assert [each.headers.get("Authorization") for each in fake_registry.seen] == [
+        "token secret",
+        None,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("location", "is_same"),
+    [
+        ("http://HOST.test:80/x", True),
+        ("http://host.test/x", True),
+        ("https://host.test/x", False),
+        ("http://host.test:8080/x", False),
+        ("http://host.test.evil/x", False),
+        ("http://host.test@evil/x", False),
+    ],
+)
+def test_only_scheme_host_and_port_together_are_the_same_host(
+    location: str, *, is_same: bool
+) -> None:
+    request = urllib.request.Request("http://host.test/file")
+    request.add_unredirected_header("Authorization", "token secret")
+
+    following = Redirects().redirect_request(
+        request, BytesIO(), 302, "Found", HTTPMessage(), location
+    )
+
+    assert following is not None
+    assert (following.get_header("Authorization") == "token secret") is is_same
 
 
 def test_a_redirection_in_a_circle_ends(site: Site, proxy: FaultyProxy) -> None:

@@ -69,8 +69,9 @@ def test_a_repository_that_is_not_signed_is_refused_where_its_root_is_known(
     attacker.put_back({})
 
     assert client.refusal() == (
-        "main: is not signed: it has no timestamp.json, although its root is known"
-        " (nothing unsigned is taken from it)"
+        "main: is not signed, although its root is known: "
+        f"{attacker.folder}/timestamp.json: there is no such file"
+        " (are its address and type right? `cos repo get` shows them; nothing unsigned is taken)"
     )
 
 

@@ -184,3 +184,32 @@ def test_a_source_gives_files_up_to_a_limit(tmp_path: Path) -> None:
 
     assert str(caught.value) == f"{tmp_path}/{place('timestamp.json')}: is larger than 8 bytes"
     assert {path.name for path in tmp_path.iterdir()} == {"trust"}
+
+
+def test_a_folder_without_signatures_is_told_with_what_was_looked_for(tmp_path: Path) -> None:
+    told = FolderPlace(tmp_path).unsigned()
+
+    assert str(told) == (
+        f"{tmp_path}: is not signed: there is no {tmp_path}/trust/timestamp.json"
+        " (`cos repo init-trust` begins to sign it)"
+    )
+
+
+def test_a_registry_that_does_not_know_a_repository_is_told_apart_from_an_unsigned_one(
+    tmp_path: Path,
+) -> None:
+    registry = MemoryRegistry()
+    somewhere = in_registry(registry, tmp_path / "scratch")
+
+    mistyped = somewhere.unsigned()
+    somewhere.write({"1.root.json": b"root"})
+    unsigned = somewhere.unsigned()
+
+    assert str(mistyped) == (
+        "registry.test/team/repo: is not signed: the registry has nothing of this name"
+        " (is the name right? `cos repo init-trust` begins to sign it)"
+    )
+    assert str(unsigned) == (
+        "registry.test/team/repo: is not signed: it has no tag trust-timestamp.json"
+        " (`cos repo init-trust` begins to sign it)"
+    )

@@ -1,0 +1,42 @@
+"""The root files that the commands about signed metadata read and write."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from compiler.archive.compress import atomic_file
+from compiler.errors import OutsideError, TrustError, UsageError
+from compiler.repository.trust import limit_of
+from compiler.repository.trust.root import names_all
+from compiler.signing.keys import PrivateKey
+
+
+def read_root_file(path: Path) -> bytes:
+    """Read a root file."""
+    limit = limit_of("root.json")
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        hint = "--root names the file that `cos repo init-trust` wrote"
+        raise OutsideError(f"{path}: cannot be read: {error.strerror}", hint=hint) from error
+    if len(data) > limit:
+        raise TrustError(f"{path}: is too large for a root file")
+    return data
+
+
+def read_begun(path: Path, keys: Sequence[PrivateKey]) -> bytes:
+    """Read a root that is there; raises `UsageError` for keys that it does not name."""
+    data = read_root_file(path)
+    if not names_all(data, keys):
+        hint = "`cos repo rotate` gives a root other keys; --root begins another one"
+        raise UsageError(f"{path} is there, and a --root-key is not among its keys", hint=hint)
+    return data
+
+
+def write_root_file(path: Path, data: bytes) -> None:
+    """Write a root file, whole or not at all."""
+    try:
+        with atomic_file(path) as file:
+            file.write(data)
+    except OSError as error:
+        raise OutsideError(f"{path}: cannot be written: {error.strerror}") from error
