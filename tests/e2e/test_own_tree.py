@@ -1,6 +1,7 @@
 """Our own tree: every flavour loads and resolves, and the Debian one builds into a whole system."""
 
 import re
+import subprocess
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from compiler.archive import Clamp, Kind
 from compiler.archive.scan import entries_of
 from compiler.artifact.layered import LayeredRoot
 from compiler.engine.overlay import OverlayEngine
+from compiler.secureboot import GRUB, MANAGER, SHIM, parse_core
 from compiler.store.local import LocalStore
 from compiler.tree import load_tree
 from tests.e2e.own_tree import CHECKOUT, BuiltTree, cos, values
@@ -269,6 +271,34 @@ def test_what_installs_and_repairs_machines_is_there(root: Root) -> None:
             } <= programs  # fmt: skip
     for target in ("i386-pc", "x86_64-efi"):
         assert f"usr/lib/grub/{target}/normal.mod" in root.members
+
+
+@pytest.mark.container
+@pytest.mark.xdist_group("own-tree")
+def test_secure_boot_finds_signed_programs_and_a_grub_that_has_what_our_menus_need(
+    own_tree: BuiltTree, tmp_path: Path
+) -> None:
+    signers = {
+        SHIM[0]: "Microsoft Corporation UEFI CA 2011",
+        GRUB[0]: "Debian Secure Boot CA",
+        MANAGER[0]: "Debian Secure Boot CA",
+    }
+    found = {}
+    for archive, member in own_tree.members("cos-system-0.1.0"):
+        path = f"/{member.name}"
+        if path in signers or path.startswith("/boot/vmlinuz-"):
+            content = archive.extractfile(member)
+            assert content is not None
+            found[path] = content.read()
+
+    kernel = next(path for path in found if path.startswith("/boot/"))
+    core = parse_core(found[GRUB[0]])
+    assert (core.prefix, core.lacking) == ("/EFI/debian", frozenset())
+    for path, signer in {**signers, kernel: "Debian Secure Boot CA"}.items():
+        (tmp_path / "program").write_bytes(found[path])
+        listed = subprocess.run(["sbverify", "--list", tmp_path / "program"], check=True,
+                                capture_output=True, text=True)  # fmt: skip
+        assert signer in listed.stdout, path
 
 
 @pytest.mark.container

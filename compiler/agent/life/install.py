@@ -26,7 +26,7 @@ from compiler.agent.life.partition import Firmware, Layout, Needs, Plan, make_pl
 from compiler.agent.life.phases import LifeError, Phase, during
 from compiler.agent.life.relabel import relabel
 from compiler.agent.life.settings import Settings
-from compiler.agent.life.site import PARTITIONS, all_labels, label_of
+from compiler.agent.life.site import PARTITIONS, all_labels, label_of, menu_labels
 from compiler.agent.life.source import System
 from compiler.agent.life.steps import probe
 from compiler.layout import ACTIVE_IMAGE, PASSIVE_IMAGE, RECOVERY_IMAGE, RECOVERY_SQUASHFS, Label
@@ -305,6 +305,7 @@ def _put(job: Job, parts: Partitions, device: str, *, with_loader: bool) -> None
                 firmware=job.frame.firmware,
                 state=state,
                 efi=parts.efi,
+                labels=menu_labels(job.settings),
             )
             bootloader.install(host, places, tree=tree, machine=os.uname().machine)
         relabel(host, tree)
