@@ -170,6 +170,7 @@ def test_the_configuration_is_readable_by_root_alone(root: Root) -> None:
         "02_upgrades.yaml",
         "03_branding.yaml",
         "04_accounting.yaml",
+        "04_autologin.yaml",
         "05_network.yaml",
         "06_recovery.yaml",
         "07_live.yaml",
