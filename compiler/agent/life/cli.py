@@ -78,8 +78,13 @@ _INSECURE = Flag(
 )
 _COMMON = (_STRICT, _SILENT, _NO_VERIFY, _NO_COSIGN, _VERIFY, _KEY, _SYSTEM, _REBOOT, _POWER_OFF,
            _PATHS, _SIZE, _DEBUG, _FORCE, _INSECURE)  # fmt: skip
+_NO_ENTRY = Flag(
+    ("--disable-boot-entry",), "DISABLE_BOOT_ENTRY", "make no boot entry of EFI", "true"
+)
 
 _INSTALL = (
+    _NO_ENTRY,
+    Flag(("--eject-cd",), "EJECT_CD", "eject the CD when the machine goes down", "true"),
     Flag(("--no-format",), "COS_INSTALL_NO_FORMAT", "use partitions that were prepared", "true"),
     Flag(("--force-efi",), "COS_INSTALL_FORCE_EFI", "install for EFI, whatever runs here", "true"),
     Flag(("--force-gpt",), "COS_INSTALL_FORCE_GPT", "a GPT for BIOS, too", "true"),
@@ -98,6 +103,7 @@ _UPGRADE = (
     Flag(("--bootloader",), "UPGRADE_BOOTLOADER", "install the boot loader anew, too", "true"),
 )
 _RESET = (
+    _NO_ENTRY,
     Flag(("--reset-persistent",), "RESET_PERSISTENT", "empty the persistent partition", "true"),
     Flag(("--reset-oem",), "RESET_OEM", "empty the partition of the owner's settings", "true"),
 )

@@ -4,8 +4,10 @@ import os
 from pathlib import Path
 
 from compiler.agent.life import bootloader
+from compiler.agent.life.firmware import add_entry
 from compiler.agent.life.phases import LifeError, Phase
 from compiler.agent.life.site import Site, menu_labels
+from compiler.layout import Label
 
 
 def reinstall(site: Site, tree: Path | None = None) -> None:
@@ -26,3 +28,5 @@ def reinstall(site: Site, tree: Path | None = None) -> None:
     )
     machine = os.uname().machine
     bootloader.install(site.host, places, tree=tree or site.host.root, machine=machine)
+    efi = site.device(Label.GRUB) if site.efi is not None else None
+    add_entry(site.host, site.settings, efi.name if efi else None)
