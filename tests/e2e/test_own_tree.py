@@ -343,6 +343,12 @@ def test_language_and_time_are_the_defaults_and_boot_arguments_have_no_mark_left
 @pytest.mark.xdist_group("own-tree")
 def test_derivatives_can_make_an_initrd(root: Root) -> None:
     assert root.members["usr/libexec/cos/make-initrd"].mode == 0o755
+    defaults = "usr/share/cos/defaults"
+    assert root.members[f"{defaults}/usr/bin/cos-setup"].linkname == "cos-agent"
+    ours = [path for path in root.members if path.startswith(f"{defaults}/")]
+    assert {path.removeprefix(f"{defaults}/") for path in ours} <= set(root.members)
+    assert {f"{defaults}/etc/cos/grub.cfg", f"{defaults}/usr/libexec/cos/make-initrd",
+            f"{defaults}/system/oem/00_rootfs.yaml"} <= set(ours)  # fmt: skip
 
 
 @pytest.mark.container

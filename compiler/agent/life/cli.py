@@ -169,6 +169,12 @@ def _pull_image(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="FOLDER", help="is made; if it is there it is empty")
 
 
+def _init(parser: argparse.ArgumentParser) -> None:
+    force = Flag(("-f", "--force"), "FORCE", "replace files that are there, and the initrd", "true")
+    initrd = Flag(("--no-initrd",), "NO_INITRD", "make no initrd", "true")
+    _flags(parser, (force, initrd, _DEBUG), "init")
+
+
 _COMMANDS: Mapping[str, Describe] = {
     "install": _install,
     "upgrade": _upgrade,
@@ -179,6 +185,7 @@ _COMMANDS: Mapping[str, Describe] = {
     "status": _status,
     "suc-upgrade": _suc_upgrade,
     "pull-image": _pull_image,
+    "init": _init,
 }
 
 
