@@ -40,6 +40,8 @@ test | command -v qemu-system-x86_64                           | qemu-system-x86
 test | ls /usr/share/OVMF/OVMF_CODE*.fd                        | ovmf                   | edk2-ovmf              | qemu-ovmf-x86_64
 test | command -v ssh                                      | openssh-client         | openssh-clients        | openssh-clients
 test | command -v systemd-analyze && command -v systemd-escape | systemd                | systemd                | systemd
+test | command -v sbverify                                     | sbsigntool             | sbsigntools            | sbsigntools
+test | command -v eject                                        | eject                  | util-linux             | util-linux
 test | command -v strace                                       | strace                 | strace                 | strace
 TABLE
 }

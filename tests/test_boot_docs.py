@@ -12,7 +12,7 @@ LAYOUT = DRACUT / "30cos-immutable-rootfs/cos-mount-layout.sh"
 BOOTARGS = CHECKOUT / "tree/system/grub-config/files/etc/cos/bootargs.cfg"
 
 OURS = re.compile(
-    r"\b(?:rd\.cos\.[a-z]+|cos\.setup|cos\.boot_try|cos\.[a-z]+\.power_off|cos-img/filename)\b"
+    r"\b(?:rd\.cos\.[a-z]+|cos\.setup|cos\.autologin|cos\.boot_try|cos\.[a-z]+\.power_off|cos-img/filename)\b"
 )
 """Arguments that are ours by their names."""
 ASKED = re.compile(r"getarg(?:s|bool [01])? ([\w./-]+)")

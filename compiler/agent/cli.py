@@ -37,6 +37,8 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "feature": (_LIFE, "List, enable or disable features"),
     "status": (_LIFE, "Tell what runs, and what is installed"),
     "suc-upgrade": (_LIFE, "Upgrade the machine around this container"),
+    "pull-image": (_LIFE, "Unpack an image into a folder, verified"),
+    "init": (_LIFE, "Make a root tree one that boots, in the build of an image"),
     "assess": (_ASSESS, "Tell the boot menu whether this system is well"),
 }
 

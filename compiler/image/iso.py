@@ -17,19 +17,18 @@ from compiler.image.grub import CD_BIOS, DISK_BIOS, EFI, make_core, module_folde
 from compiler.image.output import Result, result_of, scratch_beside, write_result
 from compiler.image.parallel import beside
 from compiler.image.place import place_files, place_tree
+from compiler.image.signed import signed_files, write_files
 from compiler.image.squashfs import DEFAULT_OPTIONS, lost_attributes, make_squashfs
 from compiler.image.tools import ISO as ISO_TOOLS
 from compiler.image.tools import need_tools, run_tool
 from compiler.image.tree import Tree
 from compiler.layout import Label
 from compiler.process import Command
+from compiler.secureboot import LOADER
 
 _CATALOG = "boot/boot.catalog"
 _EL_TORITO = "boot/grub2/eltorito.img"
 _UEFI = "boot/uefi.img"
-_LOADER = "EFI/BOOT/BOOTX64.EFI"
-"""Where a firmware looks on removable media (UEFI specification, 3.5.1.1)."""
-
 _EFI_TYPE = "0xef"
 _EFI_LABEL = "COS_EFI"
 
@@ -122,11 +121,20 @@ def _write_loaders(iso: Iso, staged: Path, scratch: Path) -> None:
 
 
 def _write_efi(iso: Iso, staged: Path, folder: Path) -> None:
-    """Write the EFI file system: what the specification has for it, and GRUB if that has none."""
+    """Write the EFI file system: what the specification has for it, and GRUB if that has none.
+
+    That is the signed one of the root, if there is one. Its menu is on the ISO as well: started
+    from a CD, GRUB looks there for what it was started beside.
+    """
     folder.mkdir()
     if iso.uefi is not None:
         place_tree(iso.uefi, folder)
-    loader = folder / _LOADER
+    loader = folder / LOADER
+    if not loader.exists():
+        signed = signed_files(iso.root, menu.SIGNED, folder.with_name("signed"))
+        write_files(signed, folder)
+        menus = {path: data for path, data in signed.items() if path.endswith(".cfg")}
+        write_files(menus, staged)
     if not loader.exists():
         loader.parent.mkdir(parents=True, exist_ok=True)
         make_core(EFI, loader, prefix=menu.FOLDER, early=menu.EARLY)

@@ -16,6 +16,11 @@ set prefix=($root){FOLDER}
 """
 """What a core runs first: it finds the ISO on whatever it was started from."""
 
+SIGNED = f"""search --no-floppy --file --set=root {KERNEL}
+configfile "(${{root}}){FOLDER}/grub.cfg"
+"""
+"""The same for a signed GRUB, which keeps its `prefix`: no module is there that it cannot load."""
+
 _MENU = """# The boot menu of this ISO, for BIOS and UEFI.
 
 set timeout={timeout}

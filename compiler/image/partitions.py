@@ -13,12 +13,12 @@ from compiler.image.first_boot import DEPLOYING, GROWING, deploying, growing
 from compiler.image.gpt import Slice, identity
 from compiler.image.grub import DISK_BIOS, EFI, make_scripted_core, module_files
 from compiler.image.record import Origin, state_record
+from compiler.image.signed import signed_files, write_files
 from compiler.image.sparse import copy_sparse
 from compiler.layout import Label
+from compiler.secureboot import LOADER, disk_script
 
 GRUB_FOLDER = "grub2"
-LOADER = "EFI/BOOT/BOOTX64.EFI"
-"""Where a firmware looks when it knows of nothing else (UEFI specification, 3.5.1.1)."""
 
 SCRIPT = """if regexp --set=1:disk '^\\(([^,)]+)' "${cmdpath}"; then
   set near="--hint=${disk},"
@@ -92,11 +92,16 @@ class Filler:
         make_ext(ext, self._target, items, self._scratch, epoch=self._disk.epoch)
 
     def _make_efi(self, part: Slice) -> None:
-        """Make the EFI system partition, with GRUB where every firmware finds it."""
+        """Make the EFI system partition, with a loader where every firmware finds it.
+
+        That is the signed one of the tree, if there is one.
+        """
         folder, image = self._scratch / "efi", self._scratch / "efi.img"
         loader = folder / LOADER
-        loader.parent.mkdir(parents=True)
-        make_scripted_core(EFI, loader, script=SCRIPT, epoch=self._disk.epoch)
+        write_files(signed_files(self._disk.root, disk_script(), self._scratch / "signed"), folder)
+        if not loader.exists():
+            loader.parent.mkdir(parents=True)
+            make_scripted_core(EFI, loader, script=SCRIPT, epoch=self._disk.epoch)
         number = identity(self._disk.seed, Label.GRUB).time_low
         fat = Fat(label=Label.GRUB, volume_id=number, size=part.size)
         make_fat(fat, folder, image, epoch=self._disk.epoch)

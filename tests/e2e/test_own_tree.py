@@ -1,6 +1,7 @@
 """Our own tree: every flavour loads and resolves, and the Debian one builds into a whole system."""
 
 import re
+import subprocess
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from compiler.archive import Clamp, Kind
 from compiler.archive.scan import entries_of
 from compiler.artifact.layered import LayeredRoot
 from compiler.engine.overlay import OverlayEngine
+from compiler.secureboot import GRUB, MANAGER, SHIM, parse_core
 from compiler.store.local import LocalStore
 from compiler.tree import load_tree
 from tests.e2e.own_tree import CHECKOUT, BuiltTree, cos, values
@@ -168,6 +170,7 @@ def test_the_configuration_is_readable_by_root_alone(root: Root) -> None:
         "02_upgrades.yaml",
         "03_branding.yaml",
         "04_accounting.yaml",
+        "04_autologin.yaml",
         "05_network.yaml",
         "06_recovery.yaml",
         "07_live.yaml",
@@ -273,6 +276,34 @@ def test_what_installs_and_repairs_machines_is_there(root: Root) -> None:
 
 @pytest.mark.container
 @pytest.mark.xdist_group("own-tree")
+def test_secure_boot_finds_signed_programs_and_a_grub_that_has_what_our_menus_need(
+    own_tree: BuiltTree, tmp_path: Path
+) -> None:
+    signers = {
+        SHIM[0]: "Microsoft Corporation UEFI CA 2011",
+        GRUB[0]: "Debian Secure Boot CA",
+        MANAGER[0]: "Debian Secure Boot CA",
+    }
+    found = {}
+    for archive, member in own_tree.members("cos-system-0.1.0"):
+        path = f"/{member.name}"
+        if path in signers or path.startswith("/boot/vmlinuz-"):
+            content = archive.extractfile(member)
+            assert content is not None
+            found[path] = content.read()
+
+    kernel = next(path for path in found if path.startswith("/boot/"))
+    core = parse_core(found[GRUB[0]])
+    assert (core.prefix, core.lacking) == ("/EFI/debian", frozenset())
+    for path, signer in {**signers, kernel: "Debian Secure Boot CA"}.items():
+        (tmp_path / "program").write_bytes(found[path])
+        listed = subprocess.run(["sbverify", "--list", tmp_path / "program"], check=True,
+                                capture_output=True, text=True)  # fmt: skip
+        assert signer in listed.stdout, path
+
+
+@pytest.mark.container
+@pytest.mark.xdist_group("own-tree")
 def test_every_stage_of_a_boot_is_started(root: Root) -> None:
     started = {
         path.removeprefix("etc/systemd/system/")
@@ -312,6 +343,12 @@ def test_language_and_time_are_the_defaults_and_boot_arguments_have_no_mark_left
 @pytest.mark.xdist_group("own-tree")
 def test_derivatives_can_make_an_initrd(root: Root) -> None:
     assert root.members["usr/libexec/cos/make-initrd"].mode == 0o755
+    defaults = "usr/share/cos/defaults"
+    assert root.members[f"{defaults}/usr/bin/cos-setup"].linkname == "cos-agent"
+    ours = [path for path in root.members if path.startswith(f"{defaults}/")]
+    assert {path.removeprefix(f"{defaults}/") for path in ours} <= set(root.members)
+    assert {f"{defaults}/etc/cos/grub.cfg", f"{defaults}/usr/libexec/cos/make-initrd",
+            f"{defaults}/system/oem/00_rootfs.yaml"} <= set(ours)  # fmt: skip
 
 
 @pytest.mark.container

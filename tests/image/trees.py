@@ -2,12 +2,14 @@
 
 import io
 import struct
+import subprocess
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from compiler.archive import Entry, Kind
 from compiler.archive.tar import write_tar
+from compiler.secureboot import NEEDED
 
 EPOCH = 1577836800
 KERNEL, INITRD = b"kernel" * 1000, b"initrd" * 3000
@@ -108,3 +110,30 @@ def _add(  # noqa: PLR0913  (what a member can be made of)
         text = capability.decode("utf-8", "surrogateescape")
         info.pax_headers = {"SCHILY.xattr.security.capability": text}
     archive.addfile(info, io.BytesIO(data))
+
+
+def signed_grub(folder: Path, prefix: str, without: str = "") -> bytes:
+    """Make a GRUB as distributions sign theirs: one program with all modules, and a prefix."""
+    modules = sorted((NEEDED | {"tpm"}) - {without})
+    core = folder / "grub.efi"
+    argv = ["grub-mkimage", "--format", "x86_64-efi", "--prefix", prefix, "--output", str(core)]
+    subprocess.run([*argv, *modules], check=True)
+    return core.read_bytes()
+
+
+def with_chain(folder: Path, grub: bytes) -> Path:
+    """Add the programs of secure boot to a tree, where Debian has them; shim through a link."""
+    write_tree(folder)
+    files = {
+        "usr/lib/shim/shimx64.efi.signed.latest": b"shim",
+        "usr/lib/shim/mmx64.efi.signed": b"manager",
+        "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed": grub,
+    }
+    for path, data in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+    (folder / "etc/alternatives").mkdir()
+    link = folder / "usr/lib/shim/shimx64.efi.signed"
+    link.symlink_to("/etc/alternatives/shim")
+    (folder / "etc/alternatives/shim").symlink_to("/usr/lib/shim/shimx64.efi.signed.latest")
+    return folder

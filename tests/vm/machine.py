@@ -34,6 +34,9 @@ class Hardware:
     cdroms: Sequence[Path] = ()
     usb: Path | None = None
     efi: bool = False
+    secure: bool = False
+    """Whether its EFI starts only what the keys of Microsoft have signed."""
+
     processors: int = 1  # machines run side by side
     memory: int = 1536  # MiB
     network: bool = True
@@ -303,7 +306,8 @@ class Machine:
 
     def _command(self) -> list[str]:
         parts = self.hardware
-        words = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-machine", "q35"]
+        board = "q35,smm=on" if parts.secure else "q35"
+        words = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-machine", board]
         words += ["-accel", "tcg", "-smp", str(parts.processors), "-m", str(parts.memory)]
         words += ["-display", "none", "-device", "virtio-rng-pci"]
         words += ["-chardev", f"socket,id=line,path={self._line},server=on,wait=off,"]
@@ -340,11 +344,14 @@ class Machine:
             return []
         own = self.folder / "efi-vars.fd"
         if not own.exists():
-            empty = _OVMF / "OVMF_VARS_4M.fd"
-            own.write_bytes((self.saved.with_name(own.name) if self.saved else empty).read_bytes())
-        code = _OVMF / "OVMF_CODE_4M.fd"
+            fresh = _OVMF / ("OVMF_VARS_4M.ms.fd" if self.hardware.secure else "OVMF_VARS_4M.fd")
+            own.write_bytes((self.saved.with_name(own.name) if self.saved else fresh).read_bytes())
+        code = _OVMF / ("OVMF_CODE_4M.secboot.fd" if self.hardware.secure else "OVMF_CODE_4M.fd")
         first = f"if=pflash,unit=0,format=raw,readonly=on,file={code}"
-        return ["-drive", first, "-drive", f"if=pflash,unit=1,format=raw,file={own}"]
+        words = ["-drive", first, "-drive", f"if=pflash,unit=1,format=raw,file={own}"]
+        if self.hardware.secure:
+            words += ["-global", "driver=cfi.pflash01,property=secure,value=on"]
+        return words
 
 
 def _order(

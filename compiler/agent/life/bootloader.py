@@ -7,9 +7,11 @@ from pathlib import Path
 from compiler.agent.life.host import Host, write_whole
 from compiler.agent.life.partition import Firmware
 from compiler.agent.life.phases import LifeError, Phase, during
+from compiler.agent.life.signed import copy_chain
 from compiler.errors import CompilerError
 from compiler.grubenv import change_block, read_block
 from compiler.layout import BOOT_SETTINGS, GRUB_MENU, OWNER_CHOICES, Label
+from compiler.secureboot import disk_script
 
 INSTALLERS = ("grub2-install", "grub-install")
 _TITLE = "cOS"
@@ -25,16 +27,23 @@ class Places:
     firmware: Firmware
     state: Path
     efi: Path | None = None
+    labels: tuple[str, str] = (Label.STATE, Label.RECOVERY)
+    """What the state and the recovery partition are called: where the menu is looked for."""
 
 
 def install(host: Host, places: Places, *, tree: Path, machine: str) -> None:
-    """Install GRUB on a disk, and the menu of a tree; raises `LifeError`."""
+    """Install GRUB on a disk, and the menu of a tree; raises `LifeError`.
+
+    Where the tree has the signed programs of secure boot, EFI starts those.
+    """
     with during(Phase.BOOTLOADER, "the boot loader cannot be installed"):
         program = next((each for each in INSTALLERS if host.has(each)), None)
         if program is None:
             raise LifeError("grub2-install and grub-install are missing", Phase.TOOLS)
         host.call(program, *arguments(places, tree=tree, machine=machine))
         copy_menu(tree, places.state)
+        if places.efi is not None and machine == "x86_64":
+            copy_chain(host, tree, places.efi, disk_script(*places.labels))
 
 
 def arguments(places: Places, *, tree: Path, machine: str) -> list[str]:

@@ -59,11 +59,11 @@ _NO_VERIFY = Flag(("--no-verify",), "VERIFY", "take what nobody has signed", "fa
 _NO_COSIGN = Flag(("--no-cosign",), "NO_COSIGN", "the same as --no-verify", "true")
 _VERIFY = Flag(("--verify", "--cosign"), "VERIFY", "take only what is signed; the default", "true")
 _KEY = Flag(("--key", "--cosign-key"), "COSIGN_PUBLIC_KEY_LOCATION", "the key that is trusted")
-_SCHEMES = "where the system comes from: channel:, oci:, dir: or file:"
+_SCHEMES = "channel:, oci:, dir: or file:"
 _SYSTEM = Flag(
     ("--system", "--system.uri"),
     "SYSTEM",
-    "where the system comes from, as channel:, oci:, dir: or file:",
+    f"where the system comes from, as {_SCHEMES}",
 )
 _REBOOT = Flag(("--reboot",), "COS_INSTALL_REBOOT", "boot at the end", "true")
 _POWER_OFF = Flag(("--poweroff",), "COS_INSTALL_POWER_OFF", "power off at the end", "true")
@@ -78,8 +78,13 @@ _INSECURE = Flag(
 )
 _COMMON = (_STRICT, _SILENT, _NO_VERIFY, _NO_COSIGN, _VERIFY, _KEY, _SYSTEM, _REBOOT, _POWER_OFF,
            _PATHS, _SIZE, _DEBUG, _FORCE, _INSECURE)  # fmt: skip
+_NO_ENTRY = Flag(
+    ("--disable-boot-entry",), "DISABLE_BOOT_ENTRY", "make no boot entry of EFI", "true"
+)
 
 _INSTALL = (
+    _NO_ENTRY,
+    Flag(("--eject-cd",), "EJECT_CD", "eject the CD when the machine goes down", "true"),
     Flag(("--no-format",), "COS_INSTALL_NO_FORMAT", "use partitions that were prepared", "true"),
     Flag(("--force-efi",), "COS_INSTALL_FORCE_EFI", "install for EFI, whatever runs here", "true"),
     Flag(("--force-gpt",), "COS_INSTALL_FORCE_GPT", "a GPT for BIOS, too", "true"),
@@ -98,6 +103,7 @@ _UPGRADE = (
     Flag(("--bootloader",), "UPGRADE_BOOTLOADER", "install the boot loader anew, too", "true"),
 )
 _RESET = (
+    _NO_ENTRY,
     Flag(("--reset-persistent",), "RESET_PERSISTENT", "empty the persistent partition", "true"),
     Flag(("--reset-oem",), "RESET_OEM", "empty the partition of the owner's settings", "true"),
 )
@@ -156,6 +162,19 @@ def _suc_upgrade(parser: argparse.ArgumentParser) -> None:
     _flags(parser, (*_COMMON, host), "suc_upgrade")
 
 
+def _pull_image(parser: argparse.ArgumentParser) -> None:
+    flags = (_NO_VERIFY, _NO_COSIGN, _VERIFY, _KEY, _INSECURE, _DEBUG)
+    _flags(parser, flags, "pull_image")
+    parser.add_argument("image", metavar="IMAGE", help=f"an image; else {_SCHEMES}")
+    parser.add_argument("folder", metavar="FOLDER", help="is made; if it is there it is empty")
+
+
+def _init(parser: argparse.ArgumentParser) -> None:
+    force = Flag(("-f", "--force"), "FORCE", "replace files that are there, and the initrd", "true")
+    initrd = Flag(("--no-initrd",), "NO_INITRD", "make no initrd", "true")
+    _flags(parser, (force, initrd, _DEBUG), "init")
+
+
 _COMMANDS: Mapping[str, Describe] = {
     "install": _install,
     "upgrade": _upgrade,
@@ -165,6 +184,8 @@ _COMMANDS: Mapping[str, Describe] = {
     "feature": _feature,
     "status": _status,
     "suc-upgrade": _suc_upgrade,
+    "pull-image": _pull_image,
+    "init": _init,
 }
 
 
@@ -245,6 +266,8 @@ def _positional(options: argparse.Namespace) -> dict[str, str]:
             found["SOURCE_KIND"] = scheme
     if getattr(options, "image", None):
         found["SOURCE_NAME"] = options.image
+    if hasattr(options, "folder"):
+        found["FOLDER"] = options.folder
     if hasattr(options, "action"):
         found |= {"ACTION": options.action, "FEATURE": " ".join(options.feature)}
     return found

@@ -43,6 +43,8 @@ class Device:
     """What a GPT calls the partition; other tables have no names."""
     part_number: int = 0
     """Its number in the table, from 1; 0 for what is no partition."""
+    part_identity: str = ""
+    """What its table knows the partition by."""
     mounts: tuple[str, ...] = ()
 
 
@@ -78,6 +80,7 @@ def _devices(entries: object, known: Mapping[str, Mapping[str, str]]) -> Iterato
             identity=about.get("UUID", ""),
             part_name=about.get("PART_ENTRY_NAME", ""),
             part_number=int(about.get("PART_ENTRY_NUMBER", "0")),
+            part_identity=about.get("PART_ENTRY_UUID", ""),
             mounts=tuple(filter(None, entry.get("mountpoints") or ())),
         )
         yield from _devices(entry.get("children"), known)

@@ -19,6 +19,7 @@ from compiler.agent.life import (
     slots,
 )
 from compiler.agent.life.detect import labelled
+from compiler.agent.life.firmware import add_entry, eject_at_shutdown
 from compiler.agent.life.hooks import Hooks
 from compiler.agent.life.host import Host, need_room, sync_file, write_whole
 from compiler.agent.life.inventory import check_system
@@ -26,7 +27,7 @@ from compiler.agent.life.partition import Firmware, Layout, Needs, Plan, make_pl
 from compiler.agent.life.phases import LifeError, Phase, during
 from compiler.agent.life.relabel import relabel
 from compiler.agent.life.settings import Settings
-from compiler.agent.life.site import PARTITIONS, all_labels, label_of
+from compiler.agent.life.site import PARTITIONS, all_labels, label_of, menu_labels
 from compiler.agent.life.source import System
 from compiler.agent.life.steps import probe
 from compiler.layout import ACTIVE_IMAGE, PASSIVE_IMAGE, RECOVERY_IMAGE, RECOVERY_SQUASHFS, Label
@@ -102,8 +103,11 @@ def install(host: Host, settings: Settings) -> None:
         what = frame.what
         job = what if isinstance(what, Job) else _fetched(frame, what, parts, stack)
         _put(job, parts, device, with_loader=frame.plan is not None)
+        if frame.plan is not None:
+            add_entry(host, settings, parts.devices.get(Label.GRUB))
         frame.hooks.post()
         host.log.info("Unmounting disk partitions")
+    eject_at_shutdown(host, settings)
     host.log.info("Installation completed")
     power.after(host, settings, asked=not settings.text("DEVICE_BY_FLAG"))
 
@@ -305,6 +309,7 @@ def _put(job: Job, parts: Partitions, device: str, *, with_loader: bool) -> None
                 firmware=job.frame.firmware,
                 state=state,
                 efi=parts.efi,
+                labels=menu_labels(job.settings),
             )
             bootloader.install(host, places, tree=tree, machine=os.uname().machine)
         relabel(host, tree)

@@ -4,8 +4,10 @@ import os
 from pathlib import Path
 
 from compiler.agent.life import bootloader
+from compiler.agent.life.firmware import add_entry
 from compiler.agent.life.phases import LifeError, Phase
-from compiler.agent.life.site import Site
+from compiler.agent.life.site import Site, menu_labels
+from compiler.layout import Label
 
 
 def reinstall(site: Site, tree: Path | None = None) -> None:
@@ -17,6 +19,14 @@ def reinstall(site: Site, tree: Path | None = None) -> None:
     if not disk:
         raise LifeError(f"{site.state_device.name} is on no disk", Phase.BOOTLOADER)
     site.host.log.info("Installing GRUB..")
-    places = bootloader.Places(disk=disk, firmware=site.firmware, state=site.state, efi=site.efi)
+    places = bootloader.Places(
+        disk=disk,
+        firmware=site.firmware,
+        state=site.state,
+        efi=site.efi,
+        labels=menu_labels(site.settings),
+    )
     machine = os.uname().machine
     bootloader.install(site.host, places, tree=tree or site.host.root, machine=machine)
+    efi = site.device(Label.GRUB) if site.efi is not None else None
+    add_entry(site.host, site.settings, efi.name if efi else None)

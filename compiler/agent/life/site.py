@@ -119,6 +119,11 @@ def label_of(settings: Settings, label: Label) -> str:
     return settings.text(f"{label.name}_LABEL")
 
 
+def menu_labels(settings: Settings) -> tuple[str, str]:
+    """Return the labels of the partitions that the boot menu may be on."""
+    return label_of(settings, Label.STATE), label_of(settings, Label.RECOVERY)
+
+
 def all_labels(settings: Settings) -> dict[Label, str]:
     """Return what all labels of ours are called on this machine."""
     names = (*PARTITIONS, Label.ACTIVE, Label.PASSIVE, Label.SYSTEM)
