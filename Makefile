@@ -84,7 +84,7 @@ help: ## Say what can be made, and which variables change it
 	@echo '  DISK_LAYOUT  full, or recovery: a disk that installs the rest itself      [$(DISK_LAYOUT)]'
 	@echo '  IMAGE_ARGS   further flags of `cos iso` and `cos disk`                    [$(IMAGE_ARGS)]'
 	@echo '  PUBLISH_ARGS further flags of `cos create-repo` for publish-repo          [$(PUBLISH_ARGS)]'
-	@echo '  ISO          the ISO that run-qemu boots                                  [$(ISO)]'
+	@echo '  ISO          the ISO that run-qemu boots; empty: what is on its disk      [$(ISO)]'
 	@echo '  ACCEL        the accelerator of QEMU                                      [$(ACCEL)]'
 	@echo '  QEMU_MEMORY  memory of the machine, in MiB                                [$(QEMU_MEMORY)]'
 	@echo '  QEMU_DISK    its disk, made with 24 GB if it is not there                 [$(QEMU_DISK)]'
@@ -95,7 +95,7 @@ setup: ## Install what building needs: system packages (as root, with apt) and .
 	@scripts/virtualenv.sh $(if $(wildcard .venv/.cos-dev),$(DEVLOCK),$(LOCKS))
 
 setup-test: ## Install what testing needs besides
-	@scripts/system-packages.sh run image test
+	@scripts/system-packages.sh run image machine test
 	@scripts/virtualenv.sh $(DEVLOCK)
 	@scripts/cosign.sh "$${COS_TEST_CACHE:-build/test-cache}" > /dev/null
 	@touch .venv/.cos-dev
@@ -141,11 +141,14 @@ disk: setup-image build-tree ## Make the disk image of FLAVOR, in DISK_FORMAT
 	@echo 'disk: the image of $(DISK_MANIFEST)'
 	$(COS) disk $(DISK_MANIFEST) --name cOS-$(FLAVOR) --format $(DISK_FORMAT) --layout $(DISK_LAYOUT) $(IMAGE_FLAGS)
 
+CDROM = -cdrom '$(ISO)' -boot order=cd,once=d
+
 run-qemu: ## Boot ISO in QEMU with a disk of 24 GB: its console is this terminal, ctrl-a x ends it
-	@test -f '$(ISO)' || { echo 'error: $(ISO) is not there; `make iso` makes it' >&2; exit 1; }
+	@test -z '$(ISO)' || test -f '$(ISO)' || { echo 'error: $(ISO) is not there; `make iso` makes it' >&2; exit 1; }
+	@scripts/system-packages.sh machine
 	@test -f '$(QEMU_DISK)' || qemu-img create -q -f qcow2 '$(QEMU_DISK)' 24G
 	qemu-system-x86_64 -accel $(ACCEL) -m $(QEMU_MEMORY) -smp 2 -display none -serial mon:stdio \
-	    -drive file='$(QEMU_DISK)',if=virtio,format=qcow2 -cdrom '$(ISO)' -boot order=cd,once=d \
+	    -drive file='$(QEMU_DISK)',if=virtio,format=qcow2 $(if $(ISO),$(CDROM)) \
 	    -nic user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:2222-:22 $(QEMU_ARGS)
 
 test: setup-test ## Run all tests but those that boot machines; needs root or user namespaces

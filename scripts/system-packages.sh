@@ -1,5 +1,5 @@
 #!/bin/sh
-# system-packages.sh SET…: makes sure that the programs of each SET (run, image, test) are installed. As root
+# system-packages.sh SET…: makes sure that the programs of each SET (run, image, machine, test) are installed. As root
 # on a system with apt it installs what is missing; elsewhere it says which commands would, and fails.
 set -eu
 
@@ -36,7 +36,8 @@ test | command -v runc                                         | runc           
 test | command -v rpm && command -v rpmbuild                    | rpm                    | rpm-build              | rpm-build
 test | command -v busybox                                      | busybox-static         | busybox                | busybox-static
 test | command -v notary notary-server                         | notary                 | notary                 | notary
-test | command -v qemu-system-x86_64                           | qemu-system-x86        | qemu-system-x86        | qemu-x86
+machine | command -v qemu-system-x86_64                        | qemu-system-x86        | qemu-system-x86        | qemu-x86
+machine | command -v qemu-img                                  | qemu-utils             | qemu-img               | qemu-tools
 test | ls /usr/share/OVMF/OVMF_CODE*.fd                        | ovmf                   | edk2-ovmf              | qemu-ovmf-x86_64
 test | command -v ssh                                      | openssh-client         | openssh-clients        | openssh-clients
 test | command -v systemd-analyze && command -v systemd-escape | systemd                | systemd                | systemd

@@ -226,6 +226,16 @@ def test_the_machine_has_the_iso_a_disk_and_a_way_in_and_no_accelerator_that_may
     )
 
 
+def test_a_machine_boots_its_disk_alone_where_no_iso_is_asked_for() -> None:
+    line = next(
+        each for each in make("--dry-run", "run-qemu", "ISO=") if each.startswith("qemu-system")
+    )
+
+    assert "-drive file='build/qemu.qcow2'" in line
+    assert "-cdrom" not in line
+    assert "-boot" not in line
+
+
 def test_without_an_iso_no_machine_and_no_disk_are_made(tmp_path: Path) -> None:
     done = subprocess.run(
         ["env", "-u", "MAKEFLAGS", "make", "run-qemu", f"ISO={tmp_path}/none.iso",
