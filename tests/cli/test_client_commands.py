@@ -486,7 +486,15 @@ def test_the_database_is_shown_and_changed_without_touching_files(machine: Machi
     assert message == "t/app: needs its version: category/name@version"
     machine.do("database", "remove", "t/app@1")
     assert machine.installed() == []
-    assert machine.refused("database", "get", "t/app") == "t/app is not installed"
+
+
+@pytest.mark.parametrize("name", ["t/app", "t/lib@2", "app", "t/app-1"])
+def test_of_what_is_not_installed_the_database_shows_nothing(machine: Machine, name: str) -> None:
+    machine.do("install", "-y", "t/lib")
+
+    done = machine.do("database", "get", name, "--files")
+
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 def test_a_search_has_the_shape_that_programs_know_from_luet(machine: Machine) -> None:
