@@ -24,7 +24,7 @@ from compiler.oci import parse_repository
 from compiler.repository.configured import RepositoryConfig, kind_of
 from compiler.repository.index import RepositoryInfo
 from compiler.repository.sources.http import HttpSettings, HttpSource
-from compiler.repository.trust.kept import seal_of
+from compiler.repository.trust.kept import refuse_unverifiable, seal_of
 from compiler.store.images import host_platform
 from compiler.system.client import Client
 from compiler.system.config import Config, read_repository, repository_files
@@ -173,6 +173,8 @@ def add(  # noqa: PLR0913  (one parameter for each of luet's options)
         raise CompilerError(f"there is a repository {made.name!r} already", hint=f"see {path}")
     root = _given_root(root, made, source)
     trusted = _checked_root(root) if root is not None else None
+    if trusted is None and not made.root:
+        refuse_unverifiable(made)
     if trusted is not None:
         made = made.model_copy(update={"root": _root_beside(path, made).name})
     confirm([f"{path}:", *_text(without_secrets(made)).splitlines()], report, yes=yes)

@@ -22,7 +22,7 @@ from compiler.repository.sources import Source
 from compiler.repository.sources.opening import Opening, open_source
 from compiler.repository.sync import SyncTools, Trust, sync
 from compiler.repository.synced import Shelf, Synced
-from compiler.repository.trust.kept import kept_root, read_root, seal_of
+from compiler.repository.trust.kept import kept_root, read_root, refuse_unverifiable, seal_of
 from compiler.spec.package import PackageId
 from compiler.system.audit import Missing, missing_files
 from compiler.system.change import Change, Incoming, Options
@@ -180,10 +180,16 @@ class Client:
         return self.shelf.folder(config) / "trust"
 
     def root_of(self, config: RepositoryConfig) -> bytes | None:
-        """Return the root of a repository: what its configuration names, or what was kept."""
+        """Return the root of a repository: what its configuration names, or what was kept.
+
+        Raises `TrustError` where there is none, and the configuration wants to have it verified.
+        """
         if config.root:
             return read_root(self.config.host_path(config.root))
-        return kept_root(self.trust_folder(config))
+        root = kept_root(self.trust_folder(config))
+        if root is None:
+            refuse_unverifiable(config)
+        return root
 
     def _seal(self, config: RepositoryConfig) -> str:
         return seal_of(self.root_of(config))

@@ -205,6 +205,23 @@ def test_what_is_not_signed_does_not_count_once_the_root_is_known(web: Machine) 
     assert web.do("repo", "update").stdout == "signed: revision 1, 4 packages\n"
 
 
+def test_a_repository_that_is_to_be_verified_is_never_used_without_a_root(web: Machine) -> None:
+    described = web.place / "main.yaml"
+    described.write_text(
+        f"name: main\ntype: disk\nurls: [{web.shop.artifacts}]\nenable: true\nverify: true\n"
+    )
+    said = (
+        "main: 'verify: true' without a root verifies nothing (name the root of its keys with"
+        " 'root:', or add it with `cos repo add --root`)"
+    )
+
+    assert web.refused("repo", "add", described, "-y") == said
+    web.use("disk", web.shop.artifacts, verify=True)
+    assert web.refused("install", "-y", "t/lib") == said
+    assert "  nothing of it is used: main: 'verify: true'" in web.do("repo", "list").stdout
+    assert not (web.root / "usr").exists()
+
+
 def test_a_repository_says_that_it_is_signed_and_is_forgotten_with_its_root(web: Machine) -> None:
     web.settings |= {"repos_confdir": [str(web.place / "repos")]}
     web.env = {"COSIGN_PASSWORD": "pw"}
