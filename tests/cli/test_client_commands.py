@@ -433,6 +433,17 @@ def test_missing_files_are_found_and_brought_back(machine: Machine) -> None:
     assert machine.do("oscheck").stderr == "nothing is missing\n"
 
 
+def test_packages_without_what_they_need_are_warned_of(machine: Machine) -> None:
+    machine.do("install", "-y", "t/app")
+    machine.do("uninstall", "-y", "--nodeps", "t/lib")
+
+    found = machine.do("-q", "oscheck", "--reinstall", "-y")
+
+    assert (found.stdout, found.stderr) == (
+        "", "warning: t/app-1 requires t/lib@>=1, and nothing that is installed is that\n"
+    )  # fmt: skip
+
+
 def test_changed_files_are_found_and_brought_back_where_that_is_asked(machine: Machine) -> None:
     machine.do("install", "-y", "t/app", "t/other")
     (machine.root / "usr/lib").write_text("damaged")
