@@ -229,7 +229,7 @@ class Client:
         """Be the only one who changes the system; ends what was stopped before."""
         with self.system.lock():
             farewells = Farewells(self.system, self._env, self.report)
-            recovered = recover(self.system, farewell=farewells.say)
+            recovered = recover(self.system, self.report, farewell=farewells.say)
             if recovered is not None:
                 self.report(Noted(str(recovered), warning=True))
             self._forget()
@@ -282,7 +282,14 @@ class Client:
         env = {**self._env, **how.finalizer_env}
         farewells = Farewells(self.system, env, self.report)
         change = replace(change, parting=self._parting(change))
-        apply(change, self.system, options, self.report, farewell=farewells.say)
+        try:
+            apply(change, self.system, options, self.report, farewell=farewells.say)
+        except CompilerError:
+            self._forget()
+            parting = frozenset(change.parting)
+            if any(each.id in parting and not each.finalized for each in self.installed):
+                self.catch_up()  # they stay, after their farewell
+            raise
         self._forget()
         failures = [farewells.failure]
         failures += self._finalize({each.id for each in change.install}, env)

@@ -671,6 +671,28 @@ def test_no_finalizer_runs_for_a_replacement_that_cannot_be_made(machine: Machin
 
 
 @pytest.mark.container
+def test_what_stays_after_its_farewell_since_a_move_failed_is_finalized_again(
+    machine: Machine,
+) -> None:
+    add_shell(machine.root)
+    machine.shop.build(
+        "fin",
+        finalizer="install: ['echo on >> /told']\n"
+        "uninstall: ['echo off >> /told; echo in the way > /usr/new']\n",
+        files={"usr/fin": "1"},
+    )
+    machine.shop.build("new", files={"usr/new": "1"})
+    machine.shop.repository()
+    machine.do("install", "-y", "t/fin")
+
+    message = machine.refused("replace", "-y", "t/fin", "--for", "t/new", code=3)
+
+    assert message == f"{machine.root}: file exists (/usr/new)"
+    assert machine.installed() == ["t/fin-1"]
+    assert machine.read("told").split() == ["on", "off", "on"]
+
+
+@pytest.mark.container
 def test_a_finalizer_that_waits_runs_with_the_next_command(machine: Machine) -> None:
     add_shell(machine.root)
     text = "install:\n- test -e /usr/go && echo done > /usr/told\n"
