@@ -167,7 +167,7 @@ def add(  # noqa: PLR0913  (one parameter for each of luet's options)
     folder = directory or next(iter(config.repos_confdir), "")
     if not folder:
         raise UsageError("there is no folder for it", hint="name one with --dir")
-    path = config.root / folder.lstrip("/") / f"{made.name}.yaml"
+    path = config.inside(folder) / f"{made.name}.yaml"
     known = any(each.name == made.name for each in config.repositories)
     if known:
         raise CompilerError(f"there is a repository {made.name!r} already", hint=f"see {path}")
@@ -189,7 +189,7 @@ def add(  # noqa: PLR0913  (one parameter for each of luet's options)
 
 def _described_in(path: Path, config: Config) -> tuple[RepositoryConfig, ...]:
     """Read a file of a repository as the configuration counts it."""
-    return tuple(config.with_root(each, path) for each in read_repository(path))
+    return tuple(config.with_root(each, path) for each in read_repository(config.real(path)))
 
 
 def _root_beside(path: Path, repository: RepositoryConfig) -> Path:

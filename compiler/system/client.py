@@ -31,7 +31,7 @@ from compiler.system.config import Config
 from compiler.system.conflicts import conflict_error
 from compiler.system.database import Installed
 from compiler.system.finalizer import Farewells, run_finalizers
-from compiler.system.lookup import Lookup
+from compiler.system.lookup import inside
 from compiler.system.protect import Protection, read_protection
 from compiler.system.root import System
 from compiler.system.solve import Decision, Solver
@@ -333,16 +333,12 @@ class Client:
             return Protection()
         named = self.config.config_protect_confdir
         folders = [self.config.host_path(each) for each in named]
-        own = [self.config.root / each.lstrip("/") for each in named]
-        return read_protection(list(dict.fromkeys([*folders, *own])))
+        own = [self.config.inside(each) for each in named]
+        return read_protection(list(dict.fromkeys([*folders, *own])), self.config.real)
 
     def _inside(self, path: str) -> Path:
         """Find a path of the system, without following a link out of it."""
-        lookup = Lookup(self.system.root)
-        try:
-            return self.system.root / lookup.settle(path)
-        finally:
-            lookup.close()
+        return inside(self.system.root, path)
 
 
 def in_order(packages: Iterable[Installed]) -> list[Installed]:
