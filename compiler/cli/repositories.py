@@ -85,7 +85,7 @@ def remove(
             f"{name} has no file of its own", hint="it is part of the configuration itself"
         )
     confirm([f"remove {path}" for path in files], report, yes=yes)
-    with open_client(context) as client:
+    with open_client(context, config=config) as client:
         shutil.rmtree(client.shelf.folder(found), ignore_errors=True)
     for path in files:
         path.unlink(missing_ok=True)

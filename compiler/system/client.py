@@ -100,7 +100,9 @@ class Client:
 
     @cached_property
     def _scratch(self) -> Path:
-        return Path(self._stack.enter_context(TemporaryDirectory(prefix="cos-")))
+        return Path(
+            self._stack.enter_context(TemporaryDirectory(prefix="cos-", dir=self.config.scratch))
+        )
 
     @property
     def used(self) -> tuple[RepositoryConfig, ...]:

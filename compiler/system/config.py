@@ -36,6 +36,14 @@ _PROTECT_CONFDIR = "/etc/luet/config.protect.d"
 _SUFFIXES = (".yml", ".yaml")
 
 
+_IDLE = {
+    "general": ("same_owner", "show_build_output"),
+    "logging": ("json_format",),
+    "solver": ("type", "rate", "discount", "max_attempts"),
+}
+"""Keys that decide about what luet does, and have no effect here; not those about its looks."""
+
+
 class Config(Section):
     """The whole configuration, with luet's keys and defaults."""
 
@@ -57,6 +65,24 @@ class Config(Section):
     def root(self) -> Path:
         """The root directory of the system."""
         return Path(self.system.rootfs)
+
+    @property
+    def scratch(self) -> Path | None:
+        """The folder for what is needed for a while; None for that of this machine."""
+        given = "tmpdir_base" in self.system.model_fields_set
+        return Path(self.system.tmpdir_base) if given else None
+
+    @property
+    def idle(self) -> list[str]:
+        """The keys of luet that are set to something else than their defaults, without effect."""
+        idle = [
+            f"{section}.{key}"
+            for section, keys in _IDLE.items()
+            for key in keys
+            if _is_set(getattr(self, section), key)
+        ]
+        metapath = any(each.metapath for each in self.repositories)
+        return [*idle, *(["plugin"] if self.plugin else []), *(["metapath"] if metapath else [])]
 
     @property
     def in_memory(self) -> bool:
@@ -154,9 +180,10 @@ def load_config(surroundings: Surroundings) -> Loaded:
         raise Faults.of(reader.faults)
     described = [config.with_root(each, file) for each, file in found]
     repositories = _unique((*config.repositories, *described), reader.warnings)
-    return Loaded(
-        config.model_copy(update={"repositories": repositories}), path, tuple(reader.warnings)
-    )
+    config = config.model_copy(update={"repositories": repositories})
+    if config.idle:
+        reader.warnings.append(f"set, but of no effect here: {', '.join(config.idle)}")
+    return Loaded(config, path, tuple(reader.warnings))
 
 
 def repository_files(config: Config) -> list[Path]:
@@ -337,6 +364,12 @@ def _lowered(value: object) -> object:
     if not isinstance(value, dict):
         return value
     return {str(key).lower(): _lowered(item) for key, item in value.items()}
+
+
+def _is_set(section: Section, key: str) -> bool:
+    """Whether a key was given, and another value than its default."""
+    default = type(section).model_fields[key].get_default(call_default_factory=True)
+    return key in section.model_fields_set and getattr(section, key) != default
 
 
 def _lower_path(path: KeyPath) -> KeyPath:

@@ -28,7 +28,7 @@ class Section(BaseModel):
 
 
 class Logging(Section):
-    """How luet logs; of no effect here."""
+    """The log file, if there is to be one; how luet's own output looks is of no effect here."""
 
     path: str = "/var/log/luet.log"
     enable_logfile: bool = False
@@ -40,7 +40,10 @@ class Logging(Section):
 
 
 class General(Section):
-    """What holds for all commands; `http_timeout` is in seconds."""
+    """What holds for all commands; `http_timeout` is in seconds.
+
+    With `fatal_warnings` nothing is changed after a warning, and a command that warned fails.
+    """
 
     concurrency: int = Field(default_factory=_cores, ge=1, le=1024)
     same_owner: bool = Field(default_factory=lambda: os.geteuid() == 0)
@@ -52,7 +55,10 @@ class General(Section):
 
 
 class SystemSection(Section):
-    """The system that commands work on; paths but `rootfs` and `tmpdir_base` are inside of it."""
+    """The system that commands work on; paths but `rootfs` and `tmpdir_base` are inside of it.
+
+    `tmpdir_base` counts only where it is given: luet's default is a place that anybody may make.
+    """
 
     database_engine: str = "boltdb"
     database_path: str = "/var/cache/luet"

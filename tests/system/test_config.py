@@ -90,3 +90,29 @@ def test_paths_of_this_machine_stay_as_they_are(system: System) -> None:
     assert config.inside("/etc/../x") == Path("/etc/../x")
     assert config.real(system.folder) == system.folder
     assert system.config().real(system.outside) == system.outside
+
+
+def test_keys_of_luet_that_change_nothing_here_are_told_in_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "luet.yaml"
+    file.write_text(
+        "general: {show_build_output: false, debug: true}\nlogging: {color: false}\n"
+        "solver: {max_attempts: 7, rate: 0.7}\nplugin: [x]\nrepos_confdir: []\n"
+        "repositories: [{name: a, type: disk, urls: [/x], metapath: /y}]\n"
+    )
+
+    loaded = load_config(Surroundings(named=file))
+
+    keys = "general.show_build_output, solver.max_attempts, plugin, metapath"
+    assert loaded.warnings == (f"set, but of no effect here: {keys}",)
+
+
+def test_the_folder_for_what_is_needed_for_a_while_counts_where_it_is_given(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "luet.yaml"
+    file.write_text("repos_confdir: []\n")
+    options = {"system.tmpdir_base": "/usr/local/tmp"}
+
+    assert load_config(Surroundings(named=file)).config.scratch is None
+    given = load_config(Surroundings(named=file, options=options))
+    assert (given.config.scratch, given.warnings) == (Path("/usr/local/tmp"), ())
