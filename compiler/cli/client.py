@@ -14,7 +14,8 @@ from typing import Annotated
 
 import typer
 
-from compiler.cli.report import Relay, reporter
+from compiler.cli.listening import Listening, listening
+from compiler.cli.report import Relay
 from compiler.cli.settings import Settings
 from compiler.errors import CompilerError, OutsideError, UsageError
 from compiler.events import Noted, Reporter
@@ -55,9 +56,10 @@ def client_config(settings: Settings) -> Config:
     overrides |= {"general.quiet": "true"} if settings.quiet else {}
     surroundings = Surroundings(named=settings.config, environ=os.environ, options=overrides)
     loaded = load_config(surroundings)
-    report = reporter(settings)
+    report = listening(settings, loaded.config)
     for warning in loaded.warnings:
         report(Noted(warning, warning=True))
+    report.stop_if_warned()
     return loaded.config
 
 
@@ -71,10 +73,10 @@ def open_client(
     """
     settings: Settings = context.obj or Settings()
     config = config or client_config(settings)
-    report = reporter(settings)
+    report = listening(settings, config)
     is_new = makes_root and not config.root.exists()
     with ExitStack() as stack:
-        folder = stack.enter_context(TemporaryDirectory(prefix="cos-"))
+        folder = stack.enter_context(TemporaryDirectory(prefix="cos-", dir=_scratch(config)))
         if is_new:
             stack.enter_context(_new_root(config.root))
         opening = Opening(
@@ -87,10 +89,22 @@ def open_client(
         client = stack.enter_context(Client(config, opening, report))
         try:
             yield client
-        except BaseException:
+            report.stop_if_warned()
+        except BaseException as error:
+            report.write("error", str(error))
             if is_new:
                 _clear_if_bare(client)
             raise
+
+
+def _scratch(config: Config) -> Path | None:
+    """Make the folder for what is needed for a while, if the configuration names one."""
+    if config.scratch is not None:
+        try:
+            config.scratch.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutsideError(f"{config.scratch}: cannot be made: {error.strerror}") from error
+    return config.scratch
 
 
 @contextmanager
@@ -198,6 +212,8 @@ def carry_out(
     if download_only:
         tell(client, f"{len(change.install)} fetched into {client.cache.folder}")
         return
+    if isinstance(client.report, Listening):
+        client.report.stop_if_warned()
     client.carry_out(change, how)
 
 

@@ -9,9 +9,10 @@ from compiler.archive.compress import atomic_file
 from compiler.artifact.metadata import ArtifactMetadata, index_entry, read_metadata
 from compiler.cli.client import open_client, tell
 from compiler.cli.listing import yaml_listing
-from compiler.errors import CompilerError, OutsideError, UsageError
+from compiler.errors import CompilerError, OutsideError, ResolutionError, UsageError
 from compiler.spec.package import PackageId
 from compiler.system.database import Installed
+from compiler.system.solve import Solver
 from compiler.version import parse_argument
 
 app = typer.Typer(add_completion=False, help="The database of a system.", no_args_is_help=True)
@@ -26,12 +27,13 @@ def get(
     *,
     files: Annotated[bool, typer.Option("--files", help="And its list of files.")] = False,
 ) -> None:
-    """Print an installed package as YAML."""
+    """Print an installed package as YAML; nothing, as luet does, for one that is not installed."""
     with open_client(context) as client:
-        found = client.local_solver.installed_named(package)
-        there = next(each for each in client.installed if each.id == found)
-        typer.echo(yaml_listing(_fields(there)), nl=False)
-        if files:
+        found = _found(client.local_solver, package)
+        for there in client.installed:
+            if there.id == found:
+                typer.echo(yaml_listing(_fields(there)), nl=False)
+        if files and found is not None:
             listed = list(client.system.database.files(found))
             typer.echo(yaml_listing({"files": listed}), nl=False)
 
@@ -84,6 +86,15 @@ def get_all_installed(
                 file.write(text.encode())
         except OSError as error:
             raise OutsideError(f"{output}: cannot be written: {error.strerror}") from error
+
+
+def _found(solver: Solver, package: str) -> PackageId | None:
+    """Find an installed package, None if it is not; raises for what could be several."""
+    solver.named(package)
+    try:
+        return solver.installed_named(package)
+    except ResolutionError:
+        return None
 
 
 def _fields(package: Installed) -> object:

@@ -79,7 +79,7 @@ class _Lines:
             return None
         if isinstance(event, Transferred) and not self._is_due(event):
             return None
-        return _said(event)
+        return said_of(event)
 
     def _is_due(self, event: Transferred) -> bool:
         """Tell whether to say again how far a transfer is."""
@@ -93,7 +93,7 @@ class _Lines:
         return True
 
 
-def _said(event: Event) -> str:
+def said_of(event: Event) -> str:
     """Put an event into words."""
     match event:
         case NodeStarted():

@@ -31,7 +31,7 @@ from compiler.oci import parse_repository
 from compiler.repository.configured import RepositoryConfig, kind_of
 from compiler.repository.index import RepositoryInfo
 from compiler.repository.sources.http import HttpSettings, HttpSource
-from compiler.repository.trust.kept import seal_of
+from compiler.repository.trust.kept import refuse_unverifiable, seal_of
 from compiler.store.images import host_platform
 from compiler.system.client import Client
 from compiler.system.config import Config, read_repository, repository_files
@@ -92,7 +92,7 @@ def remove(
             f"{name} has no file of its own", hint="it is part of the configuration itself"
         )
     confirm([f"remove {path}" for path in files], report, yes=yes)
-    with open_client(context) as client:
+    with open_client(context, config=config) as client:
         shutil.rmtree(client.shelf.folder(found), ignore_errors=True)
     for path in files:
         path.unlink(missing_ok=True)
@@ -174,12 +174,14 @@ def add(  # noqa: PLR0913  (one parameter for each of luet's options)
     folder = directory or next(iter(config.repos_confdir), "")
     if not folder:
         raise UsageError("there is no folder for it", hint="name one with --dir")
-    path = config.root / folder.lstrip("/") / f"{made.name}.yaml"
+    path = config.inside(folder) / f"{made.name}.yaml"
     known = any(each.name == made.name for each in config.repositories)
     if known:
         raise CompilerError(f"there is a repository {made.name!r} already", hint=f"see {path}")
     root = _given_root(root, made, source)
     trusted = _checked_root(root) if root is not None else None
+    if trusted is None and not made.root:
+        refuse_unverifiable(made)
     if trusted is not None:
         made = made.model_copy(update={"root": _root_beside(path, made).name})
     confirm([f"{path}:", *_text(without_secrets(made)).splitlines()], report, yes=yes)
@@ -194,7 +196,7 @@ def add(  # noqa: PLR0913  (one parameter for each of luet's options)
 
 def _described_in(path: Path, config: Config) -> tuple[RepositoryConfig, ...]:
     """Read a file of a repository as the configuration counts it."""
-    return tuple(config.with_root(each, path) for each in read_repository(path))
+    return tuple(config.with_root(each, path) for each in read_repository(config.real(path)))
 
 
 def _root_beside(path: Path, repository: RepositoryConfig) -> Path:

@@ -40,17 +40,20 @@ _SWITCHES = {"--debug": "debug", "-d": "debug", "--quiet": "quiet", "-q": "quiet
              "--insecure": "insecure"}  # fmt: skip
 _VALUES = {"--store", "--concurrency", "--log-format", "--cert-dir"}
 _LISTS = {"--registry-mirror"}
-_LUET_SWITCHES = {"--color", "--emoji", "--no-spinner", "--enable-logfile",
-                  "--same-owner", "--fatal", "--privileged", "--solver-concurrent"}  # fmt: skip
-_LUET_VALUES = {"--logfile", "-l", "--plugin", "--solver-type", "--solver-rate",
+_LUET_SWITCHES = {"--color", "--emoji", "--no-spinner", "--same-owner",
+                  "--privileged", "--solver-concurrent"}  # fmt: skip
+_LUET_VALUES = {"--plugin", "--solver-type", "--solver-rate",
                 "--solver-discount", "--solver-attempts"}  # fmt: skip
 """Options of luet that a Makefile written for it may pass; they have no effect on what cos does."""
+_CLIENT_SWITCHES = {"--skip-config-protect", "--enable-logfile", "--fatal"}
 _CLIENT_VALUES = {"--config", "--http-timeout", "--system-dbpath", "--system-target",
-                  "--system-engine"}  # fmt: skip
+                  "--system-engine", "--logfile", "-l"}  # fmt: skip
 _CONFIGURED = {"--concurrency": "general.concurrency", "--http-timeout": "general.http_timeout",
                "--system-dbpath": "system.database_path", "--system-target": "system.rootfs",
                "--system-engine": "system.database_engine",
-               "--skip-config-protect": "config_protect_skip"}  # fmt: skip
+               "--skip-config-protect": "config_protect_skip",
+               "--enable-logfile": "logging.enable_logfile", "--logfile": "logging.path",
+               "-l": "logging.path", "--fatal": "general.fatal_warnings"}  # fmt: skip
 """Options by the key of a client's configuration that they stand for."""
 
 
@@ -69,7 +72,7 @@ def take_settings(
             found[_SWITCHES[name]] = "yes" if given.lower() != "false" else ""
         elif name in _VALUES or name in _LUET_VALUES or name in _CLIENT_VALUES:
             found[name] = given if "=" in word else _next(words, name)
-        elif name == "--skip-config-protect":
+        elif name in _CLIENT_SWITCHES:
             found[name] = given or "true"
         elif name in _LISTS:
             value = given if "=" in word and word.startswith(f"{name}=") else _next(words, name)

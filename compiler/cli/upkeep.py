@@ -49,7 +49,8 @@ def oscheck(  # noqa: PLR0913  (one parameter for each of luet's options)
 ) -> None:
     """List packages that have files missing; with -q all of them on one line.
 
-    Protected files may be changed, and are not compared.
+    Protected files may be changed, and are not compared. Of packages that need what is not
+    installed there is a warning.
     """
     del onlydeps
     how = how_of(finalizer_env, force=force)
@@ -60,9 +61,13 @@ def oscheck(  # noqa: PLR0913  (one parameter for each of luet's options)
             typer.echo(" ".join(str(each.package) for each in found))
         for each in () if settings.quiet else found:
             _print(each)
-        if not found:
+        unmet = list(client.local_solver.unmet())
+        for package, need in unmet:
+            words = f"{package} requires {need}, and nothing that is installed is that"
+            tell(client, words, warning=True)
+        if not (found or unmet):
             tell(client, "nothing is missing or changed" if contents else "nothing is missing")
-        elif reinstall:
+        elif found and reinstall:
             with client.changing():
                 repair(client, how, yes=yes, download_only=download_only, contents=contents)
 

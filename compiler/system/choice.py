@@ -52,12 +52,13 @@ class Choice:
 
     `frozen` is what stays if it can; requirements that nothing installed meets even now bind it
     no longer, so that a system that somebody broke can still be changed. `without` are packages
-    that are not to be there.
+    that are not to be there; `going` those of them that are installed now.
     """
 
     definitions: Mapping[PackageId, Definition]
     frozen: Mapping[PackageId, Definition] = field(default_factory=dict)
     without: Set[PackageId] = frozenset()
+    going: Collection[Definition] = ()
     _titles: dict[Title, list[PackageId]] = field(init=False)
     _providers: dict[Title, list[tuple[PackageId, Requirement]]] = field(init=False)
     _loose: dict[PackageId, tuple[tuple[Requirement, ...], tuple[Requirement, ...]]] = field(
@@ -71,9 +72,10 @@ class Choice:
             for each in definition.provides:
                 self._providers.setdefault((each.category, each.name), []).append((id_, each))
         present = Present(self.frozen.values())
+        before = Present((*self.frozen.values(), *self.going)) if self.going else present
         self._loose = {
             id_: (
-                tuple(each for each in definition.requires if present.meets(each)),
+                tuple(each for each in definition.requires if before.meets(each)),
                 tuple(each for each in definition.conflicts if not present.meets(each, but=id_)),
             )
             for id_, definition in self.frozen.items()

@@ -22,7 +22,7 @@ from compiler.repository.sources import Source
 from compiler.repository.sources.opening import Opening, open_source
 from compiler.repository.sync import SyncTools, Trust, sync
 from compiler.repository.synced import Shelf, Synced
-from compiler.repository.trust.kept import kept_root, read_root, seal_of
+from compiler.repository.trust.kept import kept_root, read_root, refuse_unverifiable, seal_of
 from compiler.spec.package import PackageId
 from compiler.system.audit import Missing, missing_files
 from compiler.system.change import Change, Incoming, Options
@@ -31,7 +31,7 @@ from compiler.system.config import Config
 from compiler.system.conflicts import conflict_error
 from compiler.system.database import Installed
 from compiler.system.finalizer import Farewells, run_finalizers
-from compiler.system.lookup import Lookup
+from compiler.system.lookup import inside
 from compiler.system.protect import Protection, read_protection
 from compiler.system.root import System
 from compiler.system.solve import Decision, Solver
@@ -100,7 +100,9 @@ class Client:
 
     @cached_property
     def _scratch(self) -> Path:
-        return Path(self._stack.enter_context(TemporaryDirectory(prefix="cos-")))
+        return Path(
+            self._stack.enter_context(TemporaryDirectory(prefix="cos-", dir=self.config.scratch))
+        )
 
     @property
     def used(self) -> tuple[RepositoryConfig, ...]:
@@ -180,10 +182,16 @@ class Client:
         return self.shelf.folder(config) / "trust"
 
     def root_of(self, config: RepositoryConfig) -> bytes | None:
-        """Return the root of a repository: what its configuration names, or what was kept."""
+        """Return the root of a repository: what its configuration names, or what was kept.
+
+        Raises `TrustError` where there is none, and the configuration wants to have it verified.
+        """
         if config.root:
             return read_root(self.config.host_path(config.root))
-        return kept_root(self.trust_folder(config))
+        root = kept_root(self.trust_folder(config))
+        if root is None:
+            refuse_unverifiable(config)
+        return root
 
     def _seal(self, config: RepositoryConfig) -> str:
         return seal_of(self.root_of(config))
@@ -223,7 +231,7 @@ class Client:
         """Be the only one who changes the system; ends what was stopped before."""
         with self.system.lock():
             farewells = Farewells(self.system, self._env, self.report)
-            recovered = recover(self.system, farewell=farewells.say)
+            recovered = recover(self.system, self.report, farewell=farewells.say)
             if recovered is not None:
                 self.report(Noted(str(recovered), warning=True))
             self._forget()
@@ -276,7 +284,14 @@ class Client:
         env = {**self._env, **how.finalizer_env}
         farewells = Farewells(self.system, env, self.report)
         change = replace(change, parting=self._parting(change))
-        apply(change, self.system, options, self.report, farewell=farewells.say)
+        try:
+            apply(change, self.system, options, self.report, farewell=farewells.say)
+        except CompilerError:
+            self._forget()
+            parting = frozenset(change.parting)
+            if any(each.id in parting and not each.finalized for each in self.installed):
+                self.catch_up()  # they stay, after their farewell
+            raise
         self._forget()
         failures = [farewells.failure]
         failures += self._finalize({each.id for each in change.install}, env)
@@ -320,16 +335,12 @@ class Client:
             return Protection()
         named = self.config.config_protect_confdir
         folders = [self.config.host_path(each) for each in named]
-        own = [self.config.root / each.lstrip("/") for each in named]
-        return read_protection(list(dict.fromkeys([*folders, *own])))
+        own = [self.config.inside(each) for each in named]
+        return read_protection(list(dict.fromkeys([*folders, *own])), self.config.real)
 
     def _inside(self, path: str) -> Path:
         """Find a path of the system, without following a link out of it."""
-        lookup = Lookup(self.system.root)
-        try:
-            return self.system.root / lookup.settle(path)
-        finally:
-            lookup.close()
+        return inside(self.system.root, path)
 
 
 def in_order(packages: Iterable[Installed]) -> list[Installed]:

@@ -4,19 +4,28 @@ Where the same thing is said several times, options of the command line win over
 (`COS_…`, then `LUET_…`, with `__` between the parts of a key), and that over the file.
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from compiler.errors import CompilerError, Faults, Location, UsageError
 from compiler.repository.configured import RepositoryConfig
 from compiler.spec.fields import closest
 from compiler.spec.load import read_text
 from compiler.spec.yaml import KeyPath, YamlFaults, parse, places
+from compiler.system.lookup import inside
+from compiler.system.sections import (
+    General,
+    Logging,
+    Section,
+    Solver,
+    SystemSection,
+    Texts,
+    Variable,
+)
 
 PREFERRED_PRIORITY, FOLDER_PRIORITY = 0, 9999
 """The priority of a repository that names none: in the file itself, and in a folder's file."""
@@ -27,88 +36,26 @@ _PROTECT_CONFDIR = "/etc/luet/config.protect.d"
 _SUFFIXES = (".yml", ".yaml")
 
 
-def _listed(value: object) -> object:
-    """Read a comma list, as the environment has it, and nothing for null."""
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return () if value is None else value
+_IDLE = {
+    "general": ("same_owner", "show_build_output"),
+    "logging": ("json_format",),
+    "solver": ("type", "rate", "discount", "max_attempts"),
+}
+"""Keys that decide about what luet does, and have no effect here; not those about its looks."""
 
 
-_Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
-
-
-class _Section(BaseModel):
-    """Part of the configuration; keys of other versions of luet are passed over."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
-
-
-class Logging(_Section):
-    """How luet logs; of no effect here."""
-
-    path: str = "/var/log/luet.log"
-    enable_logfile: bool = False
-    json_format: bool = False
-    level: str = "info"
-    enable_emoji: bool = True
-    color: bool = True
-    no_spinner: bool = False
-
-
-class General(_Section):
-    """What holds for all commands; `http_timeout` is in seconds."""
-
-    concurrency: int = Field(default_factory=_cores, ge=1, le=1024)
-    same_owner: bool = Field(default_factory=lambda: os.geteuid() == 0)
-    debug: bool = False
-    quiet: bool = False
-    fatal_warnings: bool = False
-    show_build_output: bool = True
-    http_timeout: int = Field(default=360, ge=1, le=86_400)
-
-
-class SystemSection(_Section):
-    """The system that commands work on; paths but `rootfs` and `tmpdir_base` are inside of it."""
-
-    database_engine: str = "boltdb"
-    database_path: str = "/var/cache/luet"
-    rootfs: str = "/"
-    tmpdir_base: str = Field(default_factory=lambda: f"{os.environ.get('TMPDIR', '/tmp')}/tmpluet")  # noqa: S108  (luet's)
-    pkgs_cache_path: str = "packages"
-
-
-class Solver(_Section):
-    """Parameters of luet's solver; of no effect here."""
-
-    type: str = ""
-    rate: float = 0.7
-    discount: float = 1.0
-    max_attempts: int = 9000
-
-
-class Variable(_Section):
-    """A variable of the environment of finalizers."""
-
-    key: str
-    value: str = ""
-
-
-class Config(_Section):
+class Config(Section):
     """The whole configuration, with luet's keys and defaults."""
 
     logging: Logging = Field(default_factory=Logging)
     general: General = Field(default_factory=General)
     system: SystemSection = Field(default_factory=SystemSection)
     solver: Solver = Field(default_factory=Solver)
-    repos_confdir: _Texts = (_CONFDIR,)
-    config_protect_confdir: _Texts = (_PROTECT_CONFDIR,)
+    repos_confdir: Texts = (_CONFDIR,)
+    config_protect_confdir: Texts = (_PROTECT_CONFDIR,)
     config_protect_skip: bool = False
     config_from_host: bool = True
-    plugin: _Texts = ()
+    plugin: Texts = ()
     repositories: Annotated[
         tuple[RepositoryConfig, ...], BeforeValidator(lambda value: value or ())
     ] = ()
@@ -120,13 +67,42 @@ class Config(_Section):
         return Path(self.system.rootfs)
 
     @property
+    def scratch(self) -> Path | None:
+        """The folder for what is needed for a while; None for that of this machine."""
+        given = "tmpdir_base" in self.system.model_fields_set
+        return Path(self.system.tmpdir_base) if given else None
+
+    @property
+    def idle(self) -> list[str]:
+        """The keys of luet that are set to something else than their defaults, without effect."""
+        idle = [
+            f"{section}.{key}"
+            for section, keys in _IDLE.items()
+            for key in keys
+            if _is_set(getattr(self, section), key)
+        ]
+        metapath = any(each.metapath for each in self.repositories)
+        return [*idle, *(["plugin"] if self.plugin else []), *(["metapath"] if metapath else [])]
+
+    @property
     def in_memory(self) -> bool:
         """Whether nothing is to be remembered: every engine but luet's own means that."""
         return self.system.database_engine != "boltdb"
 
     def host_path(self, path: str) -> Path:
         """Say where a path of the configuration is: on this machine, or in the system's root."""
-        return Path(path) if self.config_from_host else self.root / path.lstrip("/")
+        return Path(path) if self.config_from_host else self.inside(path)
+
+    def inside(self, path: str) -> Path:
+        """Find a path of the system, without following a link out of it; raises `CompilerError`."""
+        return inside(self.root, path)
+
+    def real(self, path: Path) -> Path:
+        """Find what may be a link; one of the system leads to something inside of it."""
+        root, whole = self.root.absolute(), path.absolute()
+        if not whole.is_relative_to(root):
+            return path
+        return self.inside(str(whole.relative_to(root)))
 
     def with_root(self, repository: RepositoryConfig, file: Path) -> RepositoryConfig:
         """Return a repository that `file` describes, its root as `host_path` takes it.
@@ -135,7 +111,7 @@ class Config(_Section):
         """
         if not repository.root or repository.root.startswith("/"):
             return repository
-        place = file.absolute().parent / repository.root
+        place = self.real(file.absolute().parent / repository.root)
         if not self.config_from_host:
             place = "/" / place.relative_to(self.root.absolute())
         return repository.model_copy(update={"root": str(place)})
@@ -195,14 +171,19 @@ def load_config(surroundings: Surroundings) -> Loaded:
     files = _host_files(config) if config else []
     if config and not (files or config.repositories):
         files = _system_files(config)
-    found = [(each, file) for file in files for each in reader.repository(file)]
+    found = [
+        (each, file)
+        for file in files
+        for each in reader.repository(config.real(file) if config else file)
+    ]
     if config is None or reader.faults:
         raise Faults.of(reader.faults)
     described = [config.with_root(each, file) for each, file in found]
     repositories = _unique((*config.repositories, *described), reader.warnings)
-    return Loaded(
-        config.model_copy(update={"repositories": repositories}), path, tuple(reader.warnings)
-    )
+    config = config.model_copy(update={"repositories": repositories})
+    if config.idle:
+        reader.warnings.append(f"set, but of no effect here: {', '.join(config.idle)}")
+    return Loaded(config, path, tuple(reader.warnings))
 
 
 def repository_files(config: Config) -> list[Path]:
@@ -218,7 +199,7 @@ def _host_files(config: Config) -> list[Path]:
 
 
 def _system_files(config: Config) -> list[Path]:
-    return _files([config.root / each.lstrip("/") for each in config.repos_confdir])
+    return _files([config.inside(each) for each in config.repos_confdir])
 
 
 def read_repository(path: Path) -> tuple[RepositoryConfig, ...]:
@@ -383,6 +364,12 @@ def _lowered(value: object) -> object:
     if not isinstance(value, dict):
         return value
     return {str(key).lower(): _lowered(item) for key, item in value.items()}
+
+
+def _is_set(section: Section, key: str) -> bool:
+    """Whether a key was given, and another value than its default."""
+    default = type(section).model_fields[key].get_default(call_default_factory=True)
+    return key in section.model_fields_set and getattr(section, key) != default
 
 
 def _lower_path(path: KeyPath) -> KeyPath:

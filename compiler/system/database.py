@@ -184,9 +184,14 @@ class Database:
             activate(write, [new for new in waiting(write) if new not in gone])
             note(write, text)
 
-    def settle(self) -> None:
-        """Forget the journal, and the packages that do not count."""
+    def settle(self, unfinished: Iterable[PackageId] = ()) -> None:
+        """Forget the journal, and the packages that do not count.
+
+        The finalizers of those that are `unfinished` have to run again.
+        """
         with self._writing() as write:
+            again = [(id_of(write, package),) for package in unfinished]
+            write.executemany("UPDATE active SET finalized = 0 WHERE package = ?", again)
             drop(write, waiting(write))
             write.execute("DELETE FROM journal")
 

@@ -125,11 +125,16 @@ class RootDisk:
     def rename(self, source: str, target: str, *, replace: bool) -> None:
         """Rename by open folders."""
         (above, name), (folder, new) = split(source), split(target)
-        handles = self._sources.open(above), self._targets.open(folder)
-        if replace:
-            os.rename(name, new, src_dir_fd=handles[0], dst_dir_fd=handles[1])
-        else:
-            rename_to_free_name(name, new, source_folder=handles[0], folder=handles[1])
+        try:
+            handles = self._sources.open(above), self._targets.open(folder)
+            if replace:
+                os.rename(name, new, src_dir_fd=handles[0], dst_dir_fd=handles[1])
+            else:
+                rename_to_free_name(name, new, source_folder=handles[0], folder=handles[1])
+        except OSError as error:  # it knows but the names, of which some are our own
+            place = source if STAGING in target.split("/") else target
+            error.filename, error.filename2 = f"/{place}", None
+            raise
 
     def describe(self, path: str, look: Look) -> None:
         """Set the owner first: that takes set-id bits away."""

@@ -63,7 +63,8 @@ class Journal:
 
     `staging` are the tops of file systems with a staging folder, `tops` those where moves happen,
     `cleaned` those where something is removed at the end: `unlinks`, and `folders`, deepest first.
-    `parting` are the packages that still have to be told that they go, before anything moves.
+    `parting` are the packages that still have to be told that they go, before anything moves, and
+    `parted` those that were.
     """
 
     state: State
@@ -77,6 +78,7 @@ class Journal:
     came: tuple[tuple[str, str, str], ...] = ()
     left: tuple[tuple[str, str, str], ...] = ()
     parting: tuple[tuple[str, str, str], ...] = ()
+    parted: tuple[tuple[str, str, str], ...] = ()
 
     def text(self) -> str:
         """Write it as JSON; bytes of names that are not UTF-8 become lone surrogates' escapes."""
@@ -101,6 +103,7 @@ def parse_journal(text: str) -> Journal:
         came=tuple((one, two, three) for one, two, three in value["came"]),
         left=tuple((one, two, three) for one, two, three in value["left"]),
         parting=tuple((one, two, three) for one, two, three in value.get("parting", ())),
+        parted=tuple((one, two, three) for one, two, three in value.get("parted", ())),
     )
 
 

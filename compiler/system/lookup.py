@@ -13,7 +13,7 @@ from io import BufferedReader
 from pathlib import Path
 
 from compiler.archive.folders import Folders
-from compiler.errors import ArchiveError
+from compiler.errors import ArchiveError, OutsideError
 from compiler.links import follow
 from compiler.system.folders import split
 
@@ -100,6 +100,23 @@ class Lookup:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         handle = os.open(name, flags, dir_fd=self._folders.open(folder))
         return open(handle, "rb")  # noqa: PTH123  (a handle, not a path)
+
+
+def inside(root: Path, path: str) -> Path:
+    """Find a path of a root, all links followed as in that root; it need not exist.
+
+    Raises `ArchiveError` when links go round in a ring, `OutsideError` where nobody may look.
+    """
+    plain = root / path.lstrip("/")
+    if root.absolute() == Path("/") or not root.is_dir():
+        return plain
+    lookup = Lookup(root)
+    try:
+        return root / lookup.settle(path)
+    except OSError as error:
+        raise OutsideError(f"{plain}: cannot be found: {error.strerror}") from error
+    finally:
+        lookup.close()
 
 
 class Settled:

@@ -5,7 +5,7 @@ annotation `config_protect` (luet's format: plain prefixes).
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,15 +46,15 @@ class Protection:
         return Protection((*self.prefixes, _prefix(own))) if own else self
 
 
-def read_protection(folders: Iterable[Path]) -> Protection:
+def read_protection(folders: Iterable[Path], real: Callable[[Path], Path] = Path) -> Protection:
     """Read all `*.yml` of these folders; raises `CompilerError` for a file that is damaged.
 
-    Folders that are missing protect nothing.
+    Folders that are missing protect nothing. `real` tells where a file that is a link leads.
     """
     found: dict[str, None] = {}
     for folder in folders:
         for path in sorted(folder.glob("*.yml")):
-            for prefix in parse_protection(_text(path), str(path)):
+            for prefix in parse_protection(_text(real(path)), str(path)):
                 found[prefix] = None
     return Protection(tuple(found))
 

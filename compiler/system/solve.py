@@ -16,6 +16,10 @@ from compiler.system.choice import Choice, Offer, Offers, Present, Title, defini
 from compiler.system.tables import Installed
 from compiler.version import Selector, Version, parse_argument
 
+_REMOVED = "name that too, or use --full-clean; --nodeps removes it nevertheless"
+_REPLACED = "name that too, or in its place what provides it; --nodeps replaces it nevertheless"
+"""What to do when something that stays needs what goes."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
@@ -155,7 +159,10 @@ class Solver:
     def replace(
         self, packages: Iterable[PackageId], wanted: Sequence[Requirement], options: InstallOptions
     ) -> Decision:
-        """Decide how to have `wanted` instead of installed packages."""
+        """Decide how to have `wanted` instead of installed packages.
+
+        Raises `ResolutionError` when something that stays would miss what it needs.
+        """
         going = set(packages)
         asked = frozenset((each.category, each.name) for each in wanted)
         if options.nodeps:
@@ -164,15 +171,34 @@ class Solver:
         staying = {id_: each for id_, each in self._frozen.items() if id_ not in going}
         titles = {id_[:2] for id_ in going} - asked
         without = {id_ for id_ in self._offers.ids() if id_[:2] in titles}
-        definitions = {**self._offers.definitions()}
-        choice = Choice(definitions, staying, without=without | {*going} - self._again(wanted))
+        choice = Choice(
+            self._offers.definitions(),
+            staying,
+            without=without | {*going} - self._again(wanted),
+            going=[self._frozen[id_] for id_ in sorted(going)],
+        )
         there = (_any(id_) for id_ in staying if id_[:2] not in asked)
         preferred = staying.keys() | self._offered(asked - {id_[:2] for id_ in staying})
-        chosen = _chosen(wanted, choice, there, preferred=preferred)
+        try:
+            chosen = _chosen(wanted, choice, there, preferred=preferred)
+        except ResolutionError:  # where nothing that may come could help, who is left is told
+            fitting = {id_ for id_ in self._offers.ids() if any(_answers(n, id_) for n in wanted)}
+            self._check_removal(going, fitting, hint=_REPLACED)
+            raise
         come = [each for each in chosen if each not in staying]
         if options.onlydeps:
             come = [each for each in come if not any(_answers(one, each) for one in wanted)]
-        return self._decision(come, going | (staying.keys() - set(chosen)), asked)
+        decision = self._decision(come, going | (staying.keys() - set(chosen)), asked)
+        self._check_removal({*decision.go}, {*decision.come}, hint=_REPLACED)
+        return decision
+
+    def unmet(self) -> Iterator[tuple[PackageId, Requirement]]:
+        """Find what installed packages need and nothing installed is, in order."""
+        present = Present(self._frozen.values())
+        for id_, definition in sorted(self._frozen.items()):
+            for need in definition.requires:
+                if not present.meets(need):
+                    yield id_, need
 
     def reinstall(self, packages: Iterable[PackageId]) -> Decision:
         """Decide how to install the same packages anew; raises `ResolutionError`."""
@@ -260,22 +286,28 @@ class Solver:
         go = {*gone, *self._replaced(come)}
         return Decision(come=tuple(come), go=tuple(sorted(go)), asked=asked)
 
-    def _check_removal(self, going: Set[PackageId]) -> None:
-        """Raise if anything that stays needs what goes, naming all of it."""
-        broken = list(self._broken(going))
+    def _check_removal(
+        self, going: Set[PackageId], come: Set[PackageId] = frozenset(), hint: str = _REMOVED
+    ) -> None:
+        """Raise if anything that stays needs what goes, and not what comes, naming all of it."""
+        broken = list(self._broken(going, come))
         if broken:
             chain = [f"{user} requires {need}" for user, need in broken]
             names = ", ".join(sorted({str(user) for user, _ in broken}))
             raise ResolutionError(
                 f"what is to be removed is needed by {names}",
                 chain=chain,
-                hint="name that too, or use --full-clean; --nodeps removes it nevertheless",
+                hint=hint,
             )
 
-    def _broken(self, going: Set[PackageId]) -> Iterator[tuple[PackageId, Requirement]]:
-        """Find what is met now, and would not be without what goes."""
+    def _broken(
+        self, going: Set[PackageId], come: Set[PackageId] = frozenset()
+    ) -> Iterator[tuple[PackageId, Requirement]]:
+        """Find what is met now, and would not be without what goes, and with what comes."""
         staying = [each for id_, each in self._frozen.items() if id_ not in going]
-        before, after = Present(self._frozen.values()), Present(staying)
+        offered = self._offers.definitions() if come else {}
+        new = [offered[each] for each in come]
+        before, after = Present(self._frozen.values()), Present([*staying, *new])
         for definition in staying:
             for need in definition.requires:
                 if before.meets(need) and not after.meets(need):

@@ -101,14 +101,15 @@ def apply(  # noqa: PLR0913  (what a change is, where, and what it is given of t
 ) -> None:
     """Make a change, all of it or nothing.
 
-    `farewell` is called for each package of `parting` once everything is staged and checked.
+    `farewell` is called for each package of `parting` once everything is staged and checked; one
+    that had it and stays, since a later step failed, counts as not finalized.
     Raises `ConflictError` for files that two packages want (see `Options.force`), `ArchiveError`
     for what is hostile or damaged, `OutsideError` when the disk is full or fails; the system is as
     before then. If that cannot be reached at once, the error says so, and `recover` does it.
     """
     options = options or Options()
     with system.lock(), _words(system), collector_paused():
-        recovered = recover(system, disk=disk, farewell=farewell)
+        recovered = recover(system, reporter, disk=disk, farewell=farewell)
         if recovered is not None:
             reporter(Noted(str(recovered)))
         with _disk(system, options, disk) as used, _looking(system) as lookup:
@@ -120,7 +121,11 @@ def apply(  # noqa: PLR0913  (what a change is, where, and what it is given of t
 
 
 def recover(
-    system: System, *, disk: Disk | None = None, farewell: Farewell = no_farewell
+    system: System,
+    reporter: Reporter = silent,
+    *,
+    disk: Disk | None = None,
+    farewell: Farewell = no_farewell,
 ) -> Recovered | None:
     """Finish the transaction that a kill or a power failure has stopped, or else undo it.
 
@@ -135,7 +140,7 @@ def recover(
         if journal is None:
             return None
         with _disk(system, Options(), disk) as used, _looking(system) as lookup:
-            work = _Work(system, used, lookup, Options(), silent, farewell)
+            work = _Work(system, used, lookup, Options(), reporter, farewell)
             finished = _recover(journal, work)
     return Recovered(
         finished=finished,
@@ -230,11 +235,17 @@ def _entered(change: Change, stage: Stage, leaving: Sequence[Leaving]) -> list[E
 
 
 def _part(journal: Journal, work: _Work) -> Journal:
-    """Let each package say farewell, and note that it did: it is not asked again after a kill."""
+    """Let each package say farewell, and note that it did: it is not asked again after a kill.
+
+    One that was interrupted may have done part of it, and is noted as well.
+    """
     while journal.parting:
-        work.farewell(PackageId(*journal.parting[0]))
-        journal = replace(journal, parting=journal.parting[1:])
-        work.commit(partial(work.system.database.note, journal.text()))
+        first, *rest = journal.parting
+        try:
+            work.farewell(PackageId(*first))
+        finally:
+            journal = replace(journal, parting=tuple(rest), parted=(*journal.parted, first))
+            work.commit(partial(work.system.database.note, journal.text()))
     return journal
 
 
@@ -286,7 +297,11 @@ def _back_out(work: _Work) -> bool:
         _need_staging(journal, work)
         take_back(journal, work.disk, work.lookup)
     clean_up(journal, work.disk)
-    work.commit(work.system.database.settle)
+    parted = [PackageId(*each) for each in journal.parted]
+    work.commit(partial(work.system.database.settle, parted))
+    for package in parted:
+        words = "stays, but did already what it does before it goes: its finalizer runs again"
+        work.reporter(Noted(f"{package}: {words}", warning=True))
     return False
 
 

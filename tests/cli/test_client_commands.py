@@ -433,6 +433,17 @@ def test_missing_files_are_found_and_brought_back(machine: Machine) -> None:
     assert machine.do("oscheck").stderr == "nothing is missing\n"
 
 
+def test_packages_without_what_they_need_are_warned_of(machine: Machine) -> None:
+    machine.do("install", "-y", "t/app")
+    machine.do("uninstall", "-y", "--nodeps", "t/lib")
+
+    found = machine.do("-q", "oscheck", "--reinstall", "-y")
+
+    assert (found.stdout, found.stderr) == (
+        "", "warning: t/app-1 requires t/lib@>=1, and nothing that is installed is that\n"
+    )  # fmt: skip
+
+
 def test_changed_files_are_found_and_brought_back_where_that_is_asked(machine: Machine) -> None:
     machine.do("install", "-y", "t/app", "t/other")
     (machine.root / "usr/lib").write_text("damaged")
@@ -486,7 +497,15 @@ def test_the_database_is_shown_and_changed_without_touching_files(machine: Machi
     assert message == "t/app: needs its version: category/name@version"
     machine.do("database", "remove", "t/app@1")
     assert machine.installed() == []
-    assert machine.refused("database", "get", "t/app") == "t/app is not installed"
+
+
+@pytest.mark.parametrize("name", ["t/app", "t/lib@2", "app", "t/app-1"])
+def test_of_what_is_not_installed_the_database_shows_nothing(machine: Machine, name: str) -> None:
+    machine.do("install", "-y", "t/lib")
+
+    done = machine.do("database", "get", name, "--files")
+
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 def test_a_search_has_the_shape_that_programs_know_from_luet(machine: Machine) -> None:
@@ -679,6 +698,28 @@ def test_no_finalizer_runs_for_a_replacement_that_cannot_be_made(machine: Machin
     assert "opt/x" in message
     assert machine.installed() == ["t/fin-1"]
     assert not (machine.root / "told").exists()
+
+
+@pytest.mark.container
+def test_what_stays_after_its_farewell_since_a_move_failed_is_finalized_again(
+    machine: Machine,
+) -> None:
+    add_shell(machine.root)
+    machine.shop.build(
+        "fin",
+        finalizer="install: ['echo on >> /told']\n"
+        "uninstall: ['echo off >> /told; echo in the way > /usr/new']\n",
+        files={"usr/fin": "1"},
+    )
+    machine.shop.build("new", files={"usr/new": "1"})
+    machine.shop.repository()
+    machine.do("install", "-y", "t/fin")
+
+    message = machine.refused("replace", "-y", "t/fin", "--for", "t/new", code=3)
+
+    assert message == f"{machine.root}: file exists (/usr/new)"
+    assert machine.installed() == ["t/fin-1"]
+    assert machine.read("told").split() == ["on", "off", "on"]
 
 
 @pytest.mark.container

@@ -139,6 +139,27 @@ def test_a_repository_is_added_by_its_address(web: Machine) -> None:
     assert message == f"there is a repository 'new' already (see {file})"
 
 
+def test_links_of_a_system_lead_its_configuration_nowhere_outside(web: Machine) -> None:
+    outside = web.place / "outside"
+    outside.mkdir()
+    web.settings |= {"repos_confdir": ["/etc/luet/repos"]}
+    (web.root / "etc").mkdir()
+    (web.root / "etc/luet").symlink_to(outside)
+    web.env = {"COSIGN_PASSWORD": "pw"}
+    web.do("key", "generate", "--output", "own")
+    place = web.shop.artifacts
+    web.do("repo", "init-trust", place, "--key", "own.key", "--root-key", "own.key")
+
+    web.do("repo", "add", "mine", "--url", place, "--root", "root.json", "-y")
+
+    folder = web.root / str(outside).lstrip("/") / "repos"
+    assert sorted(path.name for path in folder.iterdir()) == ["mine.root.json", "mine.yaml"]
+    assert list(outside.iterdir()) == []
+    assert "  signed: root " in web.do("repo", "list").stdout
+    web.do("repo", "remove", "mine", "-y")
+    assert list(folder.iterdir()) == []
+
+
 def test_a_repository_is_added_by_a_file_or_an_address_that_describes_it(web: Machine) -> None:
     web.settings |= {"config_from_host": False, "repos_confdir": ["/etc/repos"]}
     text = f"name: here\ntype: disk\nurls: [{web.shop.artifacts}]\nenable: true\n"
@@ -205,6 +226,23 @@ def test_what_is_not_signed_does_not_count_once_the_root_is_known(web: Machine) 
     )
     page.write_text(text)
     assert web.do("repo", "update").stdout == "signed: revision 1, 4 packages\n"
+
+
+def test_a_repository_that_is_to_be_verified_is_never_used_without_a_root(web: Machine) -> None:
+    described = web.place / "main.yaml"
+    described.write_text(
+        f"name: main\ntype: disk\nurls: [{web.shop.artifacts}]\nenable: true\nverify: true\n"
+    )
+    said = (
+        "main: 'verify: true' without a root verifies nothing (name the root of its keys with"
+        " 'root:', or add it with `cos repo add --root`)"
+    )
+
+    assert web.refused("repo", "add", described, "-y") == said
+    web.use("disk", web.shop.artifacts, verify=True)
+    assert web.refused("install", "-y", "t/lib") == said
+    assert "  nothing of it is used: main: 'verify: true'" in web.do("repo", "list").stdout
+    assert not (web.root / "usr").exists()
 
 
 def test_a_repository_says_that_it_is_signed_and_is_forgotten_with_its_root(web: Machine) -> None:

@@ -1,5 +1,6 @@
 """Sources of signed repositories: nothing comes out of them that was not signed."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -8,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from compiler.artifact.metadata import ArtifactMetadata
-from compiler.errors import ContentError, TooLongError, TrustError
+from compiler.errors import ContentError, OutsideError, TooLongError, TrustError
+from compiler.events import Event, Noted
 from compiler.oci import Platform
 from compiler.publish.state import tagged
 from compiler.registry.memory import MemoryRegistry
@@ -97,6 +99,89 @@ def test_what_a_folder_holds_as_it_was_signed_comes_out(
     assert (tmp_path / "page").read_bytes() == (folder / "repository.yaml").read_bytes()
     (archive,) = source.fetch(artifact, Cache(tmp_path / "cache"))
     assert archive.read_bytes() == (folder / artifact.archive).read_bytes()
+
+
+@pytest.fixture
+def newer(folder: Path, shop: Shop, root: bytes, tmp_path: Path) -> tuple[Path, Path]:
+    """A mirror that has stayed behind, and the repository with one more package."""
+    stale = tmp_path / "stale"
+    shutil.copytree(folder, stale)
+    shop.build("b")
+    options = RepositoryOptions(now=NOW)
+    packages = shop.packages.values()
+    create_repository(packages, [shop.tree], artifacts=folder, output=folder, options=options)
+    published = read_published(FolderPlace(folder).read, root)
+    assert published is not None
+    contents = freeze(folder)
+    changed = differences(published, contents.artifacts)
+    signed = sign_contents(published, replace(contents, artifacts=changed), SIGNING)
+    FolderPlace(folder).write(signed)
+    return stale, folder
+
+
+def test_a_mirror_that_stayed_behind_is_told_and_the_next_is_asked(
+    newer: tuple[Path, Path], root: bytes, tmp_path: Path
+) -> None:
+    stale, fresh = newer
+    told: list[Event] = []
+    tools = SyncTools(shelf=Shelf(tmp_path / "shelf", lambda _: ""), report=told.append, force=True)
+    artifacts = read_repository(fresh).index.artifacts
+
+    def visit(*addresses: Path) -> set[str]:
+        urls = tuple(str(each) for each in addresses)
+        config = RepositoryConfig(name="main", type="disk", urls=urls)
+        opened = replace(opening(MemoryRegistry()), report=told.append)
+        source, trust = signed_source(config, opened, tmp_path / "state", root)
+        known = sync(config, source, tools, trust)
+        for each in artifacts:
+            source.fetch(each, Cache(tmp_path / f"cache{len(told)}"))
+        return {each.name for each in known.packages}
+
+    visit(fresh)
+    told.clear()
+
+    assert visit(stale, fresh) == {"a", "b"}
+    assert [each for each in told if isinstance(each, Noted) and each.warning] == [
+        Noted(
+            f"main: {stale}: timestamp.json is older than what was seen before, or names older"
+            f" files (somebody may be showing an old state); {fresh} is asked instead",
+            warning=True,
+        )
+    ]
+
+
+def test_what_every_mirror_has_wrong_is_told(
+    newer: tuple[Path, Path], root: bytes, tmp_path: Path
+) -> None:
+    stale, fresh = newer
+    state = state_folder(tmp_path / "state")
+    sources = [DiskSource(tmp_path / "nowhere"), DiskSource(stale)]
+    fetches = [(each.address, fetch_from(each, state)) for each in sources]
+    TrustedRepository(root, state, fetch_from(DiskSource(fresh), state), name="main").refresh()
+    old = "is older than what was seen before, or names older files"
+
+    with pytest.raises(TrustError) as caught:
+        TrustedRepository(root, state, fetches, name="main").refresh()
+
+    assert str(caught.value) == (
+        f"main: {stale}: timestamp.json {old}; then: {tmp_path}/nowhere: there is no such folder"
+        " (somebody may be showing an old state; is the disk that has it mounted?)"
+    )
+
+
+def test_what_was_seen_counts_where_no_mirror_answers(
+    folder: Path, root: bytes, tmp_path: Path
+) -> None:
+    state = state_folder(tmp_path / "state")
+    TrustedRepository(root, state, fetch_from(DiskSource(folder), state), name="main").refresh()
+    nowhere = [DiskSource(tmp_path / name) for name in ("one", "two")]
+    fetches = [(each.address, fetch_from(each, state)) for each in nowhere]
+    trusted = TrustedRepository(root, state, fetches, name="main")
+
+    with pytest.raises(OutsideError, match=r"/one: there is no such folder; then: .*/two: "):
+        trusted.refresh()
+
+    assert trusted.target("repository.yaml") is not None
 
 
 def _change(path: Path) -> None:

@@ -1,5 +1,7 @@
 """Transactions that are stopped anywhere: the old state, or the new one, and nothing between."""
 
+import errno
+import os
 import random
 import resource
 import shutil
@@ -7,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
+from itertools import count, takewhile
 from multiprocessing import get_context
 from multiprocessing.context import ForkProcess
 from pathlib import Path
@@ -15,8 +18,10 @@ import pytest
 
 from compiler.archive.safety import Devices
 from compiler.errors import CompilerError, OutsideError
+from compiler.events import Event, Noted
 from compiler.spec.package import PackageId
 from compiler.system.change import Change, Incoming, Options
+from compiler.system.disk import RootDisk
 from compiler.system.protect import Protection
 from compiler.system.transaction import System, apply, recover
 from tests.system.crash import (
@@ -219,6 +224,63 @@ def test_a_full_disk_at_any_effect_leaves_the_old_or_the_new_state(
 
     assert [text for text in said if "no space left" not in text] == []
     assert undone > 10
+
+
+class Stuck(HastyDisk):
+    """A disk on which one place may not be written, as in a folder that is immutable."""
+
+    def __init__(self, root: Path, place: str) -> None:
+        super().__init__(root, Devices.MAKE)
+        self.place = place
+
+    def rename(self, source: str, target: str, *, replace: bool) -> None:
+        """Refuse the one place."""
+        if target == self.place:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), f"/{target}")
+        super().rename(source, target, replace=replace)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_who_said_farewell_and_stays_since_a_move_fails_is_to_be_finalized_again(
+    case: Case, *, killed: bool
+) -> None:
+    root, said, events = case.fresh(), list[PackageId](), list[Event]()
+    change = replace(case.change, parting=(id_of("c-1"), id_of("a-1")))
+    if killed:
+        for stop in takewhile(lambda _: not said, count()):
+            disk = RecordingDisk(root, case.place / f"copies{stop}", stop=stop)
+            with System(root, f"/{DATABASE}") as system, closing(disk), suppress(Stopped):
+                apply(change, system, OPTIONS, disk=disk, farewell=said.append)
+
+    with System(root, f"/{DATABASE}") as system, closing(Stuck(root, "usr/bin/z")) as stuck:
+        if killed:
+            recover(system, events.append, disk=stuck, farewell=said.append)
+        else:
+            with pytest.raises(OutsideError, match=r"operation not permitted \(/usr/bin/z\)"):
+                apply(change, system, OPTIONS, events.append, disk=stuck, farewell=said.append)
+        finalized = {str(each.id): each.finalized for each in system.database.installed()}
+
+    assert state_of(root) == case.old
+    assert list(dict.fromkeys(said)) == list(change.parting)
+    assert finalized == {"t/a-1": False, "t/c-1": False}
+    assert [str(event.message) for event in events if isinstance(event, Noted) and event.warning][
+        -2:
+    ] == [
+        f"t/{name}: stays, but did already what it does before it goes: its finalizer runs again"
+        for name in ("c-1", "a-1")
+    ]
+
+
+def test_the_whole_place_of_what_cannot_be_moved_is_told(case: Case) -> None:
+    root = case.fresh()
+
+    with closing(RootDisk(root)) as disk:
+        with pytest.raises(FileExistsError) as taken:
+            disk.rename("own/f", "usr/bin/a", replace=False)
+        with pytest.raises(FileNotFoundError) as missing:
+            disk.rename("own/none", "usr/bin/.cos-staging/old/1", replace=True)
+
+    assert (taken.value.filename, missing.value.filename) == ("/usr/bin/a", "/own/none")
 
 
 def failures(case: Case, log: list[Effect], good: list[State]) -> Iterator[tuple[int, State]]:

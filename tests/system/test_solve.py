@@ -208,3 +208,54 @@ def test_finalizers_run_in_the_order_in_which_packages_need_each_other() -> None
     for user, need in [("a", "d"), ("a", "b"), ("b", "e"), ("ring2", "d")]:
         assert order.index(need) < order.index(user)
     assert [each.id.name for each in in_order(reversed(there))] == order
+
+
+NEEDED = "name that too, or in its place what provides it; --nodeps replaces it nevertheless"
+
+
+def test_what_something_that_stays_needs_is_not_replaced_by_what_is_not_that() -> None:
+    there = installed(define("app-1", "lib"), define("lib-1"))
+    solver = Solver(there, offers(define("app-1", "lib"), define("lib-1"), define("alt-1")))
+
+    with pytest.raises(ResolutionError) as caught:
+        solver.replace([named("lib-1")], [wish("alt")], PLAIN)
+
+    assert str(caught.value) == (
+        f"what is to be removed is needed by c/app-1 ({NEEDED})\n  c/app-1 requires c/lib"
+    )
+    nevertheless = solver.replace([named("lib-1")], [wish("alt")], InstallOptions(nodeps=True))
+    assert shown(nevertheless) == (["alt-1"], ["lib-1"])
+
+
+def test_what_something_needs_is_replaced_by_what_provides_it() -> None:
+    there = installed(define("app-1", "lib"), define("lib-1"))
+    solver = Solver(there, offers(define("lib-1"), define("alt-1", provides="lib")))
+
+    assert shown(solver.replace([named("lib-1")], [wish("alt")], PLAIN)) == (["alt-1"], ["lib-1"])
+    with pytest.raises(ResolutionError, match=r"is needed by c/app-1 "):
+        solver.replace([named("lib-1")], [wish("alt")], InstallOptions(onlydeps=True))
+
+
+def test_what_needs_what_is_replaced_is_upgraded_where_it_can_do_without() -> None:
+    there = installed(define("app-1", "lib"), define("lib-1"))
+    solver = Solver(there, offers(define("app-2", "alt"), define("lib-1"), define("alt-1")))
+
+    decision = solver.replace([named("lib-1")], [wish("alt")], PLAIN)
+
+    assert shown(decision) == (["alt-1", "app-2"], ["app-1", "lib-1"])
+
+
+def test_a_version_that_something_needs_is_not_replaced_by_another_one() -> None:
+    there = installed(define("app-1", "lib@<2"), define("lib-1"))
+    solver = Solver(there, offers(define("lib-1"), define("lib-2")))
+
+    with pytest.raises(ResolutionError, match=r"is needed by c/app-1 "):
+        solver.replace([named("lib-1")], [wish("lib@2")], PLAIN)
+
+
+def test_a_system_that_misses_something_already_can_still_have_packages_replaced() -> None:
+    there = installed(define("app-1", "lib", conflicts="foe"), define("foe-1"), define("old-1"))
+    solver = Solver(there, offers(define("new-1")))
+
+    assert list(solver.unmet()) == [(named("app-1"), wish("lib"))]
+    assert shown(solver.replace([named("old-1")], [wish("new")], PLAIN)) == (["new-1"], ["old-1"])

@@ -41,11 +41,20 @@ class Source(Protocol):
 
 
 class Mirrors:
-    """Several addresses of one repository, asked in order until one of them answers."""
+    """Several addresses of one repository, asked in order until one of them answers.
 
-    def __init__(self, sources: Sequence[Source], report: Reporter = silent) -> None:
+    `preferred` gives the number of the one that is asked first, before the others.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        report: Reporter = silent,
+        preferred: Callable[[], int] = int,
+    ) -> None:
         self._sources = tuple(sources)
         self._report = report
+        self._preferred = preferred
 
     @property
     def address(self) -> str:
@@ -65,7 +74,8 @@ class Mirrors:
     def _first(self, ask: Callable[[Source], _Result]) -> _Result:
         """Ask one after the other; raises the error of the first if none answers."""
         errors: list[CompilerError] = []
-        for source in self._sources:
+        preferred = self._sources[self._preferred()]
+        for source in (preferred, *(each for each in self._sources if each is not preferred)):
             try:
                 answer = ask(source)
             except (OutsideError, ContentError) as error:

@@ -37,7 +37,12 @@ def open_source(config: RepositoryConfig, opening: Opening) -> Mirrors:
 
     Raises `OutsideError` for one that can be none.
     """
-    return Mirrors([_open(config, url, opening) for url in config.urls], opening.report)
+    return Mirrors(open_addresses(config, opening), opening.report)
+
+
+def open_addresses(config: RepositoryConfig, opening: Opening) -> list[Source]:
+    """Return the source of each address of a repository; raises `OutsideError`."""
+    return [_open(config, url, opening) for url in config.urls]
 
 
 def _open(config: RepositoryConfig, url: str, opening: Opening) -> Source:

@@ -9,7 +9,7 @@ import fcntl
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from inspect import signature
@@ -22,7 +22,8 @@ from tuf.api.metadata import Root, Snapshot, TargetFile
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from compiler.archive.compress import atomic_file, remove_stale
-from compiler.errors import ContentError, NotFoundError, OutsideError, TrustError
+from compiler.errors import CompilerError, ContentError, NotFoundError, OutsideError, TrustError
+from compiler.events import Noted, Reporter, silent
 from compiler.repository.trust import (
     AT,
     SCRATCH,
@@ -53,13 +54,25 @@ class TrustedRepository:
     """Tells what was signed of a repository; threads and processes may share its folder.
 
     `root` is the root file that was given when the repository was added; `folder` holds what was
-    seen since, so that nothing older is believed later. `name` is for messages.
+    seen since, so that nothing older is believed later. `name` is for messages. `fetch` brings its
+    files, or those of several addresses do: then the first counts whose state is as it has to be.
     """
 
-    def __init__(self, root: bytes, folder: Path, fetch: Fetch, *, name: str) -> None:
+    def __init__(
+        self,
+        root: bytes,
+        folder: Path,
+        fetch: Fetch | Sequence[tuple[str, Fetch]],
+        *,
+        name: str,
+        report: Reporter = silent,
+    ) -> None:
         self._root = root
         self._folder = folder
-        self._fetch = fetch
+        self._fetches = fetch if isinstance(fetch, Sequence) else [(name, fetch)]
+        self._report = report
+        self.preferred = 0
+        """The number of the address whose state counts."""
         self._name = name
         self._lock = threading.Lock()
         self._updater: _Updater | None = None
@@ -71,16 +84,36 @@ class TrustedRepository:
         Raises `TrustError` for anything that is not as it has to be, `OutsideError` if the
         repository does not answer. Then what was seen before counts, as far as it is good.
         """
-        with self._lock, self._asking() as fetcher:
+        with self._lock:
             self._updater = None
-            _tidy(self._folder)
             self._now = now or datetime.now(UTC)
-            try:
-                self._updater = self._refreshed(fetcher)
-            except OutsideError:
-                with suppress(RepositoryError, DownloadError, TrustError):
-                    self._updater = self._refreshed(_Fetcher(self._kept, Received()))
-                raise
+            errors: list[CompilerError] = []
+            for number, (address, fetch) in enumerate(self._fetches):
+                try:
+                    self._ask(address, fetch)
+                except (OutsideError, TrustError) as error:
+                    errors.append(error)
+                    continue
+                self.preferred = number
+                for missed in errors:
+                    self._report(Noted(f"{missed}; {address} is asked instead", warning=True))
+                return
+            failure = _of_all(errors)
+            if isinstance(failure, OutsideError):
+                self._recall()
+            raise failure
+
+    def _ask(self, address: str, fetch: Fetch) -> None:
+        """Bring what was signed up to date from one address."""
+        whom = self._name if len(self._fetches) == 1 else f"{self._name}: {address}"
+        with self._asking(fetch, whom) as fetcher:
+            _tidy(self._folder)
+            self._updater = self._refreshed(fetcher)
+
+    def _recall(self) -> None:
+        """Go on with what was seen before, as far as it is good."""
+        with suppress(CompilerError), self._asking(self._kept, self._name) as fetcher:
+            self._updater = self._refreshed(fetcher)
 
     def holds(self, now: datetime) -> bool:
         """Whether what was seen is still good, as far as that is known without asking."""
@@ -94,7 +127,7 @@ class TrustedRepository:
         """
         if self._updater is None:
             self._begin()
-        with self._lock, self._asking() as fetcher:
+        with self._lock, self._asking(self._any, self._name) as fetcher:
             updater = self._updater or self._refreshed(fetcher)
             updater.ask(fetcher)
             found = updater.get_targetinfo(name)
@@ -161,6 +194,18 @@ class TrustedRepository:
         updater.check_root()
         return updater
 
+    def _any(self, name: str, limit: int) -> Iterable[bytes]:
+        """Ask the address whose state counts, then the others."""
+        fetches = [fetch for _, fetch in self._fetches]
+        first = fetches.pop(self.preferred)
+        try:
+            return first(name, limit)
+        except OutsideError:
+            for fetch in fetches:
+                with suppress(OutsideError):
+                    return fetch(name, limit)
+            raise
+
     def _kept(self, name: str, _limit: int) -> Iterator[bytes]:
         """Answer in place of the repository: what was the newest is still the newest."""
         path = self._folder / name
@@ -169,18 +214,18 @@ class TrustedRepository:
         yield path.read_bytes()
 
     @contextmanager
-    def _asking(self) -> Iterator["_Fetcher"]:
+    def _asking(self, fetch: Fetch, whom: str) -> Iterator["_Fetcher"]:
         """Let one process at a time use the folder, and put what goes wrong into words."""
         received = Received()
         try:
             with _locked(self._folder):
-                yield _Fetcher(self._fetch, received)
+                yield _Fetcher(fetch, received)
         except (RepositoryError, DownloadError) as error:
-            raise refusal(self._name, error, received) from error
+            raise refusal(whom, error, received) from error
         except TrustError as error:
-            if error.message.startswith(f"{self._name}: "):
+            if error.message.startswith(f"{whom}: "):
                 raise
-            raise TrustError(f"{self._name}: {error.message}", hint=error.hint) from error
+            raise TrustError(f"{whom}: {error.message}", hint=error.hint) from error
         except OSError as error:
             path = error.filename or self._folder
             raise OutsideError(f"{path}: {error.strerror or error}") from error
@@ -303,6 +348,24 @@ class _Updater(Updater):
             return
         with atomic_file(path) as file:
             file.write(data)
+
+
+def _of_all(errors: Sequence[CompilerError]) -> CompilerError:
+    """Make one error of what all addresses said.
+
+    First that which asking once more may help with, then that something is not as it was signed.
+    """
+    first, *others = sorted(errors, key=_rank)
+    if not others:
+        return first
+    said = "; ".join(each.message for each in others)
+    hints = "; ".join(dict.fromkeys(each.hint for each in (first, *others) if each.hint))
+    kind = type(first) if isinstance(first, TrustError) else OutsideError
+    return kind(f"{first.message}; then: {said}", hint=hints or None)
+
+
+def _rank(error: CompilerError) -> int:
+    return 0 if isinstance(error, ContentError) else 1 if isinstance(error, TrustError) else 2
 
 
 def _target(found: TargetFile, name: str, repository: str) -> Target:

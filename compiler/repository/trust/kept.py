@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from compiler.errors import OutsideError, TrustError
+from compiler.repository.configured import RepositoryConfig
 from compiler.repository.trust import ROLES, limit_of
 
 _ROOT = "root.json"
@@ -38,6 +39,17 @@ def read_root(path: Path) -> bytes:
     if len(data) > _LARGEST:
         raise TrustError(f"{path}: is no root of a repository")
     return data
+
+
+def refuse_unverifiable(config: RepositoryConfig) -> None:
+    """Raise `TrustError` for a repository without a root that is to be verified: by luet's key.
+
+    To use it unverified would be what its owner has forbidden.
+    """
+    if config.verify:
+        message = f"{config.name}: 'verify: true' without a root verifies nothing"
+        hint = "name the root of its keys with 'root:', or add it with `cos repo add --root`"
+        raise TrustError(message, hint=hint)
 
 
 def state_folder(folder: Path) -> Path:

@@ -1,6 +1,6 @@
 """Sources whose contents are compared with what was signed, before anybody sees them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +11,8 @@ from compiler.oci import Descriptor, Digest, Reference
 from compiler.registry import Manifest, Progress
 from compiler.repository.cache import Cache
 from compiler.repository.configured import RepositoryConfig
-from compiler.repository.sources import LARGEST_ARCHIVE, Source
-from compiler.repository.sources.opening import Opening, open_source
+from compiler.repository.sources import LARGEST_ARCHIVE, Mirrors, Source
+from compiler.repository.sources.opening import Opening, open_addresses
 from compiler.repository.sources.registry import Images
 from compiler.repository.trust import FOLDER, tag
 from compiler.repository.trust.client import TrustedRepository
@@ -27,13 +27,20 @@ def signed_source(
 
     `folder` keeps what was seen of the signed metadata.
     """
-    plain = open_source(config, opening)
+    plain = open_addresses(config, opening)
     state = state_folder(folder)
-    trusted = TrustedRepository(root, state, fetch_from(plain, state), name=config.name)
-    if config.type != "docker":
-        return SignedFiles(plain, trusted), trusted
+    fetches = [(each.address, fetch_from(each, state)) for each in plain]
+    trusted = TrustedRepository(root, state, fetches, name=config.name, report=opening.report)
+    signed: Sequence[Source] = [SignedFiles(each, trusted) for each in plain]
+    if config.type == "docker":
+        signed = open_addresses(config, _checking(opening, trusted, root))
+    return Mirrors(signed, opening.report, lambda: trusted.preferred), trusted
+
+
+def _checking(opening: Opening, trusted: TrustedRepository, root: bytes) -> Opening:
+    """Open registries so that nothing comes out of them that was not signed."""
     registry = opening.registry
-    checking = replace(
+    return replace(
         opening,
         registry=lambda each: SignedImages(
             registry(each), lambda name: trusted.require(name).digest
@@ -41,11 +48,10 @@ def signed_source(
         seal=seal_of(root),
         vouch=trusted.require,
     )
-    return open_source(config, checking), trusted
 
 
 class SignedFiles:
-    """The files of a disk or http repository, each compared by its name."""
+    """The files of an address of a disk or http repository, each compared by its name."""
 
     def __init__(self, source: Source, trusted: TrustedRepository) -> None:
         self._source = source
