@@ -100,8 +100,7 @@ def _contents(packed: Packed, pusher: Pusher, platform: Platform, folder: Path) 
 
 def _name(ready: _Ready, pusher: Pusher) -> PushedPackage:
     """Give the images of a package their tags."""
-    tag = tag_of(ready.package.fingerprint)
-    image = pusher.name_for_platform(ready.image, ready.platform, tag)
+    image = pusher.name_for_platform(ready.image, ready.platform, ready.package)
     metadata = pusher.name(ready.metadata, tag_of(ready.metadata_name))
     return PushedPackage(ready.package, image, metadata)
 

@@ -3,7 +3,7 @@
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -32,6 +32,7 @@ from compiler.repository.oci import (
     layer_of_file,
     tag_of,
 )
+from compiler.spec.package import PackageId
 
 _EMPTY = "application/vnd.oci.empty.v1+json"
 _AT_ONCE = 8
@@ -48,6 +49,16 @@ def each_at_once(work: Callable[[Item], Result], items: Iterable[Item]) -> Seque
         return work(item)
 
     return transfer([partial(job, item) for item in items], threads=_AT_ONCE)
+
+
+Images = Mapping[Platform, Descriptor]
+Keeps = Callable[[PackageId, str, Digest, Images], Images]
+"""Tells of a package, its tag, the digest of the index there and its images which of them stay."""
+
+
+def _keep_all(_package: PackageId, _tag: str, _index: Digest, images: Images) -> Images:
+    """Let all images stay, as nobody signs anything."""
+    return images
 
 
 @dataclass(slots=True)
@@ -72,7 +83,7 @@ class Traffic:
 class Pusher:
     """Pushes images into one repository of a registry."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (where to, and what is said of images)
         self,
         registry: Registry,
         target: Reference,
@@ -80,12 +91,15 @@ class Pusher:
         *,
         platform: Platform,
         epoch: int,
+        keeps: Keeps = _keep_all,
     ) -> None:
+        """Push as of `platform` and `epoch`; `keeps` tells what stays in an index that is there."""
         self._registry = registry
         self._target = target
         self._traffic = traffic
         self._platform = platform
         self._epoch = epoch
+        self._keeps = keeps
         self.named: dict[str, Descriptor] = {}
         """What tags were given so far."""
 
@@ -129,10 +143,15 @@ class Pusher:
         self.named[tag] = found
         return found
 
-    def name_for_platform(self, image: ImageParts, platform: Platform, tag: str) -> Descriptor:
-        """Give a tag to an index that holds this image for its platform, and keeps the others."""
-        place = tagged(self._target, tag)
-        images = {**self._platforms(place), platform: image.descriptor}
+    def name_for_platform(
+        self, image: ImageParts, platform: Platform, package: PackageId
+    ) -> Descriptor:
+        """Give a package's tag to an index that holds this image for its platform.
+
+        The images of other platforms that are there already stay, as far as `keeps` says so.
+        """
+        place = tagged(self._target, tag_of(package.fingerprint))
+        images = {**self._others(place, platform, package), platform: image.descriptor}
         return self._registry.put_manifest(place, index_of(images.items()), INDEX)
 
     def attach(self, subject: Descriptor, document: Path, media_type: str) -> None:
@@ -155,15 +174,23 @@ class Pusher:
         about = Reference(self._target.registry, self._target.repository, digest=subject.digest)
         self._registry.put_referrer(about, canonical_json(manifest), MANIFEST)
 
-    def _platforms(self, place: Reference) -> dict[Platform, Descriptor]:
-        """Read which platforms a tag has images for; none where it names no index of ours."""
+    def _others(
+        self, place: Reference, platform: Platform, package: PackageId
+    ) -> Mapping[Platform, Descriptor]:
+        """Read what a tag has for other platforms and may keep; none if it names no index of ours.
+
+        The index is read by the digest that is then asked about: its tag may be moved meanwhile.
+        """
         known = self._registry.head(place)
         if known is None or known.media_type not in INDEXES:
             return {}
         try:
-            return platforms_of(self._registry.manifest(place).data, str(place))
+            index = self._registry.manifest(replace(place, tag="", digest=known.digest))
+            images = platforms_of(index.data, str(place))
         except ImageError:
             return {}
+        images.pop(platform, None)
+        return self._keeps(package, place.tag, known.digest, images)
 
     def _blob(self, source: Path | bytes, blob: Descriptor) -> None:
         """Bring up a blob, unless it is there."""
