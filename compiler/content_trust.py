@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from compiler.errors import OutsideError, TrustError, UsageError
-from compiler.oci import Descriptor, Reference, hex_of
+from compiler.oci import Descriptor, Digest, Reference, hex_of
 from compiler.process import Command, Finished, run
 
 _TARGETS, _RELEASES = "targets", "targets/releases"
@@ -103,6 +103,16 @@ def sign_tags(
         notary.begin()
     notary.publish(changed, role)
     return tuple(changed)
+
+
+def signed_tags(server: TrustServer, repository: Reference) -> Mapping[str, Digest]:
+    """Ask which manifest is signed for each tag; none where the server knows no such repository.
+
+    Raises `TrustError` for what notary does not believe, `OutsideError` when the server cannot be
+    reached.
+    """
+    known = _Notary(server, f"{repository.registry}/{repository.repository}").signed()
+    return {tag: Digest(f"sha256:{each.sha256}") for tag, each in (known or {}).items()}
 
 
 @dataclass(frozen=True, slots=True)

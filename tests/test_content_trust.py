@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 from compiler.content_trust import TrustServer, sign_tags, trust_server
 from compiler.errors import OutsideError, TrustError, UsageError
 from compiler.oci import MANIFEST, Descriptor, Reference, digest_of, hex_of
+from compiler.publish.endorse import ContentTrust
 from tests.servers.notary import PASSPHRASES, NotaryServer
 
 needs_server = pytest.mark.registry
@@ -108,6 +109,20 @@ def test_only_what_changed_is_signed_again(server: TrustServer, place: Reference
     assert targets.read_bytes() == before  # as the server gave it: nothing was published
     assert sign_tags(server, place, {"a": content("one"), "b": content("two")}) == ("b",)
     assert signed_tags(server, place)["b"] == hex_of(content("two").digest)
+
+
+@needs_server
+def test_the_server_stands_for_what_is_signed_for_a_tag_and_for_nothing_else(
+    server: TrustServer, place: Reference
+) -> None:
+    trust = ContentTrust(server)
+    assert not trust.vouches(place, "one", content("1").digest)
+
+    sign_tags(server, place, {"one": content("1"), "two": content("2")})
+
+    assert trust.vouches(place, "one", content("1").digest)
+    assert not trust.vouches(place, "one", content("2").digest)
+    assert not trust.vouches(place, "three", content("1").digest)
 
 
 @needs_server

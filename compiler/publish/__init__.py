@@ -37,6 +37,7 @@ from compiler.publish.front import (
 )
 from compiler.publish.meanwhile import Claims, Presence, Seen
 from compiler.publish.packages import Packed, PushedPackage, name_packages, upload_packages
+from compiler.publish.platforms import OtherPlatforms
 from compiler.publish.push import Pusher, Traffic
 from compiler.publish.resign import vouched
 from compiler.publish.state import State, claims_of, read_state, tagged
@@ -217,7 +218,7 @@ class _Publication:
         """Read what the repository holds: what was signed last, or what its index says."""
         named = tagged(self.target, texts.REPOSITORY)
         signed = self.around.trust.index() if self.around.trust else None
-        found = self._state(signed or named)
+        found = read_state(self.around.registry, signed or named, self._folder())
         self.signed = found if signed else None
         if found is None or signed is not None:
             return found
@@ -237,10 +238,6 @@ class _Publication:
     def _is_settled(self) -> bool:
         """Tell whether no other publisher has put its index in place of the one that is signed."""
         return self.around.trust is None or self.around.trust.is_settled()
-
-    def _state(self, place: Reference) -> State | None:
-        """Read what is at a tag or digest of the repository."""
-        return read_state(self.around.registry, place, self._folder())
 
     def _folder(self) -> Path:
         """Make an empty folder for what is fetched or made."""
@@ -388,10 +385,11 @@ class _Publication:
         return presence.lost(made, here)
 
     def _pusher(self) -> Pusher:
+        around, registry = self.around, self.around.registry
+        platform, epoch = self.options.platform, self.options.repository.epoch
+        others = OtherPlatforms(
+            registry, self.target, around.trust, around.endorsements, around.older, around.report
+        )
         return Pusher(
-            self.around.registry,
-            self.target,
-            self.traffic,
-            platform=self.options.platform,
-            epoch=self.options.repository.epoch,
+            registry, self.target, self.traffic, platform=platform, epoch=epoch, keeps=others.kept
         )

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import Protocol
 
 from compiler.artifact.metadata import ArtifactMetadata
-from compiler.content_trust import TrustServer, sign_tags
+from compiler.content_trust import TrustServer, sign_tags, signed_tags
 from compiler.errors import NotFoundError, TrustError
 from compiler.oci import Descriptor, Digest, Reference, hex_of
 from compiler.publish.packages import PushedPackage
@@ -41,6 +42,9 @@ class Endorsement(Protocol):
     def is_new_to(self, index: Reference) -> bool:
         """Whether it has not spoken of an index, which is the last that it speaks of."""
 
+    def vouches(self, target: Reference, tag: str, image: Digest) -> bool:
+        """Whether it has spoken of an image, which a tag of the repository `target` names."""
+
 
 class Trust(Protocol):
     """The signed metadata of a repository that is published: `compiler.publish.trusted`."""
@@ -53,6 +57,9 @@ class Trust(Protocol):
 
     def signed(self) -> Mapping[str, Digest]:
         """Return what was signed of all tags."""
+
+    def signed_of(self, tag: str) -> Digest | None:
+        """Return what was signed of one tag of a package; None if nothing was."""
 
     def accepts(self, image: Reference) -> bool:
         """Tell whether an image was signed with a key that signs this repository."""
@@ -122,12 +129,17 @@ class CosignEndorsement:
             return True
         return False
 
+    def vouches(self, target: Reference, tag: str, image: Digest) -> bool:  # noqa: ARG002  (the protocol's)
+        """Look for a signature of the key; it is of an image, whatever its tag."""
+        return not self.is_new_to(pinned(target, image))
+
 
 class ContentTrust:
     """Signs tags with Docker Content Trust, through a Notary server."""
 
     def __init__(self, server: TrustServer) -> None:
         self._server = server
+        self._asking = Lock()
 
     def images(self, target: Reference, images: Mapping[str, Descriptor]) -> Sequence[str]:
         """Sign what tags name, all at once: each call writes the server's metadata anew."""
@@ -146,3 +158,8 @@ class ContentTrust:
     def is_new_to(self, index: Reference) -> bool:  # noqa: ARG002  (the protocol's)
         """Say no: its server keeps the keys, and who has a new one."""
         return False
+
+    def vouches(self, target: Reference, tag: str, image: Digest) -> bool:
+        """Ask the server what is signed for the tag, one question at a time."""
+        with self._asking:
+            return signed_tags(self._server, target).get(tag) == image

@@ -37,8 +37,9 @@ class Claims:
     def states(self, window: Window, known: frozenset[str]) -> Iterator[State]:
         """Give what others claim, but for the publications that are `known`.
 
-        What does not count is not even read, since anybody may have made it. Raises `RegistryError`
-        for a registry that does not answer.
+        What does not count is not even read, since anybody may have made it. Nor does an index
+        count that says nothing of the claim: anybody may give an older one, which an owner signed,
+        the tag of a new claim. Raises `RegistryError` for a registry that does not answer.
         """
         tags = self.registry.tags(self.target, after=window.since)
         for claim in claims_of(tags, window):
@@ -58,8 +59,13 @@ class Claims:
             if self.registry.head(claim) is not None:  # it answers: so it is not the network
                 self.report(Noted(f"{claim.tag}: is passed over: {error}", warning=True))
             return
-        if state is not None:
+        if state is None:
+            return
+        if claim.tag in state.publications:
             yield state
+        else:
+            message = f"{claim.tag}: is passed over: it names the index of another publication"
+            self.report(Noted(message, warning=True))
 
 
 @dataclass(frozen=True, slots=True)

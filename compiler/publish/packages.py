@@ -148,8 +148,7 @@ def _contents(packed: Packed, pusher: Pusher, platform: Platform, folder: Path) 
 
 def _index(uploaded: Uploaded, pusher: Pusher) -> _Ready:
     """Bring up the index of a package, and attach the documents beside the artifact to it."""
-    tag, _ = tags_of(uploaded.package)
-    index = pusher.index(uploaded.image, uploaded.platform, tag)
+    index = pusher.index(uploaded.image, uploaded.platform, uploaded.package)
     for kind, document in uploaded.documents.items():
         pusher.attach(index.descriptor, document, kind.media_type)
     return _Ready(uploaded, index)

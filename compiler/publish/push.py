@@ -32,6 +32,7 @@ from compiler.repository.oci import (
     layer_of_file,
     tag_of,
 )
+from compiler.spec.package import PackageId
 
 _EMPTY = "application/vnd.oci.empty.v1+json"
 _AT_ONCE = 8
@@ -48,6 +49,16 @@ def each_at_once(work: Callable[[Item], Result], items: Iterable[Item]) -> Seque
         return work(item)
 
     return transfer([partial(job, item) for item in items], threads=_AT_ONCE)
+
+
+Images = Mapping[Platform, Descriptor]
+Keeps = Callable[[PackageId, str, Digest, Images], Images]
+"""Tells of a package, its tag, the digest of the index there and its images which of them stay."""
+
+
+def _keep_all(_package: PackageId, _tag: str, _index: Digest, images: Images) -> Images:
+    """Let all images stay, as nobody signs anything."""
+    return images
 
 
 @dataclass(slots=True)
@@ -82,7 +93,7 @@ class PushedIndex:
 class Pusher:
     """Pushes images into one repository of a registry."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (where to, and what is said of images)
         self,
         registry: Registry,
         target: Reference,
@@ -90,12 +101,15 @@ class Pusher:
         *,
         platform: Platform,
         epoch: int,
+        keeps: Keeps = _keep_all,
     ) -> None:
+        """Push as of `platform` and `epoch`; `keeps` tells what stays in an index that is there."""
         self._registry = registry
         self._target = target
         self._traffic = traffic
         self._platform = platform
         self._epoch = epoch
+        self._keeps = keeps
         self.named: dict[str, Descriptor] = {}
         """What tags were given so far."""
 
@@ -139,10 +153,14 @@ class Pusher:
         self.named[tag] = found
         return found
 
-    def index(self, image: ImageParts, platform: Platform, tag: str) -> PushedIndex:
-        """Bring up, by digest only, the index of what a tag names and of this image."""
-        before, images = self._platforms(tagged(self._target, tag))
-        data = index_of({**images, platform: image.descriptor}.items())
+    def index(self, image: ImageParts, platform: Platform, package: PackageId) -> PushedIndex:
+        """Bring up, by digest only, the index of a package with this image for its platform.
+
+        The images of other platforms that its tag names already stay, as far as `keeps` says so.
+        """
+        tag = tag_of(package.fingerprint)
+        before, others = self._others(tagged(self._target, tag), platform, package)
+        data = index_of({**others, platform: image.descriptor}.items())
         untagged = replace(self._target, tag="", digest=digest_of(data))
         return PushedIndex(tag, before, data, self._registry.put_manifest(untagged, data, INDEX))
 
@@ -175,16 +193,24 @@ class Pusher:
         about = Reference(self._target.registry, self._target.repository, digest=subject.digest)
         self._registry.put_referrer(about, canonical_json(manifest), MANIFEST)
 
-    def _platforms(self, place: Reference) -> tuple[Descriptor | None, dict[Platform, Descriptor]]:
-        """Read what a tag names, and the images in it; none where that is no index of ours."""
+    def _others(
+        self, place: Reference, platform: Platform, package: PackageId
+    ) -> tuple[Descriptor | None, Images]:
+        """Read what a tag names, and what that has for other platforms and may keep.
+
+        Nothing may be kept of what is no index of ours. The index is read by the digest that is
+        then asked about: its tag may be moved meanwhile.
+        """
         known = self._registry.head(place)
         if known is None or known.media_type not in INDEXES:
             return known, {}
-        there = replace(place, tag="", digest=known.digest)
         try:
-            return known, platforms_of(self._registry.manifest(there).data, str(place))
+            index = self._registry.manifest(replace(place, tag="", digest=known.digest))
+            images = platforms_of(index.data, str(place))
         except ImageError:
             return known, {}
+        images.pop(platform, None)
+        return known, self._keeps(package, place.tag, known.digest, images)
 
     def _blob(self, source: Path | bytes, blob: Descriptor) -> None:
         """Bring up a blob, unless it is there."""

@@ -56,7 +56,7 @@ def vouched(
         image = registry.head(tagged(target, tag))
         if image is None or signed.get(tag) == image.digest:
             return image
-        return image if _is_signed(registry, pinned(target, image.digest), older) else None
+        return image if is_signed(registry, pinned(target, image.digest), older) else None
 
     tags = [tag for each in sorted(packages) for tag in tags_of(each)]
     found = dict(zip(tags, each_at_once(ask, tags), strict=True))
@@ -66,7 +66,7 @@ def vouched(
     )
 
 
-def _is_signed(registry: Registry, image: Reference, keys: Sequence[PublicKey]) -> bool:
+def is_signed(registry: Registry, image: Reference, keys: Sequence[PublicKey]) -> bool:
     """Tell whether one of some keys has signed an image."""
     try:
         verify_image(registry, image, keys)

@@ -85,6 +85,12 @@ class TrustedTarget:
         """Return what was signed of all tags."""
         return {name: target.digest for name, target in self._published().all_targets()}
 
+    def signed_of(self, tag: str) -> Digest | None:
+        """Return what was signed of one tag of a package; None if nothing was."""
+        published = self._published()
+        found = published.role(published.bin_of(tag)).targets.get(tag)
+        return None if found is None else Target(found.length, found.hashes["sha256"]).digest
+
     def accepts(self, image: Reference) -> bool:
         """Tell whether an image was signed with a key that signs this repository."""
         try:

@@ -248,6 +248,21 @@ def test_claims_that_nobody_signed_are_not_even_read(
     assert Reader(registry, tmp_path / "client").packages() == ["t/a-1", "t/b-1"]
 
 
+def test_an_old_index_that_gets_the_tag_of_a_new_claim_brings_nothing_back(
+    registry: MemoryRegistry, shop: Shop, tmp_path: Path
+) -> None:
+    publish(shop, registry)
+    old = registry.manifest(tagged(TARGET, "repository.yaml"))
+    publish(shop, registry, replace(shop.options(now=NOW + 30), prune=True), names=["b-1"])
+    name = claim_at(time.time_ns() + 60 * 10**9, "deadbeef" * 2)
+    registry.put_manifest(tagged(TARGET, name), old.data, old.descriptor.media_type)
+    shop.build("c")
+
+    publish(shop, registry, shop.options(now=NOW + 60), names=["c-1"])
+
+    assert Reader(registry, tmp_path / "client").packages() == ["t/b-1", "t/c-1"]
+
+
 def _listed_tags(registry: MemoryRegistry, folder: Path) -> list[str]:
     """List what a client without keys sees."""
     config = RepositoryConfig(name="main", type="docker", urls=(str(TARGET),))
