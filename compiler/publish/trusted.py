@@ -117,6 +117,7 @@ class TrustedTarget:
                 tag: None if image is None else target_of_image(image)
                 for tag, image in artifacts.items()
             },
+            retires=True,
         )
         for _ in range(_ATTEMPTS):
             published = self._published()
