@@ -1,6 +1,6 @@
 """What is said of images when they are published: signatures of those who stand for them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
@@ -57,6 +57,12 @@ class Trust(Protocol):
         self, index: Mapping[str, Descriptor], artifacts: Mapping[str, Descriptor | None]
     ) -> None:
         """Sign the tags of an index, and of packages that changed or (None) went."""
+
+    def left(self, needed: Set[str]) -> frozenset[Digest]:
+        """Tell which images are signed after `forget`."""
+
+    def forget(self, needed: Set[str]) -> None:
+        """Sign no longer what neither the index lists nor `needed` names."""
 
     def is_settled(self) -> bool:
         """Whether the index that clients without keys find is the one that is signed."""

@@ -6,7 +6,7 @@ that a publication writes as many files as it has changed packages, whatever els
 input always gives the same bytes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -112,6 +112,35 @@ def differences(
     }
     gone = {name: None for name in known if name not in artifacts}
     return {**{name: each for name, each in artifacts.items() if known.get(name) != each}, **gone}
+
+
+def remaining(published: Published, needed: Set[str]) -> Mapping[str, Targets]:
+    """Leave signed what is listed now, what the last publication has, and what is needed.
+
+    Returns the targets of all roles; reads all bins.
+    """
+    last = _last(published.targets)
+    left = {name: deepcopy(published.role(name)) for name in (TARGETS, *published.bins)}
+    for targets in left.values():
+        targets.targets = {
+            name: each
+            for name, each in targets.targets.items()
+            if name in needed or _publication(each) in {0, last}
+        }
+    return left
+
+
+def sign_remaining(published: Published, left: Mapping[str, Targets], signing: Signing) -> Files:
+    """Sign what is left by `remaining`; nothing if that is all that was signed."""
+    changed = {name: each for name, each in left.items() if each != published.role(name)}
+    if not changed:
+        return {}
+    draft = _Draft.after(published, published.root, signing)
+    for name in sorted(changed.keys() - {TARGETS}):
+        draft.bin(name, changed[name], published.targets)
+    if TARGETS in changed:
+        draft.top(changed[TARGETS])
+    return draft.finish()
 
 
 def refresh(published: Published, signing: Signing) -> Files:
