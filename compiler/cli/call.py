@@ -4,6 +4,7 @@ import importlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -28,6 +29,10 @@ _NAMED = 3
 
 _WAIT = 5.0
 """Seconds between two looks for what others are building, as luet has it."""
+
+
+_REMIND = 60.0
+"""Seconds of waiting after which that is said again; then after twice as many, and so on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +80,30 @@ class Locking:
     path: Path
     lock: Lock
     refuses: bool = False
+
+
+@dataclass(slots=True)
+class Waiting:
+    """Since when others are waited for, in seconds since 1970, and when to speak of it again."""
+
+    clock: Callable[[], float] = time.time
+    since: float | None = None
+    due: float = _REMIND
+
+    def reminder(self, names: str) -> str:
+        """Say that what is waited for is still missing, and since when; "" if it is too early."""
+        now = self.clock()
+        if self.since is None:
+            self.since = now
+        waited = now - self.since
+        if waited < self.due:
+            return ""
+        self.due = 2 * waited
+        begun = datetime.fromtimestamp(self.since, UTC)
+        return (
+            f"still waiting for others to build {names}, since {begun:%H:%M:%S} UTC "
+            f"({waited / 60:.0f} min)"
+        )
 
 
 class Sharing(Protocol):
@@ -174,6 +203,7 @@ class Call:
 
     def _plan(self) -> Planned:
         """Plan, say what is odd, and raise `Faults` for what keeps the plan from being built."""
+        waiting = Waiting()
         while True:
             cache = self.sharing.cache if self.options.pull else None
             elsewhere = Elsewhere(cache=cache, image=self._image, admit=self._admit)
@@ -184,7 +214,7 @@ class Call:
             faults = [*faults_of(planned, self._refusals()), *self._differences(planned)]
             if faults:
                 raise Faults.of(faults)
-            if not (self.options.wait and self._waits_for(planned)):
+            if not (self.options.wait and self._waits_for(planned, waiting)):
                 return planned
             self.pause(_WAIT)
             self.sharing.look_again()
@@ -224,14 +254,18 @@ class Call:
                 else:
                     self._tell(str(fault))
 
-    def _waits_for(self, planned: Planned) -> bool:
-        """Tell whether requirements are still to be built by others, and say so."""
+    def _waits_for(self, planned: Planned, waiting: Waiting) -> bool:
+        """Tell whether requirements are still to be built by others; says so, and now and then."""
         targets = set(planned.graph.targets)
         missing = [
             each for each in planned.nodes if each.action is Action.BUILD and each.id not in targets
         ]
         if missing:
-            self._tell(f"waiting for others to build {', '.join(str(each.id) for each in missing)}")
+            names = ", ".join(str(each.id) for each in missing)
+            self._tell(f"waiting for others to build {names}")
+            reminder = waiting.reminder(names)
+            if reminder:
+                self._tell(reminder)
         return bool(missing)
 
     def _tell(self, message: str) -> None:

@@ -8,21 +8,23 @@ from typing import Annotated
 
 import typer
 
+from compiler.cli.key import signing_key
 from compiler.cli.output import dump
 from compiler.cli.registries import open_registry, repository_named, scratch_folder
 from compiler.cli.settings import Settings
-from compiler.errors import CompilerError, RegistryError
+from compiler.errors import CompilerError, RegistryError, UsageError
 from compiler.oci import Reference
 from compiler.publish.check import Checked, find_faults
 from compiler.publish.endorse import Trust
 from compiler.publish.front import recent_claims
-from compiler.publish.gc import Line, decide
+from compiler.publish.gc import SIGNED, Line, decide, needed
 from compiler.publish.removal import remove, with_referrers
 from compiler.publish.state import read_state, tagged
 from compiler.publish.survey import survey
 from compiler.registry import Registry
 from compiler.repository.index import REPOSITORY
 from compiler.repository.trust.kept import read_root
+from compiler.repository.trust.publisher import HISTORY
 
 app = typer.Typer(add_completion=False, help="Repositories in registries.", no_args_is_help=True)
 
@@ -47,17 +49,35 @@ def collect(  # noqa: PLR0913  (one parameter for each option)
         Path | None,
         typer.Option("--root", help="The root of its signed metadata, which is then verified."),
     ] = None,
+    sign: Annotated[
+        list[str] | None,
+        typer.Option("--sign", metavar="KEY", help="Sign anew only what stays, too, with --root."),
+    ] = None,
     output: Annotated[str, typer.Option("-o", "--output", help="terminal, json or yaml")] = (
         "terminal"
     ),
 ) -> None:
-    """Remove from a repository what neither its index nor the last snapshots list."""
+    """Remove from a repository what neither its index nor the last snapshots list.
+
+    In a signed repository snapshots stay for 20 publications, however few --keep says, unless
+    --sign gives the keys that publish it.
+    """
+    if sign and root is None:
+        raise UsageError("--sign signs metadata under a root", hint="name it with --root")
     settings = _direct(context.obj)
     target = repository_named(repository, "REPOSITORY")
     with open_registry(settings) as client, scratch_folder() as folder:
         trusted = None if root is None else read_root(root)
         window = recent_claims()
         holdings = survey(client, target, folder, window, trusted)
+        if sign and root is not None and not holdings.broken:
+            trust = _trusted(client, target, root, folder, sign)
+            names = needed(holdings, keep=keep)
+            if dry_run:
+                holdings = replace(holdings, vouched=trust.left(names))
+            else:
+                trust.forget(names)
+                holdings = survey(client, target, folder, window, trusted)
         decided = decide(holdings, keep=keep, window=window)
         lines = with_referrers(client, target, holdings, decided)
         removed = 0 if dry_run else remove(client, target, holdings, lines)
@@ -124,10 +144,13 @@ def _empty(folder: Path) -> Path:
     return made
 
 
-def _trusted(client: Registry, target: Reference, root: Path, folder: Path) -> Trust:
-    """Open the signed metadata of a repository, only to read it."""
+def _trusted(
+    client: Registry, target: Reference, root: Path, folder: Path, sign: Sequence[str] = ()
+) -> Trust:
+    """Open the signed metadata of a repository; without keys only to read it."""
     trusted = importlib.import_module("compiler.publish.trusted")  # start-up time: TUF's library
-    opened: Trust = trusted.open_target(client, target, read_root(root), (), folder=folder)
+    keys = tuple(signing_key(each) for each in sign)
+    opened: Trust = trusted.open_target(client, target, read_root(root), keys, folder=folder)
     return opened
 
 
@@ -141,6 +164,12 @@ def _tell(lines: Sequence[Line], removed: int, *, dry_run: bool) -> None:
     gone = sum(line.removed for line in tags)
     verb = "would be removed" if dry_run else f"removed, {removed} images in all"
     typer.echo(f"{gone} of {len(tags)} tags {verb}")
+    still = sum(line.reason == SIGNED for line in tags)
+    if still:
+        typer.echo(
+            f"{still} tags stay since they are signed: for {HISTORY} publications, whatever --keep "
+            "says; --sign KEY --root FILE signs anew only what stays"
+        )
 
 
 def _unreadable(repository: str, tags: Sequence[str]) -> CompilerError:

@@ -1,6 +1,6 @@
 """What a build shares with others through registries: base images, layers, final images."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -25,11 +25,12 @@ from compiler.registry import Registry
 from compiler.repository.oci import tag_of
 from compiler.request import Planned, Request
 from compiler.signing.files import sign_bytes, verify_bytes
+from compiler.signing.keys import PublicKey
 from compiler.spec.package import PackageId
 from compiler.store.images import ImageConfig, host_platform
 from compiler.store.local import LocalStore
 from compiler.store.pull import ImagePuller
-from compiler.store.remote import Check, Places, RemoteCache, Seal, Sealing
+from compiler.store.remote import ARTIFACT, NODE, Check, Places, RemoteCache, Sealing
 
 
 class RegistrySharing:
@@ -84,7 +85,7 @@ class RegistrySharing:
                 sources=places if options.pull else (),
                 target=places[0] if options.push else None,
             ),
-            sealing=Sealing(seal=self._seal(), check=self._check()),
+            sealing=self._sealing(),
             report=self._report,
         )
 
@@ -114,14 +115,14 @@ class RegistrySharing:
             return
         layers = {each.keys.layer: each for each in planned.nodes}
         present = self._store.present(layers)
-        lacking = sorted(self.cache.lacking(present))
+        lacking = sorted(self.cache.lacking(present, NODE))
         for key in lacking:
             record = self._store.node(layers[key].keys.layer)
             if record is not None:
                 self.cache.push_node(record)
         archives = {each.keys.artifact: each for each in planned.nodes if not each.id.variant}
         packed = 0
-        missing = self.cache.lacking(archives)
+        missing = self.cache.lacking(archives, ARTIFACT)
         for own in missing:
             spec, keys = archives[own].node.spec, archives[own].keys
             names = dict(files_of(spec, keys, request.form))
@@ -176,23 +177,30 @@ class RegistrySharing:
         self._store.put_image(name, [layer], ImageConfig(platform=host_platform()))
         self._report(Noted(f"{name} is in the store"))
 
-    def _seal(self) -> Seal | None:
-        """Return what signs records; None without a key."""
+    def _sealing(self) -> Sealing:
+        """Return what signs records and checks their signatures, as far as keys are given.
+
+        What the key that signs has signed, or one of those to verify by, need not be pushed again.
+        """
+        trusted = public_keys(self._options.verify_key)
+        check = _checking(trusted) if trusted else None
         if not self._options.sign_key:
-            return None
+            return Sealing(check=check)
         key = signing_key(self._options.sign_key)
-        return lambda data: sign_bytes(data, key)
+        return Sealing(
+            seal=lambda data: sign_bytes(data, key),
+            check=check,
+            ours=_checking((key.public, *trusted)),
+        )
 
-    def _check(self) -> Check | None:
-        """Return what checks the signatures of records; None without a key."""
-        if not self._options.verify_key:
-            return None
-        keys = public_keys(self._options.verify_key)
 
-        def check(data: bytes, signature: str) -> None:
-            verify_bytes(data, signature, keys)
+def _checking(keys: Sequence[PublicKey]) -> Check:
+    """Return what checks that one of these keys has signed a record."""
 
-        return check
+    def check(data: bytes, signature: str) -> None:
+        verify_bytes(data, signature, keys)
+
+    return check
 
 
 def _pushed(options: SharingOptions, new: tuple[int, int], there: tuple[int, int]) -> str:

@@ -1,5 +1,6 @@
 """`cos reclaim`, `oscheck` and `cleanup`: keep a system and its cache in order."""
 
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
@@ -16,19 +17,24 @@ app = typer.Typer(help="Care for a system.", no_args_is_help=True)
 def reclaim(
     context: typer.Context,
     *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only list what would be entered.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Of no effect; luet has it.")] = False,
 ) -> None:
     """Enter packages whose files are in the system already, after a migration, say.
 
-    Of each name the version counts that has the largest part of its files there.
+    Of each name the version counts that has the largest part of its files there. One file is
+    enough, so look at the list of --dry-run first.
     """
     del force
-    with open_client(context) as client, client.changing():
+    with open_client(context) as client, nullcontext() if dry_run else client.changing():
         found = claims(client.system, client.repositories, client.installed)
         for each in found:
-            client.system.database.register(as_installed(each), each.files)
+            if not dry_run:
+                client.system.database.register(as_installed(each), each.files)
             typer.echo(f"{each.package} ({each.found} of {len(each.files)} files)")
-        tell(client, f"{len(found)} reclaimed")
+        tell(client, f"{len(found)} {'would be reclaimed' if dry_run else 'reclaimed'}")
 
 
 @app.command("oscheck")

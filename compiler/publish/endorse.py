@@ -1,6 +1,6 @@
 """What is said of images when they are published: signatures of those who stand for them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
@@ -71,6 +71,12 @@ class Trust(Protocol):
         self, index: Mapping[str, Descriptor], artifacts: Mapping[str, Descriptor | None]
     ) -> None:
         """Sign the tags of an index, and of packages that changed or (None) went."""
+
+    def left(self, needed: Set[str]) -> frozenset[Digest]:
+        """Tell which images are signed after `forget`."""
+
+    def forget(self, needed: Set[str]) -> None:
+        """Sign no longer what neither the index lists nor `needed` names."""
 
     def is_settled(self) -> bool:
         """Whether the index that clients without keys find is the one that is signed."""

@@ -29,6 +29,12 @@ _SNAPSHOT = f"-{texts.REPOSITORY}"
 _NESTED = 8
 _SHOWN = 3
 
+SHARED = "names the same as a tag that is kept"
+"""Why a tag stays that nothing else needs."""
+
+SIGNED = "is signed still"
+"""Why a tag stays that not even another tag needs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -72,15 +78,10 @@ def decide(holdings: Holdings, *, keep: int, window: Window) -> tuple[Line, ...]
 
     Claims in `window` stay: their publications may be under way.
     """
-    newest = sorted(
-        holdings.snapshots, key=lambda name: _age(holdings.snapshots[name]), reverse=True
-    )
-    kept = [holdings.current, *(holdings.snapshots[name] for name in newest[:keep])]
-    kept += holdings.claims.values()
+    newest = _newest(holdings)
     gone = [holdings.snapshots[name] for name in newest[keep:]]
-    listed = {name for state in kept for name in _listed(state)}
     once = {name for state in gone for name in _listed(state)}
-    live = {texts.REPOSITORY, *newest[:keep], *listed}
+    live = _live(holdings, newest[:keep])
     known = _Sorted(
         live=live,
         once=once,
@@ -93,7 +94,31 @@ def decide(holdings: Holdings, *, keep: int, window: Window) -> tuple[Line, ...]
     lines = {name: _line(name, digest, known) for name, digest in holdings.tags.items()}
     used = staying(lines.values(), holdings)
     unsure = ", ".join(sorted(holdings.broken)[:_SHOWN])
-    return tuple(_with_attached(lines[name], used, unsure) for name in sorted(lines))
+    by_tags = staying(lines.values(), replace(holdings, vouched=frozenset()))
+    decided = (_with_attached(lines[name], used, unsure) for name in sorted(lines))
+    return tuple(_with_shared(line, used, by_tags) for line in decided)
+
+
+def needed(holdings: Holdings, *, keep: int) -> frozenset[str]:
+    """Name the tags that have to stay signed for what `decide` keeps."""
+    snapshots = _newest(holdings)[:keep]
+    own = tuple(map(_prefix, snapshots))
+    return frozenset(_live(holdings, snapshots)) | {
+        name for name in holdings.tags if name.startswith(own)
+    }
+
+
+def _newest(holdings: Holdings) -> list[str]:
+    """Order the snapshots, the newest first."""
+    states = holdings.snapshots
+    return sorted(states, key=lambda name: _age(states[name]), reverse=True)
+
+
+def _live(holdings: Holdings, snapshots: Sequence[str]) -> set[str]:
+    """Name what the index, these snapshots and publications under way need, and themselves."""
+    kept = [holdings.current, *(holdings.snapshots[name] for name in snapshots)]
+    kept += holdings.claims.values()
+    return {texts.REPOSITORY, *snapshots, *(name for state in kept for name in _listed(state))}
 
 
 def staying(lines: Iterable[Line], holdings: Holdings) -> set[Digest]:
@@ -234,8 +259,12 @@ def _with_attached(line: Line, used: set[Digest], unsure: str) -> Line:
             why = f"about {subject}, which may be in {unsure}, which cannot be read"
             return replace(line, removed=False, reason=why)
         return replace(line, removed=True, reason=f"about {subject}, which is not kept")
-    if line.removed and line.digest in used:
-        return replace(
-            line, removed=False, reason="names the same as a tag that is kept, or what is signed"
-        )
     return line
+
+
+def _with_shared(line: Line, used: set[Digest], by_tags: set[Digest]) -> Line:
+    """Let a tag stay whose image does: for other tags, which name `by_tags`, or as it is signed."""
+    if not line.removed or line.digest not in used:
+        return line
+    shared = line.digest in by_tags
+    return replace(line, removed=False, reason=SHARED if shared else SIGNED)

@@ -6,7 +6,7 @@ the repository says so. Versions of files are times: two publishers never write 
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,11 +20,17 @@ from compiler.registry import Registry
 from compiler.repository.index import REPOSITORY
 from compiler.repository.oci import tags_of
 from compiler.repository.sources.registry import RegistrySource
-from compiler.repository.trust import TARGETS, Target, target_of_image
+from compiler.repository.trust import TARGETS, Files, Target, target_of_image
 from compiler.repository.trust.keys import Signing
 from compiler.repository.trust.places import RegistryPlace
 from compiler.repository.trust.published import Published, read_published
-from compiler.repository.trust.publisher import Contents, check_signing, sign_contents
+from compiler.repository.trust.publisher import (
+    Contents,
+    check_signing,
+    remaining,
+    sign_contents,
+    sign_remaining,
+)
 from compiler.repository.trust.root import policy_of
 from compiler.repository.trust.sources import SignedImages
 from compiler.signing.images import pinned, verify_image
@@ -123,11 +129,30 @@ class TrustedTarget:
                 tag: None if image is None else target_of_image(image)
                 for tag, image in artifacts.items()
             },
+            retires=True,
         )
+        self._write(lambda published, signing: sign_contents(published, contents, signing))
+
+    def left(self, needed: Set[str]) -> frozenset[Digest]:
+        """Tell what images are signed once `forget` was called; nothing is written."""
+        left = remaining(self._published(), needed)
+        targets = (target for role in left.values() for target in role.targets.values())
+        return frozenset(Target(each.length, each.hashes["sha256"]).digest for each in targets)
+
+    def forget(self, needed: Set[str]) -> None:
+        """Sign no longer what neither the index lists nor `needed` names; raises as `write`."""
+        self._write(
+            lambda published, signing: sign_remaining(
+                published, remaining(published, needed), signing
+            )
+        )
+
+    def _write(self, make: Callable[[Published, Signing], Files]) -> None:
+        """Write what is made of what is signed now, unless others write meanwhile."""
         for _ in range(_ATTEMPTS):
             published = self._published()
             signing = replace(self.signing, floor=self.clock() // 1000)
-            files = sign_contents(published, contents, signing)
+            files = make(published, signing)
             if self._published().timestamp == published.timestamp:
                 self.place.write(files)
                 return

@@ -30,9 +30,9 @@ from compiler.oci import (
     canonical_json,
     descriptor_json,
     digest_of,
-    hex_of,
     json_object,
     parse_descriptor,
+    parse_digest,
     parse_object,
 )
 from compiler.registry import Registry
@@ -40,12 +40,12 @@ from compiler.store import NodeRecord
 from compiler.store.local import LocalStore
 from compiler.store.records import node_to_json
 from compiler.store.remote_records import (
-    archives_first,
+    Found,
     embedded,
-    file_records,
+    files_in,
     image_key,
     image_record,
-    node_record,
+    node_in,
 )
 
 NODE = "application/vnd.cos-toolkit.node.v1+json"
@@ -79,19 +79,14 @@ Check = Callable[[bytes, str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sealing:
-    """How records are signed, and how their signatures are checked; None: not at all."""
+    """How records are signed, and how their signatures are checked; None: not at all.
+
+    With `ours` a record that is there already, and does not pass, is pushed again.
+    """
 
     seal: Seal | None = None
     check: Check | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A record that was found, and where its contents are."""
-
-    repository: Reference
-    record: Mapping[str, object]
-    blobs: tuple[Descriptor, ...]
+    ours: Check | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +113,7 @@ class RemoteCache:
         self._store = store
         self._sources = tuple(places.sources)
         self._sealing = sealing or Sealing()
-        self._found: dict[str, _Found | None] = {}
+        self._found: dict[str, Found | None] = {}
         self._report = report
         self._silent: set[Reference] = set()
         self._distrusted: set[Reference] = set()
@@ -134,13 +129,31 @@ class RemoteCache:
         """Tell which archives can be fetched."""
         return frozenset(ArtifactKey(key) for key in self._known(keys, ARTIFACT))
 
-    def lacking(self, keys: Iterable[Key]) -> Sequence[Key]:
-        """Tell which keys the repository that is pushed to does not have."""
+    def lacking(self, keys: Iterable[Key], kind: str) -> Sequence[Key]:
+        """Tell which keys the repository that is pushed to does not have a record of that kind for.
+
+        Where records are signed, one that others signed, or that does not fit its key, is none: it
+        is of no use to those who verify, and would be in the way of a good one.
+        """
         asked = tuple(keys)
-        places = [replace(self._target(), tag=key, digest="") for key in asked]
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="cache") as pool:
-            heads = list(pool.map(self._registry.head, places))
-        return [key for key, head in zip(asked, heads, strict=True) if head is None]
+            there = list(pool.map(lambda key: self._has(key, kind), asked))
+        return [key for key, is_there in zip(asked, there, strict=True) if not is_there]
+
+    def _has(self, key: str, kind: str) -> bool:
+        """Tell whether the repository that is pushed to has a record that need not be replaced."""
+        place = replace(self._target(), tag=key, digest="")
+        ours = self._sealing.ours
+        if ours is None:
+            return self._registry.head(place) is not None
+        try:
+            found = self._read(place, self._registry.manifest(place).data, kind, ours)
+        except NotFoundError:
+            return False
+        except (ImageError, TrustError) as error:
+            self._tell_once(place, f"is pushed again: {error}")
+            return False
+        return _fits(found, key, kind)
 
     def refuse(self, key: str) -> None:
         """Treat a key as if it were not there: what was found for it is of no use."""
@@ -158,10 +171,7 @@ class RemoteCache:
         Raises `RegistryError` for layers that are not what the record says.
         """
         found = self._of(key)
-        record = node_record(found.record, key)
-        digests = [blob.digest for blob in found.blobs]
-        if digests != found.record.get("blobs") or len(digests) != len(record.layers):
-            raise RegistryError(f"{found.repository}: its layers are not those of its record")
+        record = node_in(found, key)
         for layer, blob in zip(record.layers, found.blobs, strict=True):
             if not self._store.has_layer(layer):
                 self._fetch_layer(found.repository, layer, blob)
@@ -171,14 +181,9 @@ class RemoteCache:
     def fetch_artifact(self, key: ArtifactKey, destination: Path) -> None:
         """Bring an archive and what belongs to it into the destination; metadata comes last."""
         found = self._of(key)
-        files = file_records(found.record, key)
-        if len(files) != len(found.blobs):
-            raise RegistryError(f"{found.repository}: its files are not those of its record")
+        pairs = files_in(found, key)
         destination.mkdir(parents=True, exist_ok=True)
-        pairs = sorted(zip(files, found.blobs, strict=True), key=archives_first)
         for file, blob in pairs:
-            if hex_of(blob.digest) != file.record.sha256 or blob.size != file.record.size:
-                raise RegistryError(f"{found.repository}: {file.name} is not what its record says")
             self._registry.fetch_blob(found.repository, blob, destination / file.name)
         for file, _ in pairs:
             self._store.put_artifact(file.record)
@@ -196,7 +201,7 @@ class RemoteCache:
     def push_image(self, image: Image) -> None:
         """Tell others what a base image from a registry is made of, unless somebody has already."""
         key = image_key(Digest(image.source))
-        if image.source and self.lacking((key,)):
+        if image.source and self.lacking((key,), IMAGE):
             value = {
                 "source": image.source,
                 "layers": list(image.layers),
@@ -284,14 +289,14 @@ class RemoteCache:
                 self._found.update(found)
         return [key for key in asked if self._found.get(key) and key not in self._refused]
 
-    def _of(self, key: str) -> _Found:
+    def _of(self, key: str) -> Found:
         """Return what was found for a key."""
         found = self._found.get(key)
         if found is None:
             raise RegistryError(f"nothing was found for the key {key}")
         return found
 
-    def _look_up(self, key: str, media_type: str) -> _Found | None:
+    def _look_up(self, key: str, media_type: str) -> Found | None:
         """Find the record of a key in the first repository that has a good one."""
         for repository in self._sources:
             if repository in self._silent:
@@ -299,22 +304,22 @@ class RemoteCache:
             place = replace(repository, tag=key, digest="")
             try:
                 manifest = self._registry.manifest(place)
-                return self._read(place, manifest.data, media_type)
+                return self._read(place, manifest.data, media_type, self._sealing.check)
             except (NotFoundError, ImageError):
                 continue
             except TrustError as error:
-                self._tell_distrust(place, error)
+                self._tell_once(place, f"is not taken: {error}")
             except RegistryError as error:
                 self._leave_out(repository, error)
         return None
 
-    def _tell_distrust(self, place: Reference, error: TrustError) -> None:
-        """Say once of a record that it is not taken, and why."""
+    def _tell_once(self, place: Reference, what: str) -> None:
+        """Warn of a record, once."""
         with self._guard:
             first = place not in self._distrusted
             self._distrusted.add(place)
         if first:
-            self._report(Noted(f"{place}: is not taken: {error}", warning=True))
+            self._report(Noted(f"{place}: {what}", warning=True))
 
     def _leave_out(self, repository: Reference, error: RegistryError) -> None:
         """Do without a repository that does not answer: what it may have is built here."""
@@ -324,7 +329,9 @@ class RemoteCache:
         if first:
             self._report(Noted(f"layers are not taken from {repository}: {error}", warning=True))
 
-    def _read(self, place: Reference, manifest: bytes, media_type: str) -> _Found:
+    def _read(
+        self, place: Reference, manifest: bytes, media_type: str, check: Check | None
+    ) -> Found:
         """Read a record and check it; raises `ImageError` or `TrustError`."""
         value = parse_object(manifest, str(place))
         config = parse_descriptor(value.get("config"))
@@ -333,12 +340,12 @@ class RemoteCache:
         data = embedded(value.get("config"), config)
         if data is None:
             data = self._registry.read_blob(place, config)
-        if self._sealing.check is not None:
+        if check is not None:
             signature = json_object(value.get("annotations")).get(SIGNATURE)
-            self._sealing.check(data, str(signature or ""))
+            check(data, str(signature or ""))
         layers = value.get("layers")
         blobs = tuple(map(parse_descriptor, layers if isinstance(layers, list) else ()))
-        return _Found(place, parse_object(data, str(place)), blobs)
+        return Found(place, parse_object(data, str(place)), blobs)
 
     def _fetch_layer(self, repository: Reference, layer: Digest, blob: Descriptor) -> None:
         """Bring one layer into the store; raises `RegistryError` if it is not that one."""
@@ -352,3 +359,17 @@ class RemoteCache:
                 raise RegistryError(f"{repository}: a layer of it is damaged: {error}") from error
             if self._store.add_layer(folder, _AS_THEY_ARE) != layer:
                 raise RegistryError(f"{repository}: a layer of it is not what its record says")
+
+
+def _fits(found: Found, key: str, kind: str) -> bool:
+    """Tell whether what was found is what its key asks for."""
+    try:
+        if kind == NODE:
+            node_in(found, LayerKey(key))
+        elif kind == ARTIFACT:
+            files_in(found, ArtifactKey(key))
+        else:
+            return image_key(parse_digest(str(found.record.get("source")))) == key
+    except (ImageError, RegistryError):
+        return False
+    return True

@@ -11,6 +11,7 @@ from compiler.oci import (
     Digest,
     Image,
     Platform,
+    Reference,
     digest_of,
     hex_of,
     json_object,
@@ -31,7 +32,16 @@ class PackedFile:
     record: ArtifactRecord
 
 
-def archives_first(pair: tuple[PackedFile, Descriptor]) -> tuple[bool, str]:
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A record that was found, and where its contents are."""
+
+    repository: Reference
+    record: Mapping[str, object]
+    blobs: tuple[Descriptor, ...]
+
+
+def _archives_first(pair: tuple[PackedFile, Descriptor]) -> tuple[bool, str]:
     """Order files so that metadata, which says that an archive is there, comes after it."""
     return pair[0].name.endswith(".yaml"), pair[0].name
 
@@ -50,7 +60,7 @@ def embedded(entry: object, config: Descriptor) -> bytes | None:
     return data
 
 
-def node_record(value: Mapping[str, object], key: LayerKey) -> NodeRecord:
+def _node_record(value: Mapping[str, object], key: LayerKey) -> NodeRecord:
     """Read the record of a node; raises `RegistryError` for one of another key."""
     try:
         record = node_from_json(value)
@@ -59,6 +69,27 @@ def node_record(value: Mapping[str, object], key: LayerKey) -> NodeRecord:
     if record.key != key:
         raise RegistryError(f"the record of {key} is that of {record.key}")
     return record
+
+
+def node_in(found: Found, key: LayerKey) -> NodeRecord:
+    """Return the node that was found; raises `RegistryError` unless it fits its key and layers."""
+    record = _node_record(found.record, key)
+    digests = [blob.digest for blob in found.blobs]
+    if digests != found.record.get("blobs") or len(digests) != len(record.layers):
+        raise RegistryError(f"{found.repository}: its layers are not those of its record")
+    return record
+
+
+def files_in(found: Found, key: ArtifactKey) -> list[tuple[PackedFile, Descriptor]]:
+    """Return the files that were found, archives first; raises `RegistryError`, as above."""
+    files = _file_records(found.record, key)
+    if len(files) != len(found.blobs):
+        raise RegistryError(f"{found.repository}: its files are not those of its record")
+    pairs = sorted(zip(files, found.blobs, strict=True), key=_archives_first)
+    for file, blob in pairs:
+        if hex_of(blob.digest) != file.record.sha256 or blob.size != file.record.size:
+            raise RegistryError(f"{found.repository}: {file.name} is not what its record says")
+    return pairs
 
 
 def image_key(source: Digest) -> str:
@@ -84,7 +115,7 @@ def image_record(value: Mapping[str, object], source: Digest, name: str) -> Imag
     )
 
 
-def file_records(value: Mapping[str, object], key: ArtifactKey) -> tuple[PackedFile, ...]:
+def _file_records(value: Mapping[str, object], key: ArtifactKey) -> tuple[PackedFile, ...]:
     """Read the record of an artifact; raises `RegistryError` for one of another key."""
     rows = value.get("files")
     if value.get("key") != key or not isinstance(rows, list):

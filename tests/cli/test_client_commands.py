@@ -482,6 +482,19 @@ def test_what_is_there_already_is_reclaimed(machine: Machine) -> None:
     assert machine.installed() == ["t/other-1"]
 
 
+def test_what_would_be_reclaimed_is_listed_and_nothing_entered(machine: Machine) -> None:
+    (machine.root / "usr").mkdir()
+    (machine.root / "usr/other").write_text("1")
+
+    said = machine.do("reclaim", "--dry-run")
+
+    assert (said.stdout, said.stderr.splitlines()[-1]) == (
+        "t/other-1 (1 of 1 files)\n",
+        "1 would be reclaimed",
+    )
+    assert machine.installed() == []
+
+
 def test_the_database_is_shown_and_changed_without_touching_files(machine: Machine) -> None:
     metadata = machine.shop.artifacts / "app-t-1.metadata.yaml"
 

@@ -128,6 +128,22 @@ def test_a_push_of_what_is_built_already_says_what_it_did(
     ) in second.stderr
 
 
+def test_who_has_the_key_replaces_what_a_stranger_pushed(
+    labs: tuple[Lab, Lab, Lab], cache: Reference, tmp_path: Path
+) -> None:
+    one, two, _ = labs
+    one.env["COSIGN_PASSWORD"] = "x"  # noqa: S105  (of keys that only this test has)
+    for name in ("good", "other"):
+        made = one.cos("key", "generate", "--output", tmp_path / name)
+        assert made.returncode == 0, made.stderr
+    for name in ("other", "good"):
+        events(one, "--all", *shared(cache, "--push", "--sign-key", f"{tmp_path / name}.key"))
+
+    trusted = shared(cache, "--pull", "--wait", "--verify-key", str(tmp_path / "good.pub"))
+
+    assert {action for _, action in events(two, "--all", *trusted)} == {"fetch"}
+
+
 def test_a_base_image_is_pulled_by_its_name(
     labs: tuple[Lab, Lab, Lab], registry_server: RegistryServer
 ) -> None:

@@ -11,10 +11,11 @@ import pytest
 from compiler.errors import CompilerError, TrustError
 from compiler.oci import MANIFEST
 from compiler.publish.front import claim_at
-from compiler.publish.gc import Line, decide
+from compiler.publish.gc import SIGNED, Holdings, Line, decide, needed
 from compiler.publish.removal import remove, with_referrers
 from compiler.publish.state import Window, tagged
 from compiler.publish.survey import survey
+from compiler.publish.trusted import open_target
 from compiler.registry.manifests import read_links
 from compiler.registry.memory import MemoryRegistry
 from compiler.repository.sources.registry import RegistrySource
@@ -26,6 +27,9 @@ from compiler.repository.trust.publisher import Contents, sign_contents, start
 from compiler.repository.trust.root import first_root, make_policy, sign_root
 from compiler.signing.keys import generate
 from tests.publish.shop import AMD64, NOW, TARGET, Shop
+from tests.publish.test_trusted import ONLINE as KEY
+from tests.publish.test_trusted import ROOT_FILE as GIVEN
+from tests.publish.test_trusted import Reader, begin, publish
 
 ROOT, ONLINE = generate(), generate()
 SIGNING = Signing((ONLINE,), datetime.now(UTC))
@@ -193,7 +197,7 @@ def test_what_is_signed_stays_though_the_index_no_longer_lists_it(
 
     part = read_links(signed.registry.manifest(tagged(TARGET, "a-t-1")).data).manifests[0]
     assert signed.registry.head(replace(TARGET, digest=part.digest)) is not None
-    assert lines["a-t-1"].reason == "names the same as a tag that is kept, or what is signed"
+    assert lines["a-t-1"].reason == SIGNED
     assert signed.registry.head(tagged(TARGET, "a-t-1.metadata.yaml")) is None
 
 
@@ -216,3 +220,48 @@ def test_no_snapshot_of_the_index_makes_signed_metadata_go(signed: Signed) -> No
     assert not lines[tag("repository.yaml")].removed
     assert signed.left("snapshot") == versions("snapshot", 4, 5, 6)
     assert read_published(signed.place.read, ROOT_FILE) is not None
+
+
+def test_what_is_signed_anew_leaves_as_many_snapshots_as_are_asked_for(tmp_path: Path) -> None:
+    registry, shop = MemoryRegistry(), Shop(tmp_path / "shop")
+    begin(registry, tmp_path / "begin")
+    for number in range(3):
+        shop.build("a", version=str(number))
+        options = replace(shop.options(now=NOW + 60 * number), prune=True)
+        publish(shop, registry, options, names=[f"a-{number}"])
+    place = tmp_path / "place"
+    trust = open_target(registry, TARGET, GIVEN, (KEY,), folder=tmp_path)
+
+    def look() -> Holdings:
+        folder = place / uuid4().hex
+        folder.mkdir(parents=True)
+        return survey(registry, TARGET, folder, FAR, GIVEN)
+
+    before = look()
+    oldest, middle, last = sorted(before.snapshots)
+    stays = {line.tag: line.reason for line in decide(before, keep=2, window=FAR)}
+    left = trust.left(needed(before, keep=2))
+    trust.forget(needed(before, keep=2))
+
+    holdings = look()
+    remove(registry, TARGET, holdings, decide(holdings, keep=2, window=FAR))
+
+    assert (stays[oldest], stays["a-t-0"]) == (SIGNED, SIGNED)
+    assert holdings.vouched == left < before.vouched
+    tags = registry.tags(TARGET)
+    assert {middle, last, "a-t-1", "a-t-2"} <= {*tags}
+    assert not {oldest, "a-t-0", "a-t-0.metadata.yaml"} & {*tags}
+    assert Reader(registry, tmp_path / "now").packages() == ["t/a-2"]
+    assert Reader(registry, tmp_path / "before", reference=middle).packages() == ["t/a-1"]
+
+
+def test_signing_anew_what_stays_writes_nothing_if_that_is_all(tmp_path: Path) -> None:
+    registry, shop = MemoryRegistry(), Shop(tmp_path / "shop")
+    begin(registry, tmp_path / "begin")
+    shop.build("a")
+    publish(shop, registry)
+    registry.forget_counts()
+
+    open_target(registry, TARGET, GIVEN, (KEY,), folder=tmp_path).forget(frozenset())
+
+    assert not {name for name in registry.requests if name.startswith("put")}

@@ -13,6 +13,7 @@ from compiler.oci import Platform
 from compiler.publish import Published, PublishOptions, Source, Surroundings, publish_repository
 from compiler.publish.endorse import CosignEndorsement
 from compiler.publish.front import claim_at
+from compiler.publish.gc import snapshots_of
 from compiler.publish.state import CLAIM, tagged
 from compiler.publish.trusted import TrustedTarget
 from compiler.registry.memory import MemoryRegistry
@@ -25,7 +26,7 @@ from compiler.repository.synced import Shelf, Synced
 from compiler.repository.trust import superseded, tag
 from compiler.repository.trust.keys import Signing
 from compiler.repository.trust.places import RegistryPlace
-from compiler.repository.trust.publisher import Contents, start
+from compiler.repository.trust.publisher import HISTORY, Contents, start
 from compiler.repository.trust.root import first_root, make_policy, sign_root
 from compiler.repository.trust.sources import signed_source
 from compiler.signing.images import pinned, sign_image
@@ -81,21 +82,29 @@ class Reader:
 
     registry: MemoryRegistry
     folder: Path
+    reference: str = ""
 
     def synced(self) -> Synced:
         """Bring up to date what it knows."""
-        config = RepositoryConfig(name="main", type="docker", urls=(str(TARGET),))
+        config = RepositoryConfig(
+            name="main", type="docker", urls=(str(TARGET),), reference=self.reference
+        )
         opening = Opening(registry=lambda _config: self.registry, platform=AMD64)
         state = self.folder / "state"
         self.source, trusted = signed_source(config, opening, state, ROOT_FILE)
         tools = SyncTools(shelf=Shelf(self.folder / "shelf"), pause=lambda _seconds: None)
         return sync(config, self.source, tools, trusted)
 
+    @property
+    def cache(self) -> Cache:
+        """Where archives are kept."""
+        return Cache(self.folder / "cache")
+
     def packages(self) -> list[str]:
         """List the packages, and fetch every one of them."""
         synced = self.synced()
         for package in synced.packages:
-            assert self.source.fetch(synced.metadata(package), Cache(self.folder / "cache"))
+            assert self.source.fetch(synced.metadata(package), self.cache)
         return sorted(str(each) for each in synced.packages)
 
 
@@ -144,19 +153,22 @@ def test_what_is_published_later_replaces_what_was_signed(
     assert client.packages() == ["t/a-1", "t/b-1", "t/c-1"]
 
 
-def test_what_is_dropped_is_no_longer_signed(
+def test_what_is_dropped_is_listed_no_more_and_can_be_had_from_a_snapshot_that_lists_it(
     registry: MemoryRegistry, shop: Shop, tmp_path: Path
 ) -> None:
     publish(shop, registry)
-    client = Reader(registry, tmp_path / "client")
-    client.synced()
+    (first,) = snapshots_of(registry.tags(TARGET))
 
-    options = replace(shop.options(now=NOW + 60), prune=True)
-    publish(shop, registry, options, names=["b-1"])
+    for later in range(1, HISTORY):
+        options = replace(shop.options(now=NOW + 60 * later), prune=True)
+        shop.build("b", f"changed {later}", time=later)
+        publish(shop, registry, options, names=["b-1"])
 
-    assert client.packages() == ["t/b-1"]
-    with pytest.raises(TrustError, match="a-t-1 is not signed"):
-        client.source.bring("a-t-1", tmp_path / "page", 1 << 20)
+    assert Reader(registry, tmp_path / "client").packages() == ["t/b-1"]
+    client = Reader(registry, tmp_path / "other", reference=first)
+    snapshot = client.synced()
+    package = next(each for each in snapshot.packages if each.name == "a")
+    assert client.source.fetch(snapshot.metadata(package), client.cache)
 
 
 def test_a_change_costs_the_same_in_a_small_and_in_a_large_repository(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from compiler.registry import Manifest
 from compiler.registry.memory import MemoryRegistry
 from compiler.store import ArtifactRecord, NodeRecord
 from compiler.store.local import LocalStore
-from compiler.store.remote import SIGNATURE, Places, RemoteCache, Sealing
+from compiler.store.remote import ARTIFACT, NODE, SIGNATURE, Places, RemoteCache, Sealing
 
 PLACE = Reference("registry.test", "cache")
 KEY = LayerKey("1" * 64)
@@ -176,6 +176,48 @@ def test_with_a_key_only_what_it_signed_is_found(
 
     pushing(registry, one, Sealing(seal=seal)).push_node(node(one))
     assert pulling(registry, two, Sealing(check=check)).nodes([KEY]) == {KEY}
+
+
+def test_what_is_signed_is_pushed_in_place_of_a_record_that_nobody_trusts(
+    stores: tuple[LocalStore, LocalStore],
+) -> None:
+    registry, (one, _) = MemoryRegistry(), stores
+    record = node(one)
+    foreign = Sealing(seal=lambda _data: "sealed by somebody else")
+    pushing(registry, one, foreign).push_node(record)
+    told: list[Event] = []
+    sealing = Sealing(seal=seal, ours=check)
+    cache = RemoteCache(
+        registry, one, Places(target=PLACE), sealing=sealing, report=told.append
+    )  # fmt: skip
+
+    assert pushing(registry, one).lacking([KEY], NODE) == []
+    assert cache.lacking([KEY], NODE) == [KEY]
+    cache.push_node(record)
+
+    assert told == [
+        Noted(f"{replace(PLACE, tag=KEY)}: is pushed again: not signed", warning=True)
+    ]  # fmt: skip
+    registry.forget_counts()
+    assert cache.lacking([KEY], NODE) == []
+    assert dict(registry.requests) == {"manifest": 1}
+
+
+def test_a_signed_record_with_other_layers_or_under_another_key_is_lacking(
+    stores: tuple[LocalStore, LocalStore],
+) -> None:
+    registry, (one, _) = MemoryRegistry(), stores
+    cache = pushing(registry, one, Sealing(seal=seal, ours=check))
+    cache.push_node(node(one))
+    moved = LayerKey("5" * 64)
+    data = registry.manifest(replace(PLACE, tag=KEY)).data
+    registry.put_manifest(replace(PLACE, tag=moved), data, MANIFEST)
+    assert cache.lacking([KEY, moved, LayerKey("6" * 64)], NODE) == [moved, LayerKey("6" * 64)]
+
+    change(registry, lambda value: value.update(layers=[]))
+
+    assert cache.lacking([KEY], NODE) == [KEY]
+    assert cache.lacking([KEY], ARTIFACT) == [KEY]
 
 
 def test_a_signature_does_not_help_layers_that_were_exchanged(

@@ -6,7 +6,7 @@ that a publication writes as many files as it has changed packages, whatever els
 input always gives the same bytes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -42,7 +42,8 @@ BINS = 32
 """Among how many roles artifacts are divided, unless a repository is begun with another number."""
 
 HISTORY = 20
-"""For how many publications files of the index stay signed, for those who name a snapshot."""
+"""For how many publications files of the index, and in registries artifacts that only snapshots
+list, stay signed: for those who name a snapshot."""
 
 _MOST_BINS = 256
 _DIGIT = 16
@@ -54,12 +55,14 @@ class Contents:
     """What a publication has: all files of its index, and the artifacts (None: no longer there).
 
     Artifacts that are not named stay as they are. `page` names the file of the index that clients
-    read in place of `repository.yaml`; "" where that is signed itself.
+    read in place of `repository.yaml`; "" where that is signed itself. With `retires` artifacts
+    that the index drops stay signed for as long as the index that listed them.
     """
 
     index: Mapping[str, Target]
     artifacts: Mapping[str, Target | None] = field(default_factory=dict)
     page: str = ""
+    retires: bool = False
 
 
 def start(root: bytes, contents: Contents, signing: Signing, *, bins: int = BINS) -> Files:
@@ -86,12 +89,13 @@ def sign_contents(published: Published, contents: Contents, signing: Signing) ->
     changed: dict[str, dict[str, Target | None]] = {}
     for name, target in contents.artifacts.items():
         changed.setdefault(published.bin_of(name), {})[name] = target
+    top = _paged(_with_index(published.targets, contents.index), contents.page)
+    listed = _last(published.targets) if contents.retires else 0
     for name in sorted(changed):
         before = published.role(name)
-        after = _with(deepcopy(before), changed[name])
+        after = _unexpired(_retired(_with(deepcopy(before), changed[name]), before, listed), top)
         if after != before:
             draft.bin(name, after, published.targets)
-    top = _paged(_with_index(published.targets, contents.index), contents.page)
     if top != published.targets or _is_due(top, published.root, TARGETS, signing.now):
         draft.top(top)
     return draft.finish()
@@ -108,6 +112,35 @@ def differences(
     }
     gone = {name: None for name in known if name not in artifacts}
     return {**{name: each for name, each in artifacts.items() if known.get(name) != each}, **gone}
+
+
+def remaining(published: Published, needed: Set[str]) -> Mapping[str, Targets]:
+    """Leave signed what is listed now, what the last publication has, and what is needed.
+
+    Returns the targets of all roles; reads all bins.
+    """
+    last = _last(published.targets)
+    left = {name: deepcopy(published.role(name)) for name in (TARGETS, *published.bins)}
+    for targets in left.values():
+        targets.targets = {
+            name: each
+            for name, each in targets.targets.items()
+            if name in needed or _publication(each) in {0, last}
+        }
+    return left
+
+
+def sign_remaining(published: Published, left: Mapping[str, Targets], signing: Signing) -> Files:
+    """Sign what is left by `remaining`; nothing if that is all that was signed."""
+    changed = {name: each for name, each in left.items() if each != published.role(name)}
+    if not changed:
+        return {}
+    draft = _Draft.after(published, published.root, signing)
+    for name in sorted(changed.keys() - {TARGETS}):
+        draft.bin(name, changed[name], published.targets)
+    if TARGETS in changed:
+        draft.top(changed[TARGETS])
+    return draft.finish()
 
 
 def refresh(published: Published, signing: Signing) -> Files:
@@ -132,7 +165,7 @@ def rotate(published: Published, root: bytes, signing: Signing) -> Files:
         top = deepcopy(published.targets)
         top.delegations = _divided(signed.roles[TARGETS], signed, len(published.bins))
         for name in published.bins:
-            draft.bin(name, deepcopy(published.role(name)), top)
+            draft.bin(name, _unexpired(deepcopy(published.role(name)), top), top)
         draft.top(top)
     needs = changed & {TARGETS, SNAPSHOT, TIMESTAMP}
     roles = (signed.roles[SNAPSHOT], signed.roles[TIMESTAMP])
@@ -287,7 +320,7 @@ def _with_index(top: Targets, index: Mapping[str, Target]) -> Targets:
     """Put a new index in place of the one before, whose other files stay signed for a while."""
     if all(name in top.targets and _target(top.targets[name]) == index[name] for name in index):
         return deepcopy(top)
-    publication = 1 + max((_publication(each) for each in top.targets.values()), default=0)
+    publication = 1 + _last(top)
     kept = deepcopy(top)
     kept.targets = {
         name: each
@@ -297,8 +330,36 @@ def _with_index(top: Targets, index: Mapping[str, Target]) -> Targets:
     return _with(kept, index, publication)
 
 
+def _retired(bin_: Targets, before: Targets, listed: int) -> Targets:
+    """Keep what a bin had before and no longer has, with the publication that listed it last."""
+    if listed:
+        for name in before.targets.keys() - bin_.targets.keys():
+            kept = deepcopy(before.targets[name])
+            if not _publication(kept):
+                kept.unrecognized_fields["custom"] = {"publication": listed}
+            bin_.targets[name] = kept
+    return bin_
+
+
+def _unexpired(bin_: Targets, top: Targets) -> Targets:
+    """Drop from a bin what only indexes list that are no longer signed in the top."""
+    oldest = _last(top) - HISTORY
+    bin_.targets = {
+        name: each for name, each in bin_.targets.items() if not 0 < _publication(each) <= oldest
+    }
+    return bin_
+
+
+def _last(top: Targets) -> int:
+    """Return the number of the last publication."""
+    return max((_publication(each) for each in top.targets.values()), default=0)
+
+
 def _publication(target: TargetFile) -> int:
-    """Return the number of the publication that last had a file in its index."""
+    """Return the number of the publication that last had a file in its index, or listed it.
+
+    Zero for artifacts that are listed now.
+    """
     custom = target.custom
     number = custom.get("publication") if isinstance(custom, dict) else 0
     return number if isinstance(number, int) else 0

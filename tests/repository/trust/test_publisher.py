@@ -233,6 +233,35 @@ def test_files_of_the_last_publications_stay_signed(tmp_path: Path) -> None:
     assert found == [False] + [True] * HISTORY
 
 
+def test_what_the_index_drops_stays_signed_for_as_long_as_the_index_that_listed_it() -> None:
+    names = {"old.tar": "1", "other.tar": "1"}
+    memory = begun(contents_of({"repository.yaml": "1"}, dict(names)))
+
+    def sign(number: int, **artifacts: str | None) -> list[str]:
+        changed = {f"{name}.tar": text for name, text in artifacts.items()}
+        contents = contents_of({"repository.yaml": str(number)}, changed)
+        memory.write(sign_contents(memory.published, replace(contents, retires=True), SIGNING))
+        return sorted(name for name, _ in memory.published.all_targets() if name in names)
+
+    assert sign(2, old=None) == ["old.tar", "other.tar"]
+    for number in range(3, HISTORY + 1):
+        assert sign(number, old=None) == ["old.tar", "other.tar"]
+    # it was listed until 1; a name of the same bin has to change, else the bin is not written
+    assert memory.published.bin_of("old.tar") == memory.published.bin_of("mate3.tar")
+    assert sign(HISTORY + 1, mate3="1") == ["other.tar"]
+
+
+def test_what_was_dropped_and_comes_back_is_listed_as_before() -> None:
+    memory = begun(contents_of({"repository.yaml": "1"}, {"a.tar": "1"}))
+    texts = (None, "2", *"3" * HISTORY)
+    for number, text in enumerate(texts, start=2):
+        contents = contents_of({"repository.yaml": str(number)}, {"a.tar": text})
+        memory.write(sign_contents(memory.published, replace(contents, retires=True), SIGNING))
+
+    found = dict(memory.published.all_targets())
+    assert found["a.tar"] == target_of_bytes(b"3")
+
+
 def test_differences_are_what_is_new_changed_or_gone() -> None:
     memory = begun(contents_of({}, {"same.tar": "1", "changed.tar": "1", "gone.tar": "1"}))
     there = targets_of({"same.tar": "1", "changed.tar": "2", "new.tar": "1"})
