@@ -220,6 +220,11 @@ class _Publication:
         signed = self.around.trust.index() if self.around.trust else None
         found = read_state(self.around.registry, signed or named, self._folder())
         self.signed = found if signed else None
+        if found is None and signed is not None and not self.options.prune:
+            raise RegistryError(
+                f"{signed}: the index that is signed is gone",
+                hint="bring it back; --prune begins anew, with what is published here alone",
+            )
         if found is None or signed is not None:
             return found
         if self._accepts(pinned(self.target, found.index.digest)):

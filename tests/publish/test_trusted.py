@@ -275,6 +275,20 @@ def test_an_old_index_that_gets_the_tag_of_a_new_claim_brings_nothing_back(
     assert Reader(registry, tmp_path / "client").packages() == ["t/b-1", "t/c-1"]
 
 
+def test_where_the_index_that_is_signed_is_gone_nothing_is_lost_without_a_word(
+    registry: MemoryRegistry, shop: Shop, tmp_path: Path
+) -> None:
+    publish(shop, registry)
+    gone = registry.manifest(tagged(TARGET, "repository.yaml")).descriptor
+    registry.delete(pinned(TARGET, gone.digest))
+
+    with pytest.raises(RegistryError, match=r"is signed is gone \(bring it back; --prune begins"):
+        publish(shop, registry, names=["b-1"])
+
+    publish(shop, registry, replace(shop.options(now=NOW + 30), prune=True), names=["b-1"])
+    assert Reader(registry, tmp_path / "client").packages() == ["t/b-1"]
+
+
 def _listed_tags(registry: MemoryRegistry, folder: Path) -> list[str]:
     """List what a client without keys sees."""
     config = RepositoryConfig(name="main", type="docker", urls=(str(TARGET),))
