@@ -15,7 +15,7 @@ from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
 from compiler.content_trust import trust_server
 from compiler.errors import UsageError
-from compiler.events import Noted
+from compiler.events import Noted, Reporter
 from compiler.oci import Reference
 from compiler.publish import PublishOptions, Source, Surroundings, publish_repository
 from compiler.publish.endorse import ContentTrust, CosignEndorsement, Endorsement, Trust
@@ -72,7 +72,7 @@ def publish(
             folder=folder,
             report=report,
             endorsements=tuple(_endorsements(publishing, registry)),
-            trust=_trust(publishing, registry, target, folder),
+            trust=_trust(publishing, registry, target, folder, report),
             older=public_keys(publishing.resign),
         )
         with watched(report):
@@ -87,7 +87,7 @@ def publish(
 
 
 def _trust(
-    publishing: Publishing, registry: Registry, target: Reference, folder: Path
+    publishing: Publishing, registry: Registry, target: Reference, folder: Path, report: Reporter
 ) -> Trust | None:
     """Open the signed metadata of a repository; loads TUF's library only if there is some.
 
@@ -101,7 +101,7 @@ def _trust(
     keys = tuple(signing_key(each) for each in publishing.sign)
     trusted = importlib.import_module("compiler.publish.trusted")
     opened: Trust = trusted.open_target(
-        registry, target, read_root(publishing.root), keys, folder=folder
+        registry, target, read_root(publishing.root), keys, folder=folder, report=report
     )
     return opened
 

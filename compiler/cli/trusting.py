@@ -344,9 +344,11 @@ def _opened(settings: Settings, repository: str) -> Iterator[Place]:
 
 def _published(place: Place, root: Path) -> Published:
     """Verify what a repository has."""
-    found = read_published(place.read, read_root_file(root))
+    found = read_published(place.read, read_root_file(root), place.names())
     if found is None:
         raise place.unsigned()
+    for words in found.warnings(time.time_ns()):
+        typer.echo(f"warning: {words}", err=True)
     return found
 
 

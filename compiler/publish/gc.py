@@ -59,7 +59,8 @@ class Holdings:
     tags, which something is attached to, what they are themselves about. `signed` tells the newest
     versions of signed metadata by role; None if the repository does not say, and then all of it
     stays. `broken` says of tags that cannot be read why not. `vouched` is all that is signed,
-    `claims` are the states of publications that may be under way.
+    `claims` are the states of publications that may be under way. `published` numbers the tags of
+    snapshots by the publication that last had them, where that is signed and verified.
     """
 
     tags: Mapping[str, Digest]
@@ -71,6 +72,7 @@ class Holdings:
     broken: Mapping[str, str] = field(default_factory=dict)
     vouched: frozenset[Digest] = frozenset()
     claims: Mapping[str, State] = field(default_factory=dict)
+    published: Mapping[str, int] = field(default_factory=dict)
 
 
 def decide(holdings: Holdings, *, keep: int, window: Window) -> tuple[Line, ...]:
@@ -110,8 +112,7 @@ def needed(holdings: Holdings, *, keep: int) -> frozenset[str]:
 
 def _newest(holdings: Holdings) -> list[str]:
     """Order the snapshots, the newest first."""
-    states = holdings.snapshots
-    return sorted(states, key=lambda name: _age(states[name]), reverse=True)
+    return sorted(holdings.snapshots, key=lambda name: _age(name, holdings), reverse=True)
 
 
 def _live(holdings: Holdings, snapshots: Sequence[str]) -> set[str]:
@@ -159,10 +160,15 @@ def _old_metadata(holdings: Holdings) -> Set[str] | None:
     return {tag(name) for name in superseded(names, holdings.signed)}
 
 
-def _age(state: State) -> tuple[int, int]:
-    """Order states by time, and those of one second by revision."""
-    info = state.repository.info
-    return int(info.last_update) if info.last_update.isdecimal() else 0, info.revision
+def _age(name: str, holdings: Holdings) -> tuple[int, int, int]:
+    """Order snapshots by publication where that is signed; others are older than those.
+
+    They are ordered by the time that they name, and those of one second by revision. Anybody who
+    may push can name any time, and must not make signed snapshots look old.
+    """
+    info = holdings.snapshots[name].repository.info
+    named = int(info.last_update) if info.last_update.isdecimal() else 0
+    return holdings.published.get(name, 0), named, info.revision
 
 
 def _listed(state: State) -> Iterator[str]:

@@ -1,7 +1,9 @@
 """Finds out what a docker repository holds, for garbage collection to decide about."""
 
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +18,13 @@ from compiler.registry.manifests import read_links
 from compiler.repository import index as texts
 from compiler.repository.trust import Read, Target, role_of, tag
 from compiler.repository.trust.places import RegistryPlace
-from compiler.repository.trust.published import named_targets, named_versions, read_published
+from compiler.repository.trust.published import (
+    Published,
+    named_targets,
+    named_versions,
+    publication_of,
+    read_published,
+)
 from compiler.signing.images import pinned
 from compiler.store.images import host_platform
 
@@ -56,7 +64,9 @@ def survey(
     if current is None:
         raise RegistryError(f"{target}: has no {texts.REPOSITORY}: it is no repository of packages")
     tags = registry.tags(target)
-    signed = _targets(RegistryPlace(registry, target, host_platform(), folder).read, tags, root)
+    place = RegistryPlace(registry, target, host_platform(), folder)
+    verified = None if root is None else _verified(place, root)
+    signed = _targets(place.read, tags) if verified is None else dict(verified.all_targets())
     _check_signed(target, current.index.digest, signed)
     vouched = frozenset(parse_digest(each.digest) for each in signed.values())
     found = _each(tags, lambda tag: registry.head(tagged(target, tag)))
@@ -77,6 +87,7 @@ def survey(
         current=current,
         snapshots={tag: held for tag, held in states.items() if held and tag not in claims},
         claims={tag: held for tag, held in states.items() if held and tag in claims},
+        published={} if verified is None else _numbers(verified, digests),
         parts=images,
         signed=_signed(registry, target, folder),
         broken={tag: unread[each] for tag, each in digests.items() if each in unread} | broken,
@@ -105,16 +116,38 @@ def _readable(
     return read, {key: str(each) for key, each in found.items() if isinstance(each, CompilerError)}
 
 
-def _targets(read: Read, tags: Iterable[str], root: bytes | None) -> Mapping[str, Target]:
+def _targets(read: Read, tags: Iterable[str]) -> Mapping[str, Target]:
     """Ask for all that is signed, by tag; nothing where there is no signed metadata.
 
-    Raises `TrustError` if there is some that cannot be read, or verified: what has to stay is then
-    not known.
+    Raises `TrustError` if there is some that cannot be read: what has to stay is then not known.
     """
-    if root is None and not any(_is_metadata(name) for name in tags):
+    if not any(_is_metadata(name) for name in tags):
         return {}
+    with _all_stays():
+        return named_targets(read)
+
+
+def _verified(place: RegistryPlace, root: bytes) -> Published:
+    """Read the state that is signed under a root.
+
+    Raises `TrustError` if nothing is, or if it cannot be verified, or may not be the newest: what
+    has to stay is then not known.
+    """
+    with _all_stays():
+        published = read_published(place.read, root, place.names())
+        if published is None:
+            raise TrustError("there is none")
+        for words in published.warnings(time.time_ns()):
+            raise TrustError(words)
+        tuple(published.all_targets())  # those that cannot be read are found here
+        return published
+
+
+@contextmanager
+def _all_stays() -> Iterator[None]:
+    """Say what becomes of a repository whose signed metadata does not count."""
     try:
-        return named_targets(read) if root is None else _verified(read, root)
+        yield
     except TrustError as error:
         raise TrustError(
             f"what is signed cannot be read, so all of it stays: {error.message}",
@@ -123,12 +156,13 @@ def _targets(read: Read, tags: Iterable[str], root: bytes | None) -> Mapping[str
         ) from error
 
 
-def _verified(read: Read, root: bytes) -> Mapping[str, Target]:
-    """Ask for all that is signed under a root; raises `TrustError` if nothing is."""
-    published = read_published(read, root)
-    if published is None:
-        raise TrustError("there is none")
-    return dict(published.all_targets())
+def _numbers(verified: Published, tags: Mapping[str, Digest]) -> dict[str, int]:
+    """Number the tags that name what is signed in an index, by the publication that had them."""
+    return {
+        name: publication_of(each)
+        for name, each in verified.targets.targets.items()
+        if tags.get(name) == Target(each.length, each.hashes.get("sha256", "")).digest
+    }
 
 
 def _is_metadata(name: str) -> bool:

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 from compiler.artifact.metadata import SUFFIX, ArtifactMetadata, index_entry, parse_metadata
 from compiler.errors import NotFoundError, RegistryError, TrustError
+from compiler.events import Noted, Reporter, silent
 from compiler.oci import Descriptor, Digest, Reference
 from compiler.publish.state import tagged
 from compiler.registry import Registry
@@ -42,13 +43,14 @@ _LARGEST = 64 << 20
 """How many bytes the metadata of a package may have."""
 
 
-def open_target(
+def open_target(  # noqa: PLR0913  (what is signed, with what, and where that is told)
     registry: Registry,
     target: Reference,
     root: bytes,
     keys: tuple[PrivateKey, ...],
     *,
     folder: Path,
+    report: Reporter = silent,
 ) -> "TrustedTarget":
     """Open the signed metadata of the repository `target`; `folder` is for files on their way.
 
@@ -61,6 +63,7 @@ def open_target(
         signing=Signing(keys, datetime.now(UTC)),
         place=RegistryPlace(registry, target, host_platform(), folder),
         folder=folder,
+        report=report,
     )
 
 
@@ -75,10 +78,17 @@ class TrustedTarget:
     place: RegistryPlace
     folder: Path
     clock: Callable[[], int] = time.time_ns
+    report: Reporter = silent
 
     def check(self) -> None:
-        """Raise `TrustError` unless the keys can sign what is to be published."""
-        check_signing(self._published(), self.signing)
+        """Raise `TrustError` unless the keys can sign what is to be published.
+
+        Warns if that does not follow on what is named as the newest.
+        """
+        published = self._published()
+        check_signing(published, self.signing)
+        for words in published.warnings(self.clock()):
+            self.report(Noted(f"{self.target}: {words}", warning=True))
 
     def index(self) -> Reference | None:
         """Name the index that was signed last, by its digest; None if none was yet."""
@@ -166,7 +176,7 @@ class TrustedTarget:
 
     def _published(self) -> Published:
         """Read what is signed now; raises `TrustError` if nothing is."""
-        found = read_published(self.place.read, self.root)
+        found = read_published(self.place.read, self.root, self.place.names())
         if found is None:
             raise self.place.unsigned()
         return found

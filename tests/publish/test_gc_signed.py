@@ -11,7 +11,7 @@ import pytest
 from compiler.errors import CompilerError, TrustError
 from compiler.oci import MANIFEST
 from compiler.publish.front import claim_at
-from compiler.publish.gc import SIGNED, Holdings, Line, decide, needed
+from compiler.publish.gc import SIGNED, Holdings, Line, decide, needed, snapshots_of
 from compiler.publish.removal import remove, with_referrers
 from compiler.publish.state import Window, tagged
 from compiler.publish.survey import survey
@@ -253,6 +253,37 @@ def test_what_is_signed_anew_leaves_as_many_snapshots_as_are_asked_for(tmp_path:
     assert not {oldest, "a-t-0", "a-t-0.metadata.yaml"} & {*tags}
     assert Reader(registry, tmp_path / "now").packages() == ["t/a-2"]
     assert Reader(registry, tmp_path / "before", reference=middle).packages() == ["t/a-1"]
+
+
+def test_a_snapshot_that_nobody_signed_takes_no_place_of_one_that_is_signed(
+    tmp_path: Path,
+) -> None:
+    registry, shop = MemoryRegistry(), Shop(tmp_path / "shop")
+    begin(registry, tmp_path / "begin")
+    shop.build("a")
+    publish(shop, registry)
+    index = registry.manifest(tagged(TARGET, "repository.yaml"))
+    (signed,) = snapshots_of(registry.tags(TARGET))
+    shop.publish(registry, shop.options(now=4_000_000_000))
+    registry.put_manifest(tagged(TARGET, "repository.yaml"), index.data, MANIFEST)
+
+    holdings = survey(registry, TARGET, tmp_path, FAR, GIVEN)
+
+    (made_up,) = {*snapshots_of(registry.tags(TARGET))} - {signed}
+    assert signed in needed(holdings, keep=1)
+    assert made_up not in needed(holdings, keep=1)
+
+
+def test_nothing_goes_where_an_older_state_was_put_back(signed: Signed) -> None:
+    before = signed.registry.manifest(tagged(TARGET, tag("timestamp.json"))).data
+    signed.sign({"number": target_of_bytes(b"newer")})
+    signed.registry.put_manifest(tagged(TARGET, tag("timestamp.json")), before, MANIFEST)
+    tags = signed.registry.tags(TARGET)
+
+    with pytest.raises(TrustError, match=r"names an older state than 7\.snapshot\.json"):
+        signed.collect(ROOT_FILE)
+
+    assert signed.registry.tags(TARGET) == tags
 
 
 def test_signing_anew_what_stays_writes_nothing_if_that_is_all(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Docker repositories with signed metadata: what clients see, and what is never taken over."""
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from compiler.errors import RegistryError, TrustError
-from compiler.oci import Platform
+from compiler.events import Event, Noted, Reporter, silent
+from compiler.oci import MANIFEST, Platform
 from compiler.publish import Published, PublishOptions, Source, Surroundings, publish_repository
 from compiler.publish.endorse import CosignEndorsement
 from compiler.publish.front import claim_at
@@ -47,13 +49,14 @@ def begin(registry: MemoryRegistry, folder: Path) -> None:
     RegistryPlace(registry, TARGET, AMD64, folder).write(files)
 
 
-def publish(
+def publish(  # noqa: PLR0913  (what a publication can be told)
     shop: Shop,
     registry: MemoryRegistry,
     options: PublishOptions | None = None,
     *,
     names: Sequence[str] | None = None,
     key: PrivateKey = ONLINE,
+    report: Reporter = silent,
 ) -> Published:
     """Publish packages of a shop and sign the repository, as `cos create-repo` does."""
     chosen = shop.packages.values() if names is None else [shop.packages[name] for name in names]
@@ -64,6 +67,7 @@ def publish(
         signing=Signing((key,), BEGUN),
         place=RegistryPlace(registry, TARGET, AMD64, shop.scratch),
         folder=shop.scratch,
+        report=report,
     )
     around = Surroundings(
         registry=registry,
@@ -258,6 +262,64 @@ def test_claims_that_nobody_signed_are_not_even_read(
     publish(shop, registry, shop.options(now=NOW + 60))
 
     assert Reader(registry, tmp_path / "client").packages() == ["t/a-1", "t/b-1"]
+
+
+FRONT = ("repository.yaml", tag("timestamp.json"))
+
+
+def saved(registry: MemoryRegistry) -> dict[str, bytes]:
+    """Keep what the names that clients ask for lead to, as anybody can who may read."""
+    return {name: registry.manifest(tagged(TARGET, name)).data for name in FRONT}
+
+
+def roll_back(registry: MemoryRegistry, before: dict[str, bytes]) -> None:
+    """Put it back later, and move the claims made since to the old index."""
+    claims = [name for name in registry.tags(TARGET) if name.startswith(CLAIM)]
+    for name, data in [*before.items(), *((each, before["repository.yaml"]) for each in claims)]:
+        registry.put_manifest(tagged(TARGET, name), data, MANIFEST)
+
+
+def test_a_publication_after_an_older_state_was_put_back_goes_on_from_the_newest(
+    registry: MemoryRegistry, shop: Shop, tmp_path: Path
+) -> None:
+    publish(shop, registry, names=["a-1"])
+    before = saved(registry)
+    publish(shop, registry, shop.options(now=NOW + 30), names=["b-1"])
+    client = Reader(registry, tmp_path / "client")
+    assert client.packages() == ["t/a-1", "t/b-1"]
+    roll_back(registry, before)
+    shop.build("c")
+    said: list[Event] = []
+
+    publish(shop, registry, shop.options(now=NOW + 60), names=["c-1"], report=said.append)
+
+    assert client.packages() == ["t/a-1", "t/b-1", "t/c-1"]
+    (warning,) = [each.message for each in said if isinstance(each, Noted) and each.warning]
+    assert re.match(
+        r"registry\.test/team/repo: the timestamp names an older state than \d+\.snapshot\.json, "
+        r"which is signed and counts instead \(somebody put an older timestamp back",
+        warning,
+    )
+
+
+def test_snapshots_that_somebody_made_up_are_warned_of_and_do_not_count(
+    registry: MemoryRegistry, shop: Shop, tmp_path: Path
+) -> None:
+    publish(shop, registry, names=["a-1"])
+    data = registry.manifest(tagged(TARGET, "a-t-1.metadata.yaml")).data
+    now = time.time_ns() // 1000
+    for version in (now + 60 * 10**6, now + 10**12):
+        registry.put_manifest(tagged(TARGET, tag(f"{version}.snapshot.json")), data, MANIFEST)
+    said: list[Event] = []
+
+    publish(shop, registry, shop.options(now=NOW + 60), names=["b-1"], report=said.append)
+
+    assert Reader(registry, tmp_path / "client").packages() == ["t/a-1", "t/b-1"]
+    (warning,) = [each.message for each in said if isinstance(each, Noted) and each.warning]
+    assert warning.startswith(
+        f"registry.test/team/repo: {now + 60 * 10**6}.snapshot.json is newer than the state that "
+        "counts, and is not whole and signed"
+    )
 
 
 def test_an_old_index_that_gets_the_tag_of_a_new_claim_brings_nothing_back(

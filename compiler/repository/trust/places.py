@@ -1,5 +1,6 @@
 """Where TUF files lie: in a folder beside luet's files, or in a registry under their own tags."""
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -43,6 +44,9 @@ class Place(Protocol):
 
     def unsigned(self) -> TrustError:
         """Say of a repository without signed metadata what was looked for, and what to do."""
+
+    def names(self) -> Iterable[str]:
+        """Name the files that tell of a state which is newer than the one that is named."""
 
 
 class FolderPlace:
@@ -89,6 +93,10 @@ class FolderPlace:
         missing = self._folder / f"{TIMESTAMP}.json"
         return TrustError(f"{repository}: is not signed: there is no {missing}", hint=_BEGIN)
 
+    def names(self) -> Iterable[str]:
+        """Name none: who can put an older file back in a folder can remove the newer ones, too."""
+        return ()
+
 
 class RegistryPlace:
     """The TUF files of a docker repository: images of one file each, as luet has its own files.
@@ -130,6 +138,15 @@ class RegistryPlace:
             said = "the registry has nothing of this name"
             return TrustError(f"{where}: is not signed: {said}", hint=hint)
         return TrustError(f"{where}: is not signed: it has no tag {name}", hint=_BEGIN)
+
+    def names(self) -> Iterable[str]:
+        """Name all files that are there: in a registry, files of a state stay when it is replaced.
+
+        Whoever may push can make up others.
+        """
+        start = tag("")
+        tags = self._registry.tags(self._repository, after=start)
+        return [each.removeprefix(start) for each in tags if each.startswith(start)]
 
     def _put(self, name: str, data: bytes) -> None:
         """Bring up the image of one file."""

@@ -3,16 +3,21 @@
 The place where a repository lies may be hostile. What is there is verified from a root that the
 publisher has at home; otherwise a forged entry, once taken over, would be signed with a good key.
 Expired metadata counts here: a publication makes it good again.
+
+Whoever may write there can also put back an older timestamp, and a publication can stop just before
+it writes its own. Either way the newest snapshot that is whole and signed is what comes next, and
+not what the timestamp names: else clients would be shown, signed anew, what they refuse as old.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from datetime import datetime
 from typing import TypeVar
 
 from tuf.api.exceptions import LengthOrHashMismatchError, RepositoryError, UnsignedMetadataError
-from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
+from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
-from compiler.errors import TrustError
+from compiler.errors import CompilerError, DeniedError, Interrupted, TrustError
 from compiler.repository.trust import (
     ROOT,
     SNAPSHOT,
@@ -22,11 +27,14 @@ from compiler.repository.trust import (
     Read,
     Target,
     role_of,
+    version_of,
 )
 from compiler.repository.trust.root import check_root
 
 _Role = TypeVar("_Role", Timestamp, Snapshot, Targets)
 _MOST_ROOTS = 1000
+_AHEAD = 600 * 10**9
+"""Nanoseconds by which the clocks of publishers may differ."""
 
 
 class Published:
@@ -45,6 +53,53 @@ class Published:
         self.timestamp: Timestamp = timestamp.signed
         self._read = read
         self._known: dict[str, Targets] = {}
+        self.resumed = ""
+        """The snapshot that counts in place of the one that the timestamp names; "" if none."""
+        self.doubtful: tuple[str, ...] = ()
+        """Snapshots with newer versions that do not count."""
+
+    def later(self, name: str) -> "Published | None":
+        """Return the state of a snapshot if it follows this one, and all of it is there and signed.
+
+        Raises `CompilerError` for a place that does not answer, and `TrustError` for what is not as
+        it was signed.
+        """
+        data = self._read(name)
+        if data is None:
+            return None
+        snapshot = _verified(Snapshot, name, data, (self.root, SNAPSHOT))
+        version, meta = snapshot.signed.version, snapshot.signed.meta
+        if version != version_of(name) or any(
+            file not in meta or meta[file].version < known.version
+            for file, known in self.snapshot.meta.items()
+        ):
+            return None
+        timestamp = deepcopy(self.timestamp)
+        timestamp.snapshot_meta = MetaFile.from_data(version, data, ["sha256"])
+        found = Published(self.root_data, snapshot, Metadata(timestamp), self._read)
+        for role in (TARGETS, *found.bins):
+            found.role(role)
+        found.resumed = name
+        return found
+
+    def warnings(self, now: int) -> Iterator[str]:
+        """Say what is wrong with the timestamp; `now` is in nanoseconds.
+
+        In a registry versions are times, in microseconds: those of a time to come were made up.
+        """
+        if self.resumed:
+            yield (
+                f"the timestamp names an older state than {self.resumed}, which is signed and "
+                "counts instead (somebody put an older timestamp back, or a publication was "
+                "stopped or is under way)"
+            )
+        false = [name for name in self.doubtful if version_of(name) <= (now + _AHEAD) // 1000]
+        if false:
+            yield (
+                f"{false[0]} is newer than the state that counts, and is not whole and signed "
+                "(somebody publishes right now, made it up, or put an older state back and "
+                "spoiled the newest)"
+            )
 
     @property
     def targets(self) -> Targets:
@@ -93,10 +148,12 @@ class Published:
                 yield path, Target(target.length, target.hashes.get("sha256", ""))
 
 
-def read_published(read: Read, root: bytes) -> Published | None:
+def read_published(read: Read, root: bytes, names: Iterable[str] = ()) -> Published | None:
     """Verify what a repository has, from a root that is trusted; None if it has no metadata yet.
 
-    Raises `TrustError` for what is there and was not signed as it has to be.
+    `names` are those of TUF files that are there: the newest snapshot among them counts if it
+    follows the one that is named. Raises `TrustError` for what is there and was not signed as it
+    has to be.
     """
     current = latest_root(read, root)
     signed = check_root(current).signed
@@ -109,7 +166,35 @@ def read_published(read: Read, root: bytes) -> Published | None:
     snapshot = _verified(Snapshot, file, _bytes(read, file, meta), (signed, SNAPSHOT))
     if snapshot.signed.version != meta.version:
         raise TrustError(f"{file}: is of another version, {snapshot.signed.version}")
-    return Published(current, snapshot, timestamp, read)
+    return _newest(Published(current, snapshot, timestamp, read), names)
+
+
+def _newest(named: Published, names: Iterable[str]) -> Published:
+    """Look for the newest state that was signed after the one that is named."""
+    later = {name for name in names if role_of(name) == SNAPSHOT}
+    newer = {name for name in later if version_of(name) > named.snapshot.version}
+    doubtful: list[str] = []
+    found = named
+    for name in sorted(newer, key=version_of, reverse=True):
+        try:
+            state = named.later(name)
+        except (Interrupted, DeniedError):
+            raise
+        except CompilerError:  # it was made up or is damaged, or it is just being written
+            state = None
+        if state is not None:
+            found = state
+            break
+        doubtful.append(name)
+    found.doubtful = tuple(doubtful)
+    return found
+
+
+def publication_of(target: TargetFile) -> int:
+    """Return the number of the publication that last had a file in its index; 0 if none had."""
+    custom = target.custom
+    number = custom.get("publication") if isinstance(custom, dict) else 0
+    return number if isinstance(number, int) else 0
 
 
 def ends_of(files: Files) -> Mapping[str, datetime]:

@@ -35,7 +35,7 @@ from compiler.repository.trust import (
     Target,
 )
 from compiler.repository.trust.keys import Signing, sign_for, too_few, tuf_key
-from compiler.repository.trust.published import Published
+from compiler.repository.trust.published import Published, publication_of
 from compiler.repository.trust.root import LONGEST, check_root, days_of
 
 BINS = 32
@@ -125,7 +125,7 @@ def remaining(published: Published, needed: Set[str]) -> Mapping[str, Targets]:
         targets.targets = {
             name: each
             for name, each in targets.targets.items()
-            if name in needed or _publication(each) in {0, last}
+            if name in needed or publication_of(each) in {0, last}
         }
     return left
 
@@ -325,7 +325,7 @@ def _with_index(top: Targets, index: Mapping[str, Target]) -> Targets:
     kept.targets = {
         name: each
         for name, each in kept.targets.items()
-        if _publication(each) > publication - HISTORY
+        if publication_of(each) > publication - HISTORY
     }
     return _with(kept, index, publication)
 
@@ -335,7 +335,7 @@ def _retired(bin_: Targets, before: Targets, listed: int) -> Targets:
     if listed:
         for name in before.targets.keys() - bin_.targets.keys():
             kept = deepcopy(before.targets[name])
-            if not _publication(kept):
+            if not publication_of(kept):
                 kept.unrecognized_fields["custom"] = {"publication": listed}
             bin_.targets[name] = kept
     return bin_
@@ -345,24 +345,14 @@ def _unexpired(bin_: Targets, top: Targets) -> Targets:
     """Drop from a bin what only indexes list that are no longer signed in the top."""
     oldest = _last(top) - HISTORY
     bin_.targets = {
-        name: each for name, each in bin_.targets.items() if not 0 < _publication(each) <= oldest
+        name: each for name, each in bin_.targets.items() if not 0 < publication_of(each) <= oldest
     }
     return bin_
 
 
 def _last(top: Targets) -> int:
     """Return the number of the last publication."""
-    return max((_publication(each) for each in top.targets.values()), default=0)
-
-
-def _publication(target: TargetFile) -> int:
-    """Return the number of the publication that last had a file in its index, or listed it.
-
-    Zero for artifacts that are listed now.
-    """
-    custom = target.custom
-    number = custom.get("publication") if isinstance(custom, dict) else 0
-    return number if isinstance(number, int) else 0
+    return max((publication_of(each) for each in top.targets.values()), default=0)
 
 
 def _target(target: TargetFile) -> Target:
