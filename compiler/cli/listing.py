@@ -8,7 +8,7 @@ from yaml.nodes import ScalarNode
 
 from compiler.cli.output import dump
 from compiler.spec.package import PackageId, PackageSpec
-from compiler.spec.yaml import resolve
+from compiler.spec.scalars import resolve
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from compiler.errors import Faults, Location, SpecError
+from compiler.spec.scalars import resolve
 from compiler.spec.template import Rendered, Source
 from compiler.spec.written import fault_errors
-from compiler.spec.yaml import Place, YamlFaults, parse, places, resolve
+from compiler.spec.yaml import Place, YamlFaults, parse, places
 from compiler.version import bump
 
 _SAFE = re.compile(r"[A-Za-z0-9.+~_:-]+")

@@ -1,9 +1,8 @@
 """YAML text → plain values, read as Go's yaml.v2 reads it, with the line of everything.
 
 libyaml (through PyYAML's C parser) does the grammar: it is what yaml.v2 was translated from, so it
-accepts the same texts, tabs as separating white space among them. Which plain scalar is a number,
-a boolean or text follows yaml.v2's `resolve.go`. Positions are looked up in a second pass, which
-only texts with a fault ever need.
+accepts the same texts, tabs as separating white space among them. Positions are looked up in a
+second pass, which only texts with a fault ever need.
 """
 
 import base64
@@ -23,6 +22,8 @@ from yaml.events import (
     SequenceStartEvent,
 )
 
+from compiler.spec.scalars import HINTS, resolve
+
 MAX_DEPTH = 128
 """How deep lists and maps may nest: libyaml's composer recurses on the C stack."""
 MAX_EXPANDED = 1_000_000
@@ -32,22 +33,6 @@ MAX_FAULTS = 50
 
 KeyPath = tuple[str | int, ...]
 
-_BOOLS = {
-    word: value
-    for words, value in (("y yes true on", True), ("n no false off", False))
-    for lower in words.split()
-    for word in (lower, lower.capitalize(), lower.upper())
-}
-_NULLS = frozenset(("", "~", "null", "Null", "NULL"))
-_INFINITIES = {
-    sign + word: float(sign + "inf") for sign in ("", "+", "-") for word in (".inf", ".Inf", ".INF")
-}
-_NANS = dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan"))
-_WORDS: Mapping[str, object] = {**_BOOLS, **dict.fromkeys(_NULLS), **_INFINITIES, **_NANS}
-_HINTS = frozenset("+-.0123456789yYnNtTfFoO~")
-_INTEGER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO][0-7]+|0[0-7]*|[1-9][0-9]*)")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
-_INT_RANGE = range(-(2**63), 2**64)
 _DEEP_BLOCK = re.compile(rf"(?m)^[ \t?:-]{{{MAX_DEPTH // 2}}}")
 _PLAIN = "plain"
 _QUOTED = "quoted"
@@ -82,58 +67,33 @@ class Place:
     """A single value as it was written, without its quotes."""
 
 
-def parse(text: str) -> object:
+def parse(text: str, *, typed_keys: bool = True) -> object:
     """Give the first document of `text` as plain values; raises `YamlFaults`.
 
     Values are text, int, float, bool, None, lists and dicts; the same list or dict stands at every
-    place that names it by an alias. Keys of inner maps are as Go types them: `true` for `y`.
+    place that names it by an alias. Keys of inner maps are as Go types them, `true` for `y`, or
+    without `typed_keys` text, as where Go reads maps with text keys.
     """
     root = _compose(text)
-    builder = _Builder(root) if "*" not in text else _AliasBuilder(root)
+    builder = (_AliasBuilder if "*" in text else _Builder)(root, typed_keys=typed_keys)
     value = None if root is None else builder.build(root)
     if builder.faults:
         raise YamlFaults(*builder.faults)
     return value
 
 
-def places(text: str) -> dict[KeyPath, Place]:
-    """Tell where everything in `text` was written, by its path of keys and indexes."""
+def places(text: str, *, typed_keys: bool = True) -> dict[KeyPath, Place]:
+    """Tell where everything in `text` was written, by its path of keys, as `parse`, and indexes."""
     root = _compose(text)
     found: dict[KeyPath, Place] = {}
     if root is not None:
         found[()] = Place(_position(root), _position(root))
-        for path, place in _walk(root, (), frozenset()):
+        reader = _Builder(root, typed_keys=typed_keys)
+        for path, place in _walk(root, (), frozenset(), reader):
             found.setdefault(path, place)
             if len(found) > MAX_EXPANDED:
                 break
     return found
-
-
-def resolve(text: str) -> object:
-    """Tell what a plain scalar means: yaml.v2's `resolve`, in its order."""
-    if text and text[0] not in _HINTS:
-        return text
-    if text in _WORDS:
-        return _WORDS[text]
-    number = _number(text)
-    return text if number is None else number
-
-
-def _number(text: str) -> int | float | None:
-    digits = text.replace("_", "") if text[0] != "." else text
-    if _INTEGER.fullmatch(digits):
-        number = _integer(digits)
-        if number in _INT_RANGE:
-            return number
-    return float(digits) if _FLOAT.fullmatch(digits) else None
-
-
-def _integer(digits: str) -> int:
-    body = digits.lstrip("+-")
-    octal = body[0] == "0" and body.isdigit()
-    # int() refuses more than 4300 digits; such a number is a float for Go too
-    number = 2**64 if len(body) > 70 else int(body, 8 if octal else 0)  # noqa: PLR2004  (64 bits in binary, and a sign)
-    return -number if digits[0] == "-" else number
 
 
 class _Composer(CParser):
@@ -227,9 +187,10 @@ def _events(text: str) -> Iterator[Event]:
 class _Builder:
     """Builds values out of nodes, noting every fault."""
 
-    def __init__(self, root: Node | None = None) -> None:
+    def __init__(self, root: Node | None, *, typed_keys: bool) -> None:
         self.faults: list[Fault] = []
         self._root = root
+        self._typed_keys = typed_keys
 
     def build(self, node: Node) -> object:
         """Give the value of `node`, and of everything in it."""
@@ -239,7 +200,7 @@ class _Builder:
             if tag is _PLAIN:
                 text: str = node.value
                 # most scalars are words: resolve() would say the same
-                return resolve(text) if not text or text[0] in _HINTS else text
+                return resolve(text) if not text or text[0] in HINTS else text
             return node.value if tag is _QUOTED else self._tagged(node)
         if kind is MappingNode:
             return self._mapping(node)
@@ -250,7 +211,7 @@ class _Builder:
         result: dict[str | int, object] = {}
         merged: list[Node] = []
         build = self.build
-        key_of = self._root_key if node is self._root else self._key
+        key_of = self.key_of(node)
         for key_node, value_node in node.value:
             if key_node.tag is _PLAIN and key_node.value == "<<":
                 merged.append(value_node)
@@ -263,8 +224,12 @@ class _Builder:
             self._merge(result, value_node)
         return result
 
-    def _root_key(self, node: Node) -> str | int:
-        """Read a key of the outermost map: text, for Go reads that map into one with text keys."""
+    def key_of(self, node: Node) -> Callable[[Node], str | int]:
+        """Return what reads the keys of a map."""
+        return self._key if self._typed_keys and node is not self._root else self._text_key
+
+    def _text_key(self, node: Node) -> str | int:
+        """Read a key as text, as Go does for the outermost map, and where it knows the map."""
         if type(node) is ScalarNode:
             text: str = node.value
             return text
@@ -276,7 +241,7 @@ class _Builder:
             self._note(node, "a key must be a single value, not a list or a map")
             return ""
         text: str = node.value
-        if node.tag is _PLAIN and text and text[0] in _HINTS:
+        if node.tag is _PLAIN and text and text[0] in HINTS:
             value = resolve(text)
             if isinstance(value, bool):
                 return "true" if value else "false"
@@ -327,8 +292,8 @@ class _Builder:
 class _AliasBuilder(_Builder):
     """Builds a text with aliases: every node once, with a bound on what they stand for."""
 
-    def __init__(self, root: Node | None = None) -> None:
-        super().__init__(root)
+    def __init__(self, root: Node | None, *, typed_keys: bool) -> None:
+        super().__init__(root, typed_keys=typed_keys)
         self._done: dict[int, tuple[object, int]] = {}
         self._open: set[int] = set()
         self._size = 0
@@ -377,23 +342,25 @@ def _position(item: Node | Event) -> tuple[int, int]:
     return (mark.line + 1, mark.column + 1) if mark else (1, 1)
 
 
-def _written(node: Node) -> str:
-    return node.value if isinstance(node, ScalarNode) else ""
+def _place(key: Node, value: Node) -> Place:
+    text = value.value if isinstance(value, ScalarNode) else ""
+    return Place(_position(key), _position(value), text)
 
 
-def _walk(node: Node, path: KeyPath, above: frozenset[int]) -> Iterator[tuple[KeyPath, Place]]:
+def _walk(
+    node: Node, path: KeyPath, above: frozenset[int], reader: _Builder
+) -> Iterator[tuple[KeyPath, Place]]:
     if id(node) in above:
         return
     above = above | {id(node)}
     if isinstance(node, MappingNode):
-        reader = _Builder()
-        key_of = reader._key if path else reader._root_key  # noqa: SLF001  (of this module)
+        key_of = reader.key_of(node)
         for key_node, value_node in node.value:
             step = (*path, key_of(key_node))
-            yield step, Place(_position(key_node), _position(value_node), _written(value_node))
-            yield from _walk(value_node, step, above)
+            yield step, _place(key_node, value_node)
+            yield from _walk(value_node, step, above, reader)
     elif isinstance(node, SequenceNode):
         for index, item in enumerate(node.value):
             step = (*path, index)
-            yield step, Place(_position(item), _position(item), _written(item))
-            yield from _walk(item, step, above)
+            yield step, _place(item, item)
+            yield from _walk(item, step, above, reader)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compiler.spec.yaml import Fault, YamlFaults, parse, places, resolve
+from compiler.spec.scalars import resolve
+from compiler.spec.yaml import Fault, YamlFaults, parse, places
 
 
 @pytest.mark.parametrize(

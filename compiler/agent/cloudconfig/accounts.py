@@ -1,5 +1,6 @@
 """The files of accounts: rows of fields with colons between them, see passwd(5), shadow(5)."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 from compiler.agent.root import Owner
@@ -11,6 +12,9 @@ GROUP = "/etc/group"
 GSHADOW = "/etc/gshadow"
 
 _FORBIDDEN = (":", "\n", "\r", "\0")
+_NO_NAME = re.compile(r"[\s/,]|^[-+~]|^\.{1,2}$")
+"""What adduser(8) of Debian refuses in any name: paths and lists are made of them."""
+
 _FIRST, _LAST = 1000, 60000
 """The numbers of people and their groups (login.defs(5): UID_MIN and UID_MAX)."""
 
@@ -29,6 +33,9 @@ def row_of(fields: Iterable[str]) -> str:
             raise CompilerError(f"{value!r} must not hold ':' or a line break")
     if not each[0]:
         raise CompilerError("an entry of accounts needs a name")
+    if _NO_NAME.search(each[0]):
+        hint = "it has no blanks, no '/' and no ',', and begins with none of '-', '+' and '~'"
+        raise CompilerError(f"{each[0]!r} cannot be the name of an account", hint=hint)
     return ":".join(each)
 
 

@@ -3,7 +3,8 @@
 import re
 import shlex
 
-from compiler.spec.yaml import KeyPath, Place, resolve
+from compiler.spec.scalars import resolve
+from compiler.spec.yaml import KeyPath, Place
 
 _WORD = re.compile(r"(?P<path>[^=\s]+)(?:=(?P<value>.*))?", re.DOTALL)
 _PART = re.compile(r"(?P<name>[^.\[\]]+)(?P<indexes>(?:\[[0-9]{1,6}\])*)(?:\.|$)")

@@ -50,7 +50,7 @@ def load(source: Source, *, dots: bool = False) -> Loaded:
     if dots:
         return _from_dots(source)
     try:
-        value = parse(source.text)
+        value = parse(source.text, typed_keys=False)
     except YamlFaults as error:
         raise _faults(source, error.faults) from None
     reader = Reader(_Places(source.text))
@@ -94,7 +94,7 @@ class _Places:
 
     def __call__(self) -> Mapping[KeyPath, Place]:
         if self._found is None:
-            self._found = places(self._text)
+            self._found = places(self._text, typed_keys=False)
         return self._found
 
 

@@ -85,6 +85,14 @@ def test_numbers_and_booleans_are_text_as_they_were_written() -> None:
     assert environment == {"A": "0644", "B": "yes", "C": "1_0", "D": "", "E": "0x1F", "F": "1.50"}
 
 
+def test_keys_are_text_as_they_were_written() -> None:
+    text = "stages:\n  b:\n  - environment: {N: yes, y: no, on: off, 0x10: 1}\n"
+
+    environment = load(Source("f", text)).config.stages["b"][0].environment
+
+    assert environment == {"N": "yes", "y": "no", "on": "off", "0x10": "1"}
+
+
 @pytest.mark.parametrize("text", ["", "\n", "# nothing\n", "---\n", "name: x\n", "stages:\n"])
 def test_a_file_may_say_nothing(text: str) -> None:
     assert load(Source("f", text)).config.stages == {}

@@ -73,6 +73,19 @@ def test_fields_that_would_make_other_rows_are_refused() -> None:
         accounts.row_of(("", "x"))
 
 
+@pytest.mark.parametrize(
+    "name", ["../up", "a/b", "a b", "a\tb", "a,b", "-a", "+a", "~a", ".", ".."]
+)
+def test_names_that_would_be_paths_or_lists_are_no_names_of_accounts(name: str) -> None:
+    with pytest.raises(CompilerError, match="cannot be the name of an account"):
+        accounts.row_of((name, "x"))
+
+
+@pytest.mark.parametrize("name", ["a.b", "a-b", "_x", "a$", "ä", "1a"])
+def test_other_names_are_names_of_accounts(name: str) -> None:
+    assert accounts.row_of((name, "x")) == f"{name}:x"
+
+
 def test_numbers_of_people_follow_the_highest() -> None:
     assert accounts.next_number("") == 1000
     assert accounts.next_number("a:x:1000:\nb:x:1005:\nnobody:x:65534:\n") == 1006
