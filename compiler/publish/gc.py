@@ -269,8 +269,11 @@ def _with_attached(line: Line, used: set[Digest], unsure: str) -> Line:
 
 
 def _with_shared(line: Line, used: set[Digest], by_tags: set[Digest]) -> Line:
-    """Let a tag stay whose image does: for other tags, which name `by_tags`, or as it is signed."""
-    if not line.removed or line.digest not in used:
+    """Let a tag stay whose image does: for other tags, which name `by_tags`, or as it is signed.
+
+    What is about another image has been decided about by that.
+    """
+    if not line.removed or line.digest not in used or attached_to(line.tag) is not None:
         return line
     shared = line.digest in by_tags
     return replace(line, removed=False, reason=SHARED if shared else SIGNED)
