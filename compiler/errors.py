@@ -143,6 +143,10 @@ class RegistryError(OutsideError):
     """A registry cannot be reached, or does not do what is asked; names the reference."""
 
 
+class UnansweredError(RegistryError):
+    """A registry gave no good answer, however often it was asked: what it holds is not known."""
+
+
 class NotFoundError(RegistryError):
     """A name or content that the registry does not have."""
 

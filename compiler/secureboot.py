@@ -39,6 +39,7 @@ NEEDED = frozenset({
 
 _PE_AT, _SECTIONS, _SECTION = 0x3C, 24, 40
 _MAGIC = 0x676D696D
+_HEAD = struct.Struct("<II")  # type and size, of itself as well
 _ELF, _PREFIX = 0, 3
 _MODULE_NAME = b".modname"
 
@@ -155,10 +156,10 @@ def _objects(section: bytes) -> Iterator[tuple[int, bytes]]:
     if magic != _MAGIC or end > len(section):
         raise ValueError(magic)
     while at < end:
-        kind, size = struct.unpack_from("<II", section, at)
-        if size < 8 or at + size > end:  # noqa: PLR2004  (type and size themselves)
+        kind, size = _HEAD.unpack_from(section, at)
+        if size < _HEAD.size or at + size > end:
             raise ValueError(size)
-        yield kind, section[at + 8 : at + size]
+        yield kind, section[at + _HEAD.size : at + size]
         at += size
 
 

@@ -28,21 +28,21 @@ Documents = Mapping[DocumentKind, Path]
 class Endorsement(Protocol):
     """Says something of images; called when their contents are up and before clients see them."""
 
-    def images(self, target: Reference, images: Mapping[str, Descriptor]) -> Sequence[str]:
+    def images(self, target: Reference, images: Mapping[str, Descriptor], /) -> Sequence[str]:
         """Say it of images in the repository `target`, by the tags that they have or get.
 
         Returns the tags of the repository under which it is said.
         """
 
     def documents(
-        self, target: Reference, documents: Mapping[Descriptor, Documents]
+        self, target: Reference, documents: Mapping[Descriptor, Documents], /
     ) -> Sequence[str]:
         """Say what is in images and how they were made; returns tags as `images` does."""
 
-    def is_new_to(self, index: Reference) -> bool:
+    def is_new_to(self, index: Reference, /) -> bool:
         """Whether it has not spoken of an index, which is the last that it speaks of."""
 
-    def vouches(self, target: Reference, tag: str, image: Digest) -> bool:
+    def vouches(self, target: Reference, tag: str, image: Digest, /) -> bool:
         """Whether it has spoken of an image, which a tag of the repository `target` names."""
 
 
@@ -135,7 +135,7 @@ class CosignEndorsement:
             return True
         return False
 
-    def vouches(self, target: Reference, tag: str, image: Digest) -> bool:  # noqa: ARG002  (the protocol's)
+    def vouches(self, target: Reference, _tag: str, image: Digest) -> bool:
         """Look for a signature of the key; it is of an image, whatever its tag."""
         return not self.is_new_to(pinned(target, image))
 
@@ -154,14 +154,12 @@ class ContentTrust:
         return ()
 
     def documents(
-        self,
-        target: Reference,  # noqa: ARG002  (the protocol's)
-        documents: Mapping[Descriptor, Documents],  # noqa: ARG002
+        self, _target: Reference, _documents: Mapping[Descriptor, Documents]
     ) -> Sequence[str]:
         """Say nothing: a Notary server knows tags only."""
         return ()
 
-    def is_new_to(self, index: Reference) -> bool:  # noqa: ARG002  (the protocol's)
+    def is_new_to(self, _index: Reference) -> bool:
         """Say no: its server keeps the keys, and who has a new one."""
         return False
 

@@ -10,9 +10,9 @@ from compiler.repository import index as texts
 from compiler.repository.disk import RepositoryOptions, snapshot_name
 from compiler.repository.index import RepositoryInfo
 from compiler.repository.oci import ImageParts
+from compiler.repository.trust import CLOCKS_DIFFER
 
 _HORIZON = 86_400 * 10**9  # nanoseconds after which no publisher can still be under way
-_AHEAD = 600 * 10**9  # nanoseconds by which the clocks of publishers may differ
 
 
 def claim_at(nanoseconds: int, owner: str = "") -> str:
@@ -23,7 +23,7 @@ def claim_at(nanoseconds: int, owner: str = "") -> str:
 def recent_claims(clock: Callable[[], int] = time.time_ns) -> Window:
     """Tell which claims may belong to publications that are still under way."""
     now = clock()
-    return Window(since=claim_at(now - _HORIZON), until=claim_at(now + _AHEAD))
+    return Window(since=claim_at(now - _HORIZON), until=claim_at(now + CLOCKS_DIFFER))
 
 
 def push_files(

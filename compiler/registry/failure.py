@@ -13,7 +13,7 @@ import requests
 import urllib3
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from compiler.errors import DeniedError, NotFoundError, RegistryError
+from compiler.errors import DeniedError, NotFoundError, RegistryError, UnansweredError
 from compiler.registry.settings import RegistrySettings
 
 Pause = Callable[[float], object]
@@ -72,7 +72,7 @@ class Retries:
     """How many of them were of a kind that is not tried often."""
 
     def again(self, fault: Passing) -> None:
-        """Wait until the next attempt is due; raises `RegistryError` when there is none."""
+        """Wait until the next attempt is due; raises `UnansweredError` when there is none."""
         self.failures += 1
         self.doubts += fault.tries < _OFTEN
         wait = self._wait(fault)
@@ -80,7 +80,7 @@ class Retries:
         if over or self.doubts >= fault.tries or wait > self.settings.longest_wait:
             tried = f" (tried {self.failures} times)" if self.failures > 1 else ""
             message = f"{self.subject}: {fault.reason}{tried}"
-            raise RegistryError(message, hint=fault.hint) from fault
+            raise UnansweredError(message, hint=fault.hint) from fault
         self.pause(wait)
 
     def progressed(self) -> None:

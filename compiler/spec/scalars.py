@@ -20,6 +20,9 @@ HINTS = frozenset("+-.0123456789yYnNtTfFoO~")
 
 _INTEGER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO][0-7]+|0[0-7]*|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_LONGEST = 70
+"""Digits of a number of 64 bits at most: those of a binary one, and what is around them."""
+
 _INT_RANGE = range(-(2**63), 2**64)
 
 
@@ -46,5 +49,5 @@ def _integer(digits: str) -> int:
     body = digits.lstrip("+-")
     octal = body[0] == "0" and body.isdigit()
     # int() refuses more than 4300 digits; such a number is a float for Go too
-    number = 2**64 if len(body) > 70 else int(body, 8 if octal else 0)  # noqa: PLR2004  (64 bits in binary, and a sign)
+    number = 2**64 if len(body) > _LONGEST else int(body, 8 if octal else 0)
     return -number if digits[0] == "-" else number

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from compiler.errors import RegistryError, TrustError
+from compiler.errors import RegistryError, TrustError, UnansweredError
 from compiler.events import Event, Noted, Reporter, silent
-from compiler.oci import MANIFEST, Platform
+from compiler.oci import MANIFEST, Platform, Reference
 from compiler.publish import Published, PublishOptions, Source, Surroundings, publish_repository
 from compiler.publish.endorse import CosignEndorsement
 from compiler.publish.front import claim_at
 from compiler.publish.gc import snapshots_of
 from compiler.publish.state import CLAIM, tagged
 from compiler.publish.trusted import TrustedTarget
+from compiler.registry import Manifest
 from compiler.registry.memory import MemoryRegistry
 from compiler.repository.cache import Cache
 from compiler.repository.configured import RepositoryConfig
@@ -300,6 +301,36 @@ def test_a_publication_after_an_older_state_was_put_back_goes_on_from_the_newest
         r"which is signed and counts instead \(somebody put an older timestamp back",
         warning,
     )
+
+
+class Silent(MemoryRegistry):
+    """A registry that does not answer for one tag."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mute = ""
+
+    def manifest(self, reference: Reference) -> Manifest:
+        """Read a manifest, unless it is not answered for."""
+        if self.mute and reference.tag == self.mute:
+            raise UnansweredError(f"{reference}: the connection broke (tried 5 times)")
+        return super().manifest(reference)
+
+
+def test_an_older_state_does_not_count_because_the_newest_could_not_be_read(
+    shop: Shop, tmp_path: Path
+) -> None:
+    registry = Silent()
+    begin(registry, tmp_path / "begin")
+    publish(shop, registry, names=["a-1"])
+    before = saved(registry)
+    publish(shop, registry, shop.options(now=NOW + 30), names=["b-1"])
+    newest = max(each for each in registry.tags(TARGET) if each.endswith(".snapshot.json"))
+    roll_back(registry, before)
+    registry.mute = newest
+
+    with pytest.raises(UnansweredError, match="the connection broke"):
+        publish(shop, registry, shop.options(now=NOW + 60), names=["a-1"])
 
 
 def test_snapshots_that_somebody_made_up_are_warned_of_and_do_not_count(

@@ -38,6 +38,9 @@ ROOT, TARGETS, SNAPSHOT, TIMESTAMP = "root", "targets", "snapshot", "timestamp"
 ROLES = (ROOT, TARGETS, SNAPSHOT, TIMESTAMP)
 """The top-level roles (TUF specification, section 2.1)."""
 
+CLOCKS_DIFFER = 600 * 10**9
+"""Nanoseconds by which the clocks of publishers may differ."""
+
 _LIMITS = {ROOT: 512_000, TIMESTAMP: 16_384, SNAPSHOT: 2_000_000}
 _LARGEST = 5_000_000
 _KEPT = 3

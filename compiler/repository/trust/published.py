@@ -17,8 +17,9 @@ from typing import TypeVar
 from tuf.api.exceptions import LengthOrHashMismatchError, RepositoryError, UnsignedMetadataError
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
-from compiler.errors import CompilerError, DeniedError, Interrupted, TrustError
+from compiler.errors import CompilerError, DeniedError, Interrupted, TrustError, UnansweredError
 from compiler.repository.trust import (
+    CLOCKS_DIFFER,
     ROOT,
     SNAPSHOT,
     TARGETS,
@@ -33,8 +34,6 @@ from compiler.repository.trust.root import check_root
 
 _Role = TypeVar("_Role", Timestamp, Snapshot, Targets)
 _MOST_ROOTS = 1000
-_AHEAD = 600 * 10**9
-"""Nanoseconds by which the clocks of publishers may differ."""
 
 
 class Published:
@@ -93,7 +92,9 @@ class Published:
                 "counts instead (somebody put an older timestamp back, or a publication was "
                 "stopped or is under way)"
             )
-        false = [name for name in self.doubtful if version_of(name) <= (now + _AHEAD) // 1000]
+        false = [
+            name for name in self.doubtful if version_of(name) <= (now + CLOCKS_DIFFER) // 1000
+        ]
         if false:
             yield (
                 f"{false[0]} is newer than the state that counts, and is not whole and signed "
@@ -178,7 +179,7 @@ def _newest(named: Published, names: Iterable[str]) -> Published:
     for name in sorted(newer, key=version_of, reverse=True):
         try:
             state = named.later(name)
-        except (Interrupted, DeniedError):
+        except (Interrupted, DeniedError, UnansweredError):  # what is there is not known
             raise
         except CompilerError:  # it was made up or is damaged, or it is just being written
             state = None
