@@ -73,6 +73,10 @@ class UsageError(CompilerError):
     exit_code = ExitCode.USAGE
 
 
+class InputError(CompilerError):
+    """A file or folder that was named is not there, or is not one that can be read."""
+
+
 class ResolutionError(CompilerError):
     """No set of packages satisfies what is asked for; `chain` tells who wanted what, and where."""
 
@@ -194,6 +198,21 @@ class Faults(ExceptionGroup[CompilerError]):
             unique.values(), key=lambda error: (error.location or Location(""), str(error))
         )
         return cls(f"{len(ordered)} faults", ordered)
+
+
+_NOT_GIVEN = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EACCES, errno.ENAMETOOLONG}
+)
+
+
+def unreadable(path: object, error: OSError, hint: str | None = None) -> CompilerError:
+    """Say why a file that a person named cannot be read.
+
+    Returns an `InputError` if another name or other rights would help, and an `OutsideError` if
+    the disk failed.
+    """
+    kind = InputError if error.errno in _NOT_GIVEN else OutsideError
+    return kind(f"{path}: cannot be read: {error.strerror or error}", hint=hint)
 
 
 def room_hint(error: OSError, hint: str = "make room on its disk") -> str | None:

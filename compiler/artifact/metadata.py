@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from compiler.artifact import goyaml, records
-from compiler.errors import CompilerError, OutsideError
+from compiler.errors import CompilerError, unreadable
 from compiler.oci import Platform
 from compiler.spec.package import BuildSpec, Definition, PackageId, PackageSpec, Requirement
 
@@ -104,7 +104,7 @@ def read_metadata(path: Path) -> ArtifactMetadata:
     except UnicodeDecodeError as error:
         raise CompilerError(f"{path}: is not UTF-8 text") from error
     except OSError as error:
-        raise OutsideError(f"{path}: cannot be read: {error.strerror}") from error
+        raise unreadable(path, error) from error
     return parse_metadata(text, str(path))
 
 

@@ -10,7 +10,7 @@ import typer
 
 from compiler.cli.client import environment
 from compiler.engine.container import Mount
-from compiler.errors import CompilerError, UsageError
+from compiler.errors import CompilerError, InputError, UsageError
 from compiler.process import Streams
 from compiler.system.finalizer import Task, attach_in_root
 
@@ -51,7 +51,7 @@ def execute(  # noqa: PLR0913  (one parameter for each of luet's options)
     fails, whatever the code of that is.
     """
     if not rootfs.is_dir():
-        raise UsageError(f"--rootfs {rootfs}: is not a folder")
+        raise InputError(f"--rootfs {rootfs}: is not a folder")
     given = _decoded(arguments or ()) if decode else list(arguments or ())
     task = Task(
         argv=(entrypoint, *given),
@@ -71,7 +71,7 @@ def _mounts(given: Iterable[str]) -> Iterable[Mount]:
         if place == "/" or ".." in target.split("/"):
             raise UsageError(f"--mount is HOST:PLACE, not {text[:80]!r}")
         if not Path(source).exists():
-            raise UsageError(f"--mount {text}: there is no {source}")
+            raise InputError(f"--mount {text}: there is no {source}")
         yield Mount(target=place, source=str(Path(source).absolute()))
 
 

@@ -26,6 +26,7 @@ from compiler.errors import (
     StoreError,
     UsageError,
     room_hint,
+    unreadable,
 )
 from compiler.events import Noted
 from compiler.oci import Digest, Image, Platform, Reference, image_hint, parse_reference
@@ -146,7 +147,7 @@ def _plain(source: Path, layer: Path) -> Digest:
                 found.update(data)
                 plain.write(data)
     except OSError as error:
-        raise OutsideError(f"{source}: cannot be read: {error.strerror}") from error
+        raise unreadable(source, error) from error
     return Digest(f"sha256:{found.hexdigest()}")
 
 

@@ -13,7 +13,7 @@ import typer
 from compiler.archive import DEFAULT_EPOCH, Clamp
 from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
-from compiler.errors import ImageError, UsageError
+from compiler.errors import ImageError, InputError, UsageError
 from compiler.events import Noted
 from compiler.image.boot import boot_files, check_architecture
 from compiler.image.layers import MemoryLayer
@@ -154,7 +154,7 @@ def cloud_files(spec: ImageSpec) -> dict[str, bytes]:
     for text in spec.cloud_init:
         path = Path(text)
         if not path.is_file():
-            raise UsageError(f"{path}: there is no such file")
+            raise InputError(f"{path}: there is no such file")
         if not _CONFIG.fullmatch(path.name):
             hint = "machines read files whose names end in .yaml or .yml"
             raise UsageError(f"{path}: its name is none of a cloud-config file", hint=hint)
@@ -185,5 +185,5 @@ def _named(argument: str | None) -> ImageSpec:
             raise UsageError(f"{argument}: says of no packages that make the root", hint=hint)
         return spec
     if argument.endswith((".yaml", ".yml")) and not argument.startswith(("dir:", "file:")):
-        raise UsageError(f"{argument}: there is no such manifest")
+        raise InputError(f"{argument}: there is no such manifest")
     return replace(spec, rootfs=(parse_source(os.fspath(argument), plain=SourceKind.IMAGE),))

@@ -11,7 +11,7 @@ from compiler.artifact.roots import MountedRoots
 from compiler.artifact.selection import select
 from compiler.cli.options import compression_of
 from compiler.cli.settings import Settings
-from compiler.errors import UsageError
+from compiler.errors import InputError, UsageError
 from compiler.spec.folder import DEFINITION, read_definition
 from compiler.spec.package import BuildSpec, Definition, PackageId, PackageSpec
 from compiler.version import Selector, parse_argument
@@ -39,7 +39,7 @@ def pack_folder(
     id_ = _named(package)
     how = compression_of(compression)
     if not source.is_dir():
-        raise UsageError(f"--source {source}: is not a folder")
+        raise InputError(f"--source {source}: is not a folder")
     if destination.resolve().is_relative_to(source.resolve()):
         hint = "name another folder with --destination"
         raise UsageError(f"{destination} lies in the folder that is packed", hint=hint)

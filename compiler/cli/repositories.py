@@ -23,9 +23,17 @@ from compiler.cli.client import (
 )
 from compiler.cli.listing import shown, yaml_listing
 from compiler.cli.report import reporter
+from compiler.cli.rootfile import read_root_file
 from compiler.cli.settings import Settings
 from compiler.cli.trust import app as trust
-from compiler.errors import CompilerError, ImageError, OutsideError, TrustError, UsageError
+from compiler.errors import (
+    CompilerError,
+    ImageError,
+    InputError,
+    OutsideError,
+    TrustError,
+    UsageError,
+)
 from compiler.events import Noted
 from compiler.oci import parse_repository
 from compiler.repository.configured import RepositoryConfig, kind_of
@@ -212,10 +220,7 @@ def _given_root(given: Path | None, repository: RepositoryConfig, source: str) -
 
 def _checked_root(path: Path) -> bytes:
     """Read a root and check it; TUF's library is loaded for nothing else here."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"--root {path}: cannot be read: {error.strerror}") from error
+    data = read_root_file(path)
     importlib.import_module("compiler.repository.trust.root").check_root(data)
     return data
 
@@ -310,7 +315,7 @@ def _described_at(source: str, timeout: int) -> RepositoryConfig:
             HttpSource(site, {}, HttpSettings(timeout=timeout)).bring(name, path, _LARGEST)
         elif not path.is_file():
             hint = "give --url and --type to add one by its name"
-            raise UsageError(f"{source}: there is no such file", hint=hint)
+            raise InputError(f"{source}: there is no such file", hint=hint)
         found = read_repository(path)
     if not found:
         raise CompilerError(f"{source}: describes no repository")

@@ -4,24 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from compiler.archive.compress import atomic_file
-from compiler.errors import OutsideError, TrustError, UsageError
-from compiler.repository.trust import limit_of
+from compiler.errors import OutsideError, UsageError
+from compiler.repository.trust.kept import read_root
 from compiler.repository.trust.root import names_all
 from compiler.signing.keys import PrivateKey
 
 
 def read_root_file(path: Path) -> bytes:
-    """Read a root file."""
-    limit = limit_of("root.json")
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except OSError as error:
-        hint = "--root names the file that `cos repo init-trust` wrote"
-        raise OutsideError(f"{path}: cannot be read: {error.strerror}", hint=hint) from error
-    if len(data) > limit:
-        raise TrustError(f"{path}: is too large for a root file")
-    return data
+    """Read a root file that an option names; raises `TrustError`."""
+    return read_root(path, hint="--root names the file that `cos repo init-trust` wrote")
 
 
 def read_begun(path: Path, keys: Sequence[PrivateKey]) -> bytes:

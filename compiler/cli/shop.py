@@ -17,7 +17,7 @@ from compiler.cli.images import Unpacking, obtained
 from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
 from compiler.cli.userns import enter_user_namespace
-from compiler.errors import ResolutionError, UsageError
+from compiler.errors import InputError, ResolutionError, UsageError
 from compiler.image.finalized import finalized, need_rights, run_finalizers
 from compiler.image.layers import ImageLayer
 from compiler.image.place import place_files
@@ -47,7 +47,7 @@ def open_shop(context: typer.Context, local: Path | None, spec: ImageSpec) -> It
     Nothing is asked before a source needs it, and all that was fetched goes at the end.
     """
     if local is not None and not local.is_dir():
-        raise UsageError(f"--local {local}: there is no such folder")
+        raise InputError(f"--local {local}: there is no such folder")
     with ExitStack() as stack:
         shop = _Shop(context, local, spec, stack)
         yield Shop(
@@ -171,7 +171,7 @@ def _local_repository(folder: Path) -> RepositoryConfig:
     """Describe a folder of build results as the repository that wins over all others."""
     if not (folder / "repository.yaml").is_file():
         hint = "`make create-repo` or `cos create-repo` writes it"
-        raise UsageError(f"--local {folder}: holds no repository", hint=hint)
+        raise InputError(f"--local {folder}: holds no repository", hint=hint)
     return RepositoryConfig(
         name="local", type="disk", urls=(str(folder.resolve()),), enable=True, priority=-1
     )

@@ -14,7 +14,7 @@ from compiler.cli.key import public_keys, signing_key
 from compiler.cli.registries import open_registry, repository_named, scratch_folder
 from compiler.cli.rootfile import read_begun, read_root_file, write_root_file
 from compiler.cli.settings import Settings
-from compiler.errors import TrustError, UsageError
+from compiler.errors import InputError, TrustError, UsageError
 from compiler.repository.index import REPOSITORY
 from compiler.repository.trust import (
     FOLDER,
@@ -149,7 +149,7 @@ def sign(settings: Settings | None, repository: str, key: Sequence[str], root: P
     settings = settings or Settings()
     if not _is_folder(repository):
         hint = "`cos create-repo --sign` signs what it publishes"
-        raise UsageError(f"{repository}: is not a folder", hint=hint)
+        raise InputError(f"{repository}: is not a folder", hint=hint)
     folder = Path(repository)
     place = FolderPlace(folder)
     published = _published(place, root)
@@ -336,7 +336,7 @@ def _opened(settings: Settings, repository: str) -> Iterator[Place]:
         yield FolderPlace(Path(repository))
         return
     if repository.startswith(("/", ".")):
-        raise UsageError(f"{repository}: there is no such folder")
+        raise InputError(f"{repository}: there is no such folder")
     target = repository_named(repository, "REPO")
     with open_registry(replace(settings, mirrors=())) as registry, scratch_folder() as folder:
         yield RegistryPlace(registry, target, host_platform(), folder)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from compiler.archive.compress import atomic_file
 from compiler.artifact.metadata import SUFFIX, ArtifactMetadata, read_metadata
-from compiler.errors import CompilerError, Faults, Location, OutsideError
+from compiler.errors import CompilerError, Faults, Location, OutsideError, unreadable
 from compiler.spec.package import PackageId
 
 CACHE = ".cos-repo-cache.json"
@@ -97,7 +97,7 @@ def metadata_files(folder: Path) -> dict[str, Path]:
 
 def _unreadable(error: OSError) -> None:
     """Stop at a folder that cannot be listed, instead of passing over it."""
-    raise OutsideError(f"{error.filename}: cannot be read: {error.strerror}") from error
+    raise unreadable(error.filename, error) from error
 
 
 def _choose(files: Mapping[str, Path], wanted: Iterable[PackageId] | None) -> list[Path]:

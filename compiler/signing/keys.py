@@ -16,7 +16,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
-from compiler.errors import OutsideError, TrustError
+from compiler.errors import OutsideError, TrustError, unreadable
 from compiler.signing.encrypted import decrypt, encrypt, is_encrypted
 
 LARGEST_KEY = 1 << 16
@@ -191,9 +191,12 @@ def _kinds() -> str:
 
 
 def _read(path: Path) -> bytes:
-    """Read a key file, no more than a key can be."""
-    with path.open("rb") as file:
-        data = file.read(LARGEST_KEY + 1)
+    """Read a key file, no more than a key can be; raises `InputError`."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST_KEY + 1)
+    except OSError as error:
+        raise unreadable(path, error) from error
     if len(data) > LARGEST_KEY:
         raise TrustError("too large for a key")
     return data

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
-from compiler.errors import CompilerError, Faults, Location, UsageError
+from compiler.errors import CompilerError, Faults, InputError, Location
 from compiler.repository.configured import RepositoryConfig
 from compiler.spec.fields import closest
 from compiler.spec.load import read_text
@@ -130,11 +130,11 @@ class Surroundings:
     def file(self) -> Path | None:
         """Find the file that counts; None if there is none.
 
-        Raises `UsageError` when the one that was named is not there.
+        Raises `InputError` when the one that was named is not there.
         """
         if self.named is not None:
             if not self.named.is_file():
-                raise UsageError(f"--config {self.named}: there is no such file")
+                raise InputError(f"--config {self.named}: there is no such file")
             return self.named
         return next((path for path in self._places() if path.is_file()), None)
 

@@ -19,7 +19,7 @@ from compiler.artifact.metadata import (
     parse_metadata,
     read_metadata,
 )
-from compiler.errors import CompilerError, OutsideError
+from compiler.errors import CompilerError, InputError
 from compiler.spec.package import (
     BuildSpec,
     CopySource,
@@ -290,7 +290,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     latin = tmp_path / "latin"
     latin.write_bytes(b"name: \xe9")
 
-    with pytest.raises(OutsideError) as missing:
+    with pytest.raises(InputError) as missing:
         read_metadata(tmp_path / "nothing")
     with pytest.raises(CompilerError) as strange:
         read_metadata(latin)

@@ -178,7 +178,7 @@ def test_a_repository_is_added_by_a_file_or_an_address_that_describes_it(web: Ma
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("nothing",), 2,
+        (("nothing",), 1,
          "nothing: there is no such file (give --url and --type to add one by its name)"),
         (("a/b", "--url", "/x"), 2, "name: 'a/b' cannot be the name of a repository"),
         (("x", "--url", "host/repo"), 2,
@@ -191,8 +191,9 @@ def test_a_repository_is_added_by_a_file_or_an_address_that_describes_it(web: Ma
          "--url: 'host:80/x:latest' is to be a repository, without tag or digest"),
         (("x", "--url", "/x", "--type", "ftp"), 2,
          "type: is one of disk, http, docker, not 'ftp'"),
-        (("x", "--url", "/x", "--root", "/nowhere/root.json"), 2,
-         "--root /nowhere/root.json: cannot be read: No such file or directory"),
+        (("x", "--url", "/x", "--root", "/nowhere/root.json"), 1,
+         "/nowhere/root.json: cannot be read: No such file or directory"
+         " (--root names the file that `cos repo init-trust` wrote)"),
     ],
 )  # fmt: skip
 def test_a_repository_that_cannot_be_is_not_added(

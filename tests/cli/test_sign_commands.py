@@ -138,7 +138,8 @@ def test_keys_that_cannot_be_used_are_named(keys: Path) -> None:
 
     assert wrong.stderr == "error: mine.key: the password is wrong, or the key is damaged\n"
     assert wrong.returncode == 1
-    assert missing.stderr == "error: none.key: No such file or directory\n"
+    assert missing.stderr == "error: none.key: cannot be read: No such file or directory\n"
+    assert missing.returncode == 1
     assert unset.stderr == "error: --key env://NONE: the variable NONE is not set\n"
     assert "error: mine.pub: not a private key that can be used" in public.stderr
 

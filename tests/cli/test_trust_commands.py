@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from compiler.cli.settings import Settings
 from compiler.cli.trust import app
-from compiler.errors import CompilerError, OutsideError, TrustError, UsageError
+from compiler.errors import CompilerError, InputError, TrustError, UsageError
 from compiler.repository.disk import RepositoryOptions, create_repository
 from compiler.repository.sources.disk import DiskSource
 from compiler.repository.trust import ROLES, target_of_file
@@ -431,9 +431,9 @@ def test_counting_from_one_again_needs_other_keys(signed: Desk) -> None:
 @pytest.mark.parametrize(
     ("words", "kind", "message"),
     [
-        (("sign", "/nowhere", "--key", "@online.key"), UsageError,
+        (("sign", "/nowhere", "--key", "@online.key"), InputError,
          "/nowhere: is not a folder (`cos create-repo --sign` signs what it publishes)"),
-        (("refresh", "/nowhere", "--key", "@online.key"), UsageError,
+        (("refresh", "/nowhere", "--key", "@online.key"), InputError,
          "/nowhere: there is no such folder"),
         (("init-trust", "@shop/build", "--key", "@online.key", "--root-key", "@root.key",
           "--bins", "3"), TrustError, "3 is no number of bins: a power of two, 2 to 256"),
@@ -447,7 +447,7 @@ def test_counting_from_one_again_needs_other_keys(signed: Desk) -> None:
         (("init-trust", "@shop/build", "--key", "@online.key", "--root-key", "@root.key",
           "--root-threshold", "2"), TrustError, "root: 2 signatures cannot come from 1 keys"
          " (give as many different keys as have to sign)"),
-        (("sign", "@shop/build", "--key", "@online.key"), OutsideError,
+        (("sign", "@shop/build", "--key", "@online.key"), TrustError,
          "/root.json: cannot be read: No such file or directory"
          " (--root names the file that `cos repo init-trust` wrote)"),
         (("sign-root", "@online.key", "--root-key", "@root.key"), TrustError,

@@ -15,7 +15,7 @@ from compiler.repository.trust import ROLES, limit_of
 
 _ROOT = "root.json"
 _STATE = "state"
-_LARGEST = 512_000
+_NOTHING = "without its root, nothing of the repository is used"
 
 
 def kept_root(folder: Path) -> bytes | None:
@@ -28,15 +28,14 @@ def kept_root(folder: Path) -> bytes | None:
     return read_root(path) if os.path.lexists(path) else None
 
 
-def read_root(path: Path) -> bytes:
+def read_root(path: Path, *, hint: str = _NOTHING) -> bytes:
     """Read the file of a root; raises `TrustError` if it is not there, or no root at all."""
     try:
         with path.open("rb") as file:
-            data = file.read(_LARGEST + 1)
+            data = file.read(limit_of(_ROOT) + 1)
     except OSError as error:
-        hint = "without its root, nothing of the repository is used"
         raise TrustError(f"{path}: cannot be read: {error.strerror}", hint=hint) from error
-    if len(data) > _LARGEST:
+    if len(data) > limit_of(_ROOT):
         raise TrustError(f"{path}: is no root of a repository")
     return data
 
