@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command that is called, and leave with its exit code."""
     given = sys.argv[1:] if arguments is None else arguments
     name = Path(sys.argv[0]).name
-    log = Log(_say, Level.named(os.environ.get("LOGLEVEL", "info")))
+    log = _log(os.environ.get("LOGLEVEL", "info"))
     try:
         options = _parse(name, list(given))
         command: Command = options.call
@@ -71,6 +71,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
     sys.exit(int(code))
+
+
+def _log(wanted: str) -> Log:
+    """Make a log that says as much as is wanted."""
+    try:
+        return Log(_say, Level.named(wanted))
+    except KeyError:
+        log = Log(_say)
+        levels = ", ".join(each.name.lower() for each in Level)
+        log.warning(f"LOGLEVEL={wanted}: there is no such level, so it is info (one of {levels})")
+        return log
 
 
 def _say(text: str) -> None:

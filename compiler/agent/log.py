@@ -1,6 +1,7 @@
 """What a run says as it goes, by how much it matters; remembers whether anything failed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 
 from compiler.errors import CompilerError
@@ -16,10 +17,10 @@ class Level(IntEnum):
 
     @classmethod
     def named(cls, text: str) -> "Level":
-        """Read the value of LOGLEVEL; what it does not know counts as `info`."""
+        """Read the value of LOGLEVEL; raises `KeyError` for what is no level."""
         words = {"warn": "warning", "trace": "debug", "fatal": "error"}
         name = words.get(text.lower(), text.lower()).upper()
-        return cls.__members__.get(name, cls.INFO)
+        return cls.__members__[name]
 
 
 class Log:
@@ -29,6 +30,16 @@ class Log:
         self._say = say
         self._level = level
         self.errors = 0
+        self._about: Callable[[], str] | None = None
+
+    @contextmanager
+    def about(self, place: Callable[[], str]) -> Iterator[None]:
+        """Say of all warnings what they are about; `place` is asked when there is one."""
+        before, self._about = self._about, place
+        try:
+            yield
+        finally:
+            self._about = before
 
     def fail(self, error: CompilerError) -> None:
         """Say what failed; the run goes on, and ends with an exit code that is not 0."""
@@ -37,7 +48,7 @@ class Log:
 
     def warning(self, text: str) -> None:
         """Say what is odd but no failure."""
-        self._at(Level.WARNING, f"warning: {text}")
+        self._at(Level.WARNING, f"warning: {self._place()}{text}")
 
     def info(self, text: str) -> None:
         """Say what is done."""
@@ -46,6 +57,9 @@ class Log:
     def debug(self, text: str) -> None:
         """Say what only somebody who looks for a fault wants to know."""
         self._at(Level.DEBUG, text)
+
+    def _place(self) -> str:
+        return f"{self._about()}: " if self._about else ""
 
     def _at(self, level: Level, text: str) -> None:
         if level <= self._level:

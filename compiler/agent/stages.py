@@ -1,6 +1,7 @@
 """The commands about cloud-config: they run stages, and check, show and describe files."""
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -109,9 +110,13 @@ def _setup(options: argparse.Namespace, log: Log) -> int:
 
 def _validate(options: argparse.Namespace, log: Log) -> int:
     """Say all that is wrong, and what has no effect."""
-    for loaded in _loaded(options, log):
+    lint = importlib.import_module("compiler.agent.cloudconfig.lint").lint
+    configs = tuple(_loaded(options, log))
+    for loaded in configs:
         for note in (*loaded.unknown, *loaded.warnings):
             log.warning(str(note))
+    for found in lint(configs):
+        log.warning(str(found))
     return _code(log)
 
 

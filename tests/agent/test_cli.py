@@ -288,3 +288,47 @@ def test_a_boot_goes_on_whatever_fails_and_only_a_strict_stage_says_so_to_its_ca
     assert (done.returncode, strict.returncode) == (ExitCode.DONE, ExitCode.FAILED)
     assert done.stderr == strict.stderr
     assert "error: /oem/1.yaml:3:12: " in done.stderr
+
+
+def test_a_level_that_there_is_not_is_told_and_info_counts(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "f.yaml").write_text(GOOD)
+    monkeypatch.setenv("LOGLEVEL", "silly")
+
+    said = call("run-stage", "t", "--root", str(root), "/f.yaml").stderr
+
+    first, *more = said.splitlines()
+    assert first == (
+        "warning: LOGLEVEL=silly: there is no such level, so it is info "
+        "(one of error, warning, info, debug)"
+    )
+    assert more
+
+
+def test_what_is_said_in_vain_is_a_warning_of_validate(tmp_path: Path) -> None:
+    (tmp_path / "f.yaml").write_text("stages:\n  bot:\n  - if_files: {every: [/a]}\n")
+
+    done = call("validate", str(tmp_path / "f.yaml"))
+
+    assert done.returncode == ExitCode.DONE
+    assert done.stderr == (
+        f"warning: {tmp_path}/f.yaml:3:3: nothing runs a stage 'bot' by itself (did you mean "
+        "'boot'?)\n"
+        f"warning: {tmp_path}/f.yaml:3:23: unknown if_files check type 'every' (one of all, any, "
+        "none)\n"
+    )
+
+
+def test_warnings_of_a_step_say_where_it_is(root: Path) -> None:
+    text = (
+        "stages:\n  t:\n  - name: one\n    if: /none/such\n  - files: [{path: /a, encoding: zip}]\n"
+    )
+    (root / "f.yaml").write_text(text)
+
+    said = call("run-stage", "t", "--root", str(root), "/f.yaml").stderr
+
+    assert (
+        "warning: /f.yaml:3:5: step 'one': if: '/none/such' cannot be run, which counts as false"
+    ) in said
+    assert "warning: /f.yaml:5:5: /a: unknown encoding 'zip'" in said

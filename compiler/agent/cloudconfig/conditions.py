@@ -9,7 +9,10 @@ from compiler.agent.cloudconfig.model import Step
 from compiler.agent.programs import Program
 
 _PLACES = ("/sbin", "/bin", "/usr/sbin", "/usr/bin")
-_MANAGERS: Mapping[str, str] = {"systemd": "systemctl", "openrc": "openrc"}
+MANAGERS: Mapping[str, str] = {"systemd": "systemctl", "openrc": "openrc"}
+"""The service managers that are told from each other, each by its program."""
+
+_NOT_RUN = (126, 127)
 
 
 def hindrance(step: Step, machine: Machine) -> str | None:
@@ -57,10 +60,10 @@ def _only_manager(step: Step, machine: Machine) -> str | None:
     wanted = step.only_service_manager
     if not wanted:
         return None
-    if wanted not in _MANAGERS:
+    if wanted not in MANAGERS:
         machine.log.warning(f"the service manager {wanted!r} is not supported")
         return f"the service manager {wanted!r} is not supported"
-    there = [name for name, program in _MANAGERS.items() if _has(program, machine)]
+    there = [name for name, program in MANAGERS.items() if _has(program, machine)]
     if there == [wanted]:
         return None
     return f"the service manager is not {wanted!r}: found {' and '.join(there) or 'none'}"
@@ -72,7 +75,7 @@ def _has(program: str, machine: Machine) -> bool:
 
 def _if_files(step: Step, machine: Machine) -> str | None:
     for check, paths in step.if_files.items():
-        decide = _CHECKS.get(check)
+        decide = CHECKS.get(check)
         if decide is None:
             machine.log.warning(f"unknown if_files check type {check!r}")
             return f"unknown if_files check type {check!r}"
@@ -86,14 +89,17 @@ def _condition(step: Step, machine: Machine) -> str | None:
         return None
     text = machine.render(step.condition)
     finished = machine.programs.run(Program(argv=("sh", "-c", text)), machine.log.debug)
+    if finished.code in _NOT_RUN:
+        machine.log.warning(f"if: {text.strip()!r} cannot be run, which counts as false")
     return f"if: {text.strip()!r} is false" if finished.code else None
 
 
-_CHECKS: Mapping[str, Callable[[list[bool]], bool]] = {
+CHECKS: Mapping[str, Callable[[list[bool]], bool]] = {
     "all": all,
     "any": lambda found: any(found) or not found,
     "none": lambda found: not any(found),
 }
+"""What `if_files` can ask of paths."""
 
 _CONDITIONS = (
     _node,

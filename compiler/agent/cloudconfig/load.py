@@ -1,6 +1,6 @@
 """A text → the steps that it asks for, whatever its notation; every fault with its place."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,16 +25,29 @@ class Loaded:
 
     @cached_property
     def _places(self) -> Mapping[KeyPath, Place]:
+        if cloudinit.has_header(self.source.text):
+            return {}  # its keys became steps, which nobody wrote in that place
         try:
-            return places(self.source.text)
+            return places(self.source.text, typed_keys=False)
         except YamlFaults:
             return {}
 
-    def location(self, stage: str, index: int) -> Location:
-        """Tell where a step was written; the line is unknown if the text has no such place."""
-        place = self._places.get(("stages", stage, index))
-        line, column = place.value if place else (0, 0)
+    def location(self, path: KeyPath) -> Location:
+        """Tell where a value was written, or what it is part of.
+
+        The line is unknown if the text has no such place.
+        """
+        while path and path not in self._places:
+            path = path[:-1]
+        place = self._places.get(path)
+        line, column = place.value if path and place else (0, 0)
         return Location(self.source.name, line, column)
+
+    def written_modes(self, step: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+        """List the permissions of what a step makes, as they were written."""
+        for path, place in self._places.items():
+            if path[: len(step)] == step and path[-1] == "permissions":
+                yield path, place.text
 
 
 class LoadFaults(Exception):  # noqa: N818  (several faults, not one error)

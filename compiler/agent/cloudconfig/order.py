@@ -24,7 +24,7 @@ class Operation:
     @property
     def location(self) -> Location:
         """Where the step was written."""
-        return self.loaded.location(self.stage, self.index)
+        return self.loaded.location(("stages", self.stage, self.index))
 
     @property
     def name(self) -> str:

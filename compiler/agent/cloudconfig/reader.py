@@ -4,7 +4,7 @@ Types are those that Go's YAML decoder takes: a number or `yes` is text where te
 was written, but text is never a number. null means unset, and unknown keys are only noted.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin
@@ -115,7 +115,7 @@ class Reader:
 
     def _note_unknown(self, path: KeyPath, known: Mapping[str, object]) -> None:
         if len(self.unknown) < _MOST:
-            near = _closest(str(path[-1]), known)
+            near = closest(str(path[-1]), known)
             hint = f"did you mean {near!r}?" if near else None
             place = self._places().get(path)
             line, column = place.key if place else (1, 1)
@@ -156,10 +156,13 @@ def _subject(path: KeyPath) -> str:
     return f"an entry of {names[-1]!r}" if names else "an entry"
 
 
-def _closest(name: str, known: Mapping[str, object]) -> str | None:
-    """Find the known key that was probably meant: one letter more, less, other or swapped."""
-    plain = name.replace("-", "_").lower()
-    return next((each for each in known if _near(plain, each.lower())), None)
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """Find the known word that was probably meant: one letter more, less, other or swapped."""
+    return next((each for each in known if _near(_plain(name), _plain(each))), None)
+
+
+def _plain(word: str) -> str:
+    return word.replace("-", "_").lower()
 
 
 def _near(left: str, right: str) -> bool:

@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from compiler.agent.cloudconfig.actions import Actions
 from compiler.agent.cloudconfig.conditions import hindrance
@@ -68,7 +69,8 @@ class Runner:
     def run_order(self, order: Order) -> None:
         """Run steps whose order is known."""
         for operation in order.operations:
-            _run_step(operation, self.machine)
+            with self.machine.log.about(partial(_place, operation)):
+                _run_step(operation, self.machine)
 
     def run_text(self, stage: str, source: Source) -> None:
         """Run a stage of a text."""
@@ -136,5 +138,13 @@ def _drive(actions: Actions, machine: Machine) -> None:
 
 def _placed(error: CompilerError, operation: Operation) -> CompilerError:
     """Say of an error which step it is about, and where that was written."""
-    name = f"step {operation.step.name!r}: " if operation.step.name else ""
-    return OutsideError(f"{name}{error}", location=operation.location)
+    return OutsideError(f"{_named(operation)}{error}", location=operation.location)
+
+
+def _place(operation: Operation) -> str:
+    """Say where a step was written, and what it is called."""
+    return f"{operation.location}: {_named(operation)}".removesuffix(": ")
+
+
+def _named(operation: Operation) -> str:
+    return f"step {operation.step.name!r}: " if operation.step.name else ""

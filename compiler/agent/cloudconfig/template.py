@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Mapping
+from typing import Any
 
 from compiler.agent.log import Log
 from compiler.errors import OutsideError
@@ -9,12 +10,19 @@ from compiler.errors import OutsideError
 _ENGINE = "compiler.spec.gotemplate"
 
 
+def fault_of(text: str) -> str | None:
+    """Tell why a text is no template, None if it is one."""
+    engine = _engine()
+    try:
+        engine.check(text)
+    except engine.TemplateFailure as error:
+        return str(error.message)
+    return None
+
+
 def rendered(text: str, values: Mapping[str, object], log: Log) -> str:
     """Render a text; what is no template, or fails while it runs, is used as it is."""
-    try:
-        engine = importlib.import_module(_ENGINE)
-    except ImportError as error:
-        raise OutsideError(f"a template needs the Python package {error.name!r}") from error
+    engine = _engine()
     try:
         result: str = engine.render(text, values)
     except engine.TemplateFailure as error:
@@ -22,3 +30,10 @@ def rendered(text: str, values: Mapping[str, object], log: Log) -> str:
         log.warning(f"{shown!r} is no template, and is used as it is: {error.message}")
         return text
     return result
+
+
+def _engine() -> Any:  # noqa: ANN401  (a module)
+    try:
+        return importlib.import_module(_ENGINE)
+    except ImportError as error:
+        raise OutsideError(f"a template needs the Python package {error.name!r}") from error

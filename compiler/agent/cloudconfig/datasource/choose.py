@@ -25,6 +25,11 @@ _NETWORK: Mapping[str, Callable[[Mapping[str, str]], Found]] = {
     "vultr": clouds.vultr,
 }
 
+_NEAR = ("cdrom", "config-drive", "file", "vmware")
+
+NAMES = tuple(sorted((*_NETWORK, *_NEAR)))
+"""What `providers` can name."""
+
 
 def providers(names: Sequence[str], path: str, machine: Machine) -> dict[str, Provider]:
     """Give the providers of these names, the disc first; raises `CompilerError` for none such."""
@@ -42,8 +47,9 @@ def providers(names: Sequence[str], path: str, machine: Machine) -> dict[str, Pr
 
 def _far(name: str, machine: Machine) -> Provider:
     if name not in _NETWORK:
-        hint = f"one of {', '.join(sorted((*_NETWORK, 'cdrom', 'config-drive', 'file', 'vmware')))}"
-        raise CompilerError(f"unknown datasource provider {name!r}", hint=hint)
+        raise CompilerError(
+            f"unknown datasource provider {name!r}", hint=f"one of {', '.join(NAMES)}"
+        )
     ask = _NETWORK[name]
     return lambda: ask(machine.outside.addresses)
 

@@ -76,7 +76,21 @@ def _ensure(entity: Entity, machine: Machine) -> Actions:
 
 def parsed(entity: Entity, machine: Machine) -> tuple[Row, str]:
     """Read the text of an entity, and tell which file it is about; raises `CompilerError`."""
-    text = machine.render(entity.entity)
+    row = _row(machine.render(entity.entity))
+    return row, entity.path or PATHS[row.kind]
+
+
+def fault_of(text: str) -> CompilerError | None:
+    """Tell what is wrong with the text of an entity, None if nothing is."""
+    try:
+        _row(text)
+    except CompilerError as error:
+        return error
+    return None
+
+
+def _row(text: str) -> Row:
+    """Read a text that is no template any more."""
     reader = Reader(lambda: places(text))
     try:
         row = reader.read(Row, parse(text))
@@ -87,7 +101,7 @@ def parsed(entity: Entity, machine: Machine) -> tuple[Row, str]:
     if row.kind not in PATHS:
         hint = f"one of {', '.join(PATHS)}"
         raise CompilerError(f"unknown kind of entity {row.kind!r}", hint=hint)
-    return row, entity.path or PATHS[row.kind]
+    return row
 
 
 def written(row: Row, text: str, today: int) -> str:

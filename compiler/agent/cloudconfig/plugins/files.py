@@ -14,12 +14,14 @@ from compiler.errors import CompilerError
 
 _BASE64 = ("b64", "base64")
 _GZIP = ("gz", "gzip")
-_ENCODINGS = {
+ENCODINGS = {
     "": (),
     **dict.fromkeys(_BASE64, ("base64",)),
     **dict.fromkeys(_GZIP, ("gzip",)),
     **{f"{gz}+{b64}": ("base64", "gzip") for gz in _GZIP for b64 in _BASE64},
 }
+"""How a content may be given, with what undoes it."""
+
 _LARGEST = 64 << 20
 _ANY_WINDOW = 47
 _MODE = 0o777
@@ -38,7 +40,7 @@ def tasks(step: Step) -> Iterator[Task]:
 def _write(file: File, machine: Machine) -> Actions:
     if not file.path:
         raise CompilerError("a file needs a path")
-    if file.encoding not in _ENCODINGS:
+    if file.encoding not in ENCODINGS:
         yield Warn(f"{file.path}: unknown encoding {file.encoding!r}: the content is taken as text")
     mode = file.permissions & _MODE
     fault: CompilerError | None = None
@@ -68,7 +70,7 @@ def owner_of(owner: str, machine: Machine) -> Owner:
 def decoded(content: str, encoding: str) -> bytes:
     """Decode a content; raises `CompilerError`. An encoding that nobody knows is plain text."""
     data = content.encode("utf-8", "surrogateescape")
-    for each in _ENCODINGS.get(encoding, ()):
+    for each in ENCODINGS.get(encoding, ()):
         data = _from_base64(data) if each == "base64" else _unpacked(data)
     return data
 

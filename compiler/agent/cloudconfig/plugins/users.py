@@ -16,7 +16,7 @@ from compiler.agent.cloudconfig.accounts import (
     row_of,
     uids,
 )
-from compiler.agent.cloudconfig.actions import Action, Actions, MakeFolder, Task, WriteFile
+from compiler.agent.cloudconfig.actions import Action, Actions, MakeFolder, Task, Warn, WriteFile
 from compiler.agent.cloudconfig.crypt import is_password
 from compiler.agent.cloudconfig.machine import Machine
 from compiler.agent.cloudconfig.model import Step, User
@@ -66,6 +66,9 @@ def _ensure(name: str, user: User, machine: Machine) -> Actions:
     home = user.homedir or f"{defaults.homes}/{name}"
     status = root.status(home)
     new = changed(old, name, user, Context(defaults, machine.today, status and status.st_uid))
+    for each in user.groups:
+        if find(new.group, each, 4) is None:
+            yield Warn(f"{name} gets no place in the group {each!r}, which is not there")
     yield from _files(old, new, None if root.exists(SHADOW) else _SHADOW_MODE)
     row = passwd_row(new.passwd, name)
     if row is None:
