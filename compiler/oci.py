@@ -15,6 +15,8 @@ Digest = NewType("Digest", str)
 _LONGEST_NAME = 512
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_PART = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
+_REPOSITORY = re.compile(rf"{_PART}(?:/{_PART})*")  # OCI Distribution Specification, Pulling
 _NAME = re.compile(
     r"(?P<name>[A-Za-z0-9][A-Za-z0-9._:/-]*?)"
     r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}))?"
@@ -105,6 +107,9 @@ def parse_reference(text: str) -> Reference:
         registry, repository = first, rest
     else:
         registry, repository = "docker.io", name if rest else f"library/{name}"
+    if not _REPOSITORY.fullmatch(repository):
+        hint = "names of repositories are of a-z, 0-9, and . _ - between them"
+        raise ImageError(f"{text[:120]!r} is not an image name", hint=hint)
     if not tag and not digest:
         tag = "latest"
     return Reference(registry, repository, tag, digest)

@@ -16,7 +16,7 @@ from compiler.errors import CompilerError, RegistryError, TrustError
 from compiler.events import NodeFailed, NodeFinished, NodeStarted, Noted, RunPlanned
 from compiler.graph import BuildGraph, NodeId
 from compiler.graph.network import urgency
-from compiler.packed import ArtifactForm, files_of
+from compiler.packed import ArtifactForm, document_files, files_of
 from compiler.plan import Action, PlanNode
 from compiler.store import Cache
 
@@ -281,6 +281,11 @@ class _Run:
         if not node.fetches:
             self._tools.report(NodeStarted(str(node.id), _FETCH, node.reason))
         self._cache.fetch_artifact(node.keys.artifact, self._destination)
+        names = [name for name, _ in document_files(node.node.spec, node.keys)]
+        if self._documents and not all((self._destination / name).exists() for name in names):
+            words = "was shared without SBOMs and provenance, so it has none here"
+            hint = "`build --push --sbom` shares them; without --pull they are made here"
+            self._tools.report(Noted(f"{node.id}: {words} ({hint})", warning=True))
         return True
 
     def _push(self, node: PlanNode) -> bool:

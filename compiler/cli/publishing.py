@@ -12,6 +12,7 @@ from compiler.cli.key import public_keys, signing_key
 from compiler.cli.live import watched
 from compiler.cli.registries import open_registry, repository_named, scratch_folder
 from compiler.cli.report import reporter
+from compiler.cli.rootfile import read_root_file
 from compiler.cli.settings import Settings
 from compiler.content_trust import trust_server
 from compiler.errors import UsageError
@@ -23,7 +24,6 @@ from compiler.publish.state import tagged
 from compiler.registry import Registry
 from compiler.repository.disk import RepositoryOptions
 from compiler.repository.trust import tag
-from compiler.repository.trust.kept import read_root
 from compiler.store.images import host_platform
 
 __all__ = ["Publishing", "Source", "publish"]
@@ -101,7 +101,7 @@ def _trust(
     keys = tuple(signing_key(each) for each in publishing.sign)
     trusted = importlib.import_module("compiler.publish.trusted")
     opened: Trust = trusted.open_target(
-        registry, target, read_root(publishing.root), keys, folder=folder, report=report
+        registry, target, read_root_file(publishing.root), keys, folder=folder, report=report
     )
     return opened
 

@@ -11,6 +11,7 @@ import typer
 from compiler.cli.key import signing_key
 from compiler.cli.output import dump
 from compiler.cli.registries import open_registry, repository_named, scratch_folder
+from compiler.cli.rootfile import read_root_file
 from compiler.cli.settings import Settings
 from compiler.errors import CompilerError, RegistryError, UsageError
 from compiler.oci import Reference
@@ -23,7 +24,6 @@ from compiler.publish.state import read_state, tagged
 from compiler.publish.survey import survey
 from compiler.registry import Registry
 from compiler.repository.index import REPOSITORY
-from compiler.repository.trust.kept import read_root
 from compiler.repository.trust.publisher import HISTORY
 
 app = typer.Typer(add_completion=False, help="Repositories in registries.", no_args_is_help=True)
@@ -40,7 +40,8 @@ def collect(  # noqa: PLR0913  (one parameter for each option)
     repository: Annotated[str, typer.Argument(help="The repository, without a tag.")],
     *,
     keep: Annotated[
-        int, typer.Option(min=0, help="How many snapshots stay besides the current index.")
+        int,
+        typer.Option(min=0, help="How many snapshots stay, that of the current index among them."),
     ] = 5,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be removed, and why.")
@@ -67,7 +68,7 @@ def collect(  # noqa: PLR0913  (one parameter for each option)
     settings = _direct(context.obj)
     target = repository_named(repository, "REPOSITORY")
     with open_registry(settings) as client, scratch_folder() as folder:
-        trusted = None if root is None else read_root(root)
+        trusted = None if root is None else read_root_file(root)
         window = recent_claims()
         holdings = survey(client, target, folder, window, trusted)
         if sign and root is not None and not holdings.broken:
@@ -87,6 +88,8 @@ def collect(  # noqa: PLR0913  (one parameter for each option)
         typer.echo(dump({"tags": rows}, output))
     else:
         _tell(lines, removed, dry_run=dry_run)
+        if not sign:
+            _tell_signed(lines)
     if holdings.broken:
         raise _unreadable(repository, sorted(holdings.broken))
 
@@ -150,7 +153,7 @@ def _trusted(
     """Open the signed metadata of a repository; without keys only to read it."""
     trusted = importlib.import_module("compiler.publish.trusted")  # start-up time: TUF's library
     keys = tuple(signing_key(each) for each in sign)
-    opened: Trust = trusted.open_target(client, target, read_root(root), keys, folder=folder)
+    opened: Trust = trusted.open_target(client, target, read_root_file(root), keys, folder=folder)
     return opened
 
 
@@ -164,7 +167,11 @@ def _tell(lines: Sequence[Line], removed: int, *, dry_run: bool) -> None:
     gone = sum(line.removed for line in tags)
     verb = "would be removed" if dry_run else f"removed, {removed} images in all"
     typer.echo(f"{gone} of {len(tags)} tags {verb}")
-    still = sum(line.reason == SIGNED for line in tags)
+
+
+def _tell_signed(lines: Sequence[Line]) -> None:
+    """Say how what stays only since it is signed could go."""
+    still = sum(line.reason == SIGNED for line in lines)
     if still:
         typer.echo(
             f"{still} tags stay since they are signed: for {HISTORY} publications, whatever --keep "

@@ -3,6 +3,7 @@
 import importlib
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,9 +12,13 @@ from typing import Annotated, Any
 import typer
 
 from compiler.archive import DEFAULT_EPOCH, Compression
+from compiler.artifact.metadata import SUFFIX
+from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
 from compiler.cli.tree_options import FromRepositories
-from compiler.errors import Interrupted, UsageError
+from compiler.errors import InputError, Interrupted, UsageError
+from compiler.events import Noted
+from compiler.repository.content import metadata_files
 from compiler.repository.disk import (
     DOCKER,
     Repository,
@@ -22,8 +27,10 @@ from compiler.repository.disk import (
 )
 from compiler.repository.http import RepositoryServer, make_server
 from compiler.repository.trust import FOLDER as TRUST
+from compiler.spec.package import PackageSpec
 from compiler.tree import load_tree
 
+_SHOWN = 5
 _GRACE = 5.0
 """Seconds that answers which are on their way get when the server is stopped."""
 
@@ -179,6 +186,7 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
     with TemporaryDirectory(prefix="cos-") as scratch:
         known = _configured().specs(context, Path(scratch)) if from_repositories else {}
         specs = tuple({**known, **loaded.packages}.values())
+        _tell_lacking(specs, packages, settings, is_pruned=prune and options.type == DOCKER)
         if options.type == DOCKER:
             publishing = importlib.import_module("compiler.cli.publishing")
             publishing.publish(
@@ -204,6 +212,25 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
         made = create_repository(specs, roots, artifacts=packages, output=folder, options=options)
     _tell(made, folder)
     _sign(context, folder, sign, root)
+
+
+def _tell_lacking(
+    specs: Sequence[PackageSpec], packages: Path, settings: Settings, *, is_pruned: bool
+) -> None:
+    """Say which packages have no artifact, since the repository will not list these.
+
+    Raises `InputError` if none has one and all others are to be dropped.
+    """
+    there = metadata_files(packages)
+    lacking = sorted(str(each.id) for each in specs if each.id.fingerprint + SUFFIX not in there)
+    is_empty = len(lacking) == len(specs)
+    message = f"{packages}: has no artifact of {len(lacking)} of the {len(specs)} packages"
+    if is_empty and is_pruned:
+        hint = "--packages names the folder that `cos build` writes"
+        raise InputError(f"{message}: --prune would drop all that is published", hint=hint)
+    if lacking:
+        shown = ", ".join(lacking[:_SHOWN]) + (" …" if len(lacking) > _SHOWN else "")
+        reporter(settings)(Noted(f"{message}: {shown}", warning=is_empty))
 
 
 def _trusting() -> Any:  # noqa: ANN401  (a module)

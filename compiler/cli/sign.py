@@ -14,7 +14,7 @@ from compiler.cli.settings import Settings
 from compiler.errors import CompilerError, Faults, UsageError
 from compiler.oci import Reference, parse_reference
 from compiler.sbom import CYCLONEDX, PROVENANCE, SPDX
-from compiler.signing.attestations import Attestation, verify_attestations
+from compiler.signing.attestations import Attestation, verify_described
 from compiler.signing.images import Signed, Verified, sign_image, verify_image
 
 _Result = dict[str, object]
@@ -90,7 +90,8 @@ def verify(  # noqa: PLR0913  (one parameter for each option)
     """Check that images are signed, and print the digests that are.
 
     What was signed elsewhere, with another key or with other annotations counts for nothing. With
-    --attestation, an image also needs a statement of each type that one of the keys has signed;
+    --attestation, an image also needs a statement of each type that one of the keys has signed, or
+    else, if it is for several platforms, the image for each needs one;
     -o json prints the statements.
     """
     settings: Settings = context.obj
@@ -106,7 +107,7 @@ def verify(  # noqa: PLR0913  (one parameter for each option)
             said = [
                 each
                 for kind in types
-                for each in verify_attestations(registry, found.image, keys, predicate_type=kind)
+                for each in verify_described(registry, found.image, keys, predicate_type=kind)
             ]
             return _verified(found) | ({"attestations": [*map(_attested, said)]} if said else {})
 

@@ -87,7 +87,9 @@ def endorse_packages(
 ) -> frozenset[str]:
     """Have said of packages what there is to say; returns the tags under which it is said."""
     images = {tag: image for each in packages for tag, image in each.images.items()}
-    documents = {each.image: each.documents for each in packages if each.documents}
+    documents = {
+        image: each.documents for each in packages if each.documents for image in each.described
+    }
     said: set[str] = set()
     for each in endorsements:
         said.update(each.images(target, images), each.documents(target, documents))

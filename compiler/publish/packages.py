@@ -37,13 +37,15 @@ class Packed:
 class PushedPackage:
     """What the tags of a package and of its metadata name, or are about to.
 
-    `documents` are those about the package that lie beside its artifact.
+    `documents` are those that lie beside its artifact, and `described` are the images that they are
+    about: the one for its platform, and its index as well if that has no other.
     """
 
     package: PackageId
     image: Descriptor
     metadata: Descriptor
     documents: Mapping[DocumentKind, Path]
+    described: Sequence[Descriptor]
 
     @property
     def images(self) -> Mapping[str, Descriptor]:
@@ -72,10 +74,16 @@ class _Ready:
     @property
     def pushed(self) -> PushedPackage:
         """What the tags are about to name."""
-        up = self.uploaded
+        up, index = self.uploaded, self.index.descriptor
         return PushedPackage(
-            up.package, self.index.descriptor, up.metadata.descriptor, up.documents
+            up.package, index, up.metadata.descriptor, up.documents, self.described
         )
+
+    @property
+    def described(self) -> Sequence[Descriptor]:
+        """The images that the documents are about."""
+        own = self.uploaded.image.descriptor
+        return (own, self.index.descriptor) if self.index.is_alone else (own,)
 
 
 Vouch = Callable[[Sequence[PushedPackage]], None]
@@ -147,11 +155,16 @@ def _contents(packed: Packed, pusher: Pusher, platform: Platform, folder: Path) 
 
 
 def _index(uploaded: Uploaded, pusher: Pusher) -> _Ready:
-    """Bring up the index of a package, and attach the documents beside the artifact to it."""
-    index = pusher.index(uploaded.image, uploaded.platform, uploaded.package)
+    """Bring up the index of a package, and attach the documents beside the artifact.
+
+    Somebody may have published the package for another platform: what is said of this one is not
+    said of that, so it is about the index only while that has nothing else.
+    """
+    ready = _Ready(uploaded, pusher.index(uploaded.image, uploaded.platform, uploaded.package))
     for kind, document in uploaded.documents.items():
-        pusher.attach(index.descriptor, document, kind.media_type)
-    return _Ready(uploaded, index)
+        for image in ready.described:
+            pusher.attach(image, document, kind.media_type)
+    return ready
 
 
 def _name(ready: _Ready, pusher: Pusher) -> bool:

@@ -82,12 +82,16 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class PushedIndex:
-    """An index of platforms that is up and has no tag yet; `before` is what its tag named."""
+    """An index of platforms that is up and has no tag yet; `before` is what its tag named.
+
+    `is_alone` tells that it has an image for no other platform.
+    """
 
     tag: str
     before: Descriptor | None
     data: bytes
     descriptor: Descriptor
+    is_alone: bool
 
 
 class Pusher:
@@ -162,7 +166,8 @@ class Pusher:
         before, others = self._others(tagged(self._target, tag), platform, package)
         data = index_of({**others, platform: image.descriptor}.items())
         untagged = replace(self._target, tag="", digest=digest_of(data))
-        return PushedIndex(tag, before, data, self._registry.put_manifest(untagged, data, INDEX))
+        pushed = self._registry.put_manifest(untagged, data, INDEX)
+        return PushedIndex(tag, before, data, pushed, is_alone=not others)
 
     def name_index(self, index: PushedIndex) -> bool:
         """Give an index its tag; False if that names something else than it did meanwhile."""

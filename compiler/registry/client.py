@@ -73,7 +73,7 @@ class RegistryClient:
         """
         anywhere = Reference(host, "")
         site = self._site(anywhere)
-        site.ask(Call(repository=anywhere, what="log in", path=f"{site.base()}/v2/", actions=""))
+        site.ask(Call(repository=anywhere, what="log in", path="/v2/", actions=""))
 
     def head(self, reference: Reference) -> Descriptor | None:
         """Return the descriptor of a manifest, without its content; None if it is not there."""

@@ -130,7 +130,7 @@ def refused(subject: str, status: int, headers: Mapping[str, str], data: bytes) 
         return Passing(f"the registry failed with {status}{said}", wait=wait)
     if status in _DENIED:
         what = "wants credentials" if status == _DENIED[0] else "forbids it"
-        return DeniedError(f"{subject}: the registry {what}{said}", hint=_LOGIN)
+        return DeniedError(f"{subject}: the registry {what}{said}", hint=LOGIN)
     if any(each.code == _BLOB_UNKNOWN for each in _errors(data)):
         return Passing(f"the registry does not see all parts of it{said}", tries=_FEW)
     if status == _NOT_FOUND:
@@ -139,7 +139,8 @@ def refused(subject: str, status: int, headers: Mapping[str, str], data: bytes) 
     return RegistryError(f"{subject}: the registry {kind} with {status}{said}")
 
 
-_LOGIN = "`docker login`, `podman login` or a file named by REGISTRY_AUTH_FILE gives credentials"
+LOGIN = "`cos login`, `docker login` or a file named by REGISTRY_AUTH_FILE gives credentials"
+"""What helps where credentials are missing or wrong."""
 
 
 def retry_after(text: str) -> float | None:

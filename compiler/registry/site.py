@@ -133,6 +133,8 @@ class Site:
         """Return the address of a request."""
         if "://" in call.path:
             return call.path
+        if call.path.startswith("/"):
+            return f"{self.base()}{call.path}"
         return f"{self.base()}/v2/{call.repository.repository}/{call.path}"
 
     def base(self) -> str:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from compiler.errors import DeniedError, RegistryError
 from compiler.oci import Reference
 from compiler.registry.auth import CredentialFiles, Credentials
+from compiler.registry.failure import LOGIN
 
 LARGEST_ANSWER = 1 << 20
 _PARAMETER = re.compile(
@@ -25,7 +26,6 @@ _PARAMETER = re.compile(
 _SHORTEST_LIFE = 60.0
 _LONGEST_LIFE = 86400.0
 _USED_UP = 0.9
-_HINT = "`docker login`, `podman login` or a file named by REGISTRY_AUTH_FILE gives credentials"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +161,10 @@ class Gate:
         found = self._find(repository)
         if found is None:
             what = "the registry wants credentials, or has no such repository"
-            return DeniedError(f"{repository}: {what}", hint=_HINT)
+            return DeniedError(f"{repository}: {what}", hint=LOGIN)
         whose = f"of {found.user!r}" if found.user else "that were found"
         what = f"the registry does not accept the credentials {whose} for this"
-        return DeniedError(f"{repository}: {what}", hint=_HINT)
+        return DeniedError(f"{repository}: {what}", hint=LOGIN)
 
 
 def parse_challenges(text: str) -> Challenge | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from compiler.errors import TrustError
-from compiler.oci import Digest, Reference, hex_of
+from compiler.oci import INDEXES, Digest, Reference, hex_of, platforms_of
 from compiler.registry import Registry
 from compiler.signing.attachments import (
     ATTESTATION,
@@ -117,6 +117,37 @@ def verify_attestations(
             return found
     message = f"{reference}: no attestation {predicate_type} counts"
     raise nothing_counts(message, image, reasons, _HINT)
+
+
+def verify_described(
+    registry: Registry,
+    reference: Reference,
+    public_keys: Iterable[PublicKey],
+    *,
+    predicate_type: str,
+) -> Sequence[Attestation]:
+    """Find the statements of one type about an image, or about each image of an index.
+
+    What is said of the image for one platform is not said of the others, so each of them needs a
+    statement where there is none about the index. Raises `TrustError`.
+    """
+    keys = tuple(public_keys)
+    try:
+        return verify_attestations(registry, reference, keys, predicate_type=predicate_type)
+    except TrustError:
+        manifest = registry.manifest(reference)
+        if manifest.descriptor.media_type not in INDEXES:
+            raise
+        images = platforms_of(manifest.data, str(reference)).values()
+        if len(images) < 2:  # noqa: PLR2004  (its only image is the index's)
+            raise
+    return [
+        each
+        for image in images
+        for each in verify_attestations(
+            registry, pinned(reference, image.digest), keys, predicate_type=predicate_type
+        )
+    ]
 
 
 def seal(statement: bytes, key: PrivateKey) -> bytes:

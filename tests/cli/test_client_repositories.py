@@ -599,8 +599,8 @@ def test_a_registry_that_refuses_us_is_told(
     told = web.refused("repo", "update", code=3)
 
     assert told == (
-        f"no repository can be used (main): {target}:repository.yaml: {message} (`docker login`,"
-        " `podman login` or a file named by REGISTRY_AUTH_FILE gives credentials)"
+        f"no repository can be used (main): {target}:repository.yaml: {message} (`cos login`,"
+        " `docker login` or a file named by REGISTRY_AUTH_FILE gives credentials)"
     )
 
 

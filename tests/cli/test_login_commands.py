@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -139,4 +140,17 @@ def test_what_cannot_be_is_told(person: Person, words: tuple[str, ...], message:
     done = person.cos(*words)
 
     assert (done.returncode, done.stderr) == (2, f"error: {message}\n")
+    assert not person.file.exists()
+
+
+def test_a_registry_that_does_not_answer_is_an_outside_failure(person: Person) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{taken.getsockname()[1]}"  # nobody listens there
+
+        done = person.cos("login", host, "-u", "me", "--password-stdin", typed="pw\n")
+
+    assert done.returncode == 3
+    assert done.stderr.startswith(f"error: cannot log in {host}")
+    assert "refused the connection" in done.stderr
     assert not person.file.exists()

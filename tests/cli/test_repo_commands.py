@@ -225,3 +225,33 @@ def test_a_repository_that_is_not_configured_is_told(configured: Path) -> None:
     assert (done.returncode, done.stderr) == (
         1, "error: there is no repository 'other' (there is known)\n",
     )  # fmt: skip
+
+
+def test_packages_without_an_artifact_are_told(place: Path) -> None:
+    for file in (place / "build").glob("two-*"):
+        file.unlink()
+    (place / "empty").mkdir()
+    create = ("create-repo", "--tree", "one,two", "--output", "build")
+
+    some = cos(place, *create)
+    none = cos(place, *create, "--packages", "empty")
+
+    assert (some.returncode, none.returncode) == (0, 0)
+    assert some.stderr == "build: has no artifact of 1 of the 2 packages: t/two-1\n"
+    assert none.stderr == (
+        "warning: empty: has no artifact of 2 of the 2 packages: t/one-1, t/two-1\n"
+    )
+
+
+def test_nothing_at_all_is_no_reason_to_drop_what_is_published(place: Path) -> None:
+    (place / "empty").mkdir()
+    done = cos(
+        place, "create-repo", "--tree", "one,two", "--type", "docker", "--output", "a.test/b",
+        "--packages", "empty", "--prune", "--push-images",
+    )  # fmt: skip
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: empty: has no artifact of 2 of the 2 packages: --prune would drop all that is"
+        " published (--packages names the folder that `cos build` writes)\n"
+    )

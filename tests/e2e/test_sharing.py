@@ -89,6 +89,22 @@ def test_layers_that_are_there_already_are_pushed_when_asked_for(
     assert two.built() == one.built()
 
 
+def test_archives_that_were_shared_without_documents_are_told(
+    labs: tuple[Lab, Lab, Lab], cache: Reference
+) -> None:
+    one, two, three = labs
+    events(one, "--all", *shared(cache, "--push"))
+    lacking = two.build("--all", "--sbom", *shared(cache, "--pull"))
+    assert lacking.stderr.count("was shared without SBOMs and provenance") == len(TREE)
+
+    other = cache.__class__(cache.registry, f"{cache.repository}-documented")
+    events(one, "--all", "--sbom", *shared(other, "--push"))
+    whole = three.build("--all", "--sbom", *shared(other, "--pull"))
+
+    assert "without SBOMs" not in whole.stderr
+    assert len(list(three.out.glob("*.cdx.json"))) == len(TREE)
+
+
 def test_only_what_the_owner_of_the_key_signed_is_fetched(
     labs: tuple[Lab, Lab, Lab], cache: Reference, tmp_path: Path
 ) -> None:

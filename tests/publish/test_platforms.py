@@ -1,13 +1,15 @@
 """Images of other platforms in the index of a package: whose are signed along, and whose never."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
+from compiler.errors import TrustError
 from compiler.events import Event, Noted
-from compiler.oci import INDEX, Platform
+from compiler.oci import INDEX, Digest, Platform, platforms_of
 from compiler.publish import Source, Surroundings, publish_repository
 from compiler.publish.endorse import CosignEndorsement, Endorsement
 from compiler.publish.state import tagged
@@ -16,6 +18,8 @@ from compiler.registry.manifests import read_links
 from compiler.registry.memory import MemoryRegistry
 from compiler.repository.trust.keys import Signing
 from compiler.repository.trust.places import RegistryPlace
+from compiler.sbom import CYCLONEDX
+from compiler.signing.attestations import verify_attestations, verify_described
 from compiler.signing.images import verify_image
 from compiler.signing.keys import PrivateKey, PublicKey, generate
 from tests.publish.shop import AMD64, ARM64, TARGET, Shop
@@ -185,3 +189,60 @@ def test_what_a_key_signed_that_is_named_as_an_older_one_stays(make: Make) -> No
 
     assert publisher.platforms("z-t-1") == ["amd64", "arm64"]
     assert verify_image(publisher.registry, tagged(TARGET, "z-t-1"), (ONLINE.public,))
+
+
+def test_documents_are_about_the_image_of_their_platform_alone(make: Make) -> None:
+    publisher = make("key")
+    shop, registry = publisher.shop, publisher.registry
+
+    def described(digest: Digest) -> list[str]:
+        try:
+            said = verify_attestations(
+                registry,
+                replace(TARGET, digest=digest),
+                (ONLINE.public,),
+                predicate_type=CYCLONEDX.predicate,
+            )
+        except TrustError:
+            return []
+        assert len(registry.referrers(replace(TARGET, digest=digest))) >= 2
+        return [json.loads(each.statement)["predicate"]["of"] for each in said]
+
+    (shop.artifacts / "a-t-1.cdx.json").write_text('{"of": "amd64"}')
+    publisher.publish(AMD64, "a-1")
+    alone = registry.manifest(tagged(TARGET, "a-t-1"))
+    assert described(alone.descriptor.digest) == ["amd64"]
+
+    (shop.artifacts / "a-t-1.cdx.json").write_text('{"of": "arm64"}')
+    publisher.publish(ARM64, "a-1")
+    both = registry.manifest(tagged(TARGET, "a-t-1"))
+    images = platforms_of(both.data, "both")
+    assert described(both.descriptor.digest) == []
+    assert {each.architecture: described(image.digest) for each, image in images.items()} == {
+        "amd64": ["amd64"],
+        "arm64": ["arm64"],
+    }
+
+
+def test_all_images_of_an_index_have_to_be_described(make: Make) -> None:
+    publisher = make("key")
+    place = tagged(TARGET, "a-t-1")
+
+    def described() -> int:
+        return len(
+            verify_described(
+                publisher.registry, place, (ONLINE.public,), predicate_type=CYCLONEDX.predicate
+            )
+        )
+
+    document = publisher.shop.artifacts / "a-t-1.cdx.json"
+    document.write_text("{}")
+    publisher.publish(AMD64, "a-1")
+    assert described() == 1
+    document.unlink()
+    publisher.publish(ARM64, "a-1")
+    with pytest.raises(TrustError, match="no attestation"):
+        described()
+    document.write_text("{}")
+    publisher.publish(ARM64, "a-1")
+    assert described() == 2

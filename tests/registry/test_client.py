@@ -411,7 +411,7 @@ def test_missing_and_wrong_passwords_are_told(
         f"{here}: the registry does not accept the credentials of 'ali' for this"
     )
     assert missing.value.hint == (
-        "`docker login`, `podman login` or a file named by REGISTRY_AUTH_FILE gives credentials"
+        "`cos login`, `docker login` or a file named by REGISTRY_AUTH_FILE gives credentials"
     )
 
 
