@@ -151,6 +151,5 @@ def test_a_registry_that_does_not_answer_is_an_outside_failure(person: Person) -
         done = person.cos("login", host, "-u", "me", "--password-stdin", typed="pw\n")
 
     assert done.returncode == 3
-    assert done.stderr.startswith(f"error: cannot log in {host}")
-    assert "refused the connection" in done.stderr
+    assert f"cannot log in: {host} refused the connection" in done.stderr
     assert not person.file.exists()
