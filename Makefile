@@ -26,6 +26,7 @@ ACCEL        ?= tcg,thread=multi
 QEMU_MEMORY  ?= 2048
 QEMU_DISK    ?= $(DESTINATION)/qemu.qcow2
 QEMU_ARGS    ?=
+SSH_PORT     ?= 2222
 
 VENV    := .venv/bin
 COS     := $(VENV)/cos
@@ -88,6 +89,7 @@ help: ## Say what can be made, and which variables change it
 	@echo '  ACCEL        the accelerator of QEMU                                      [$(ACCEL)]'
 	@echo '  QEMU_MEMORY  memory of the machine, in MiB                                [$(QEMU_MEMORY)]'
 	@echo '  QEMU_DISK    its disk, made with 24 GB if it is not there                 [$(QEMU_DISK)]'
+	@echo '  SSH_PORT     of this machine, which is the ssh of that one                [$(SSH_PORT)]'
 	@echo '  QEMU_ARGS    further arguments of QEMU                                    [$(QEMU_ARGS)]'
 
 setup: ## Install what building needs: system packages (as root, with apt) and .venv
@@ -112,6 +114,8 @@ build-tree: setup agent-wheels base-image ## Compile TREE for FLAVOR into DESTIN
 	$(CREATE_REPO)
 
 base-image: setup
+	@for file in $(VALUES); do test -f "$$file" \
+	    || { echo "error: $$file is not there, which the flavour $(FLAVOR) is made by (specs/flavours/ has:" $(notdir $(basename $(wildcard specs/flavours/*.yaml)))")" >&2; exit 1; }; done
 	@case '$(IMAGE)' in \
 	debian:* | ubuntu:*) echo 'build-tree: the base system $(IMAGE), from its signed packages'; \
 	    $(COS) image bootstrap $(IMAGE) ;; \
@@ -149,7 +153,7 @@ run-qemu: ## Boot ISO in QEMU with a disk of 24 GB: its console is this terminal
 	@test -f '$(QEMU_DISK)' || qemu-img create -q -f qcow2 '$(QEMU_DISK)' 24G
 	qemu-system-x86_64 -accel $(ACCEL) -m $(QEMU_MEMORY) -smp 2 -display none -serial mon:stdio \
 	    -drive file='$(QEMU_DISK)',if=virtio,format=qcow2 $(if $(ISO),$(CDROM)) \
-	    -nic user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:2222-:22 $(QEMU_ARGS)
+	    -nic user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:$(SSH_PORT)-:22 $(QEMU_ARGS)
 
 test: setup-test ## Run all tests but those that boot machines; needs root or user namespaces
 	@echo 'test: everything but what boots a machine'

@@ -157,6 +157,20 @@ def test_cos_build_builds_one_of_the_flavours_that_there_are() -> None:
     )
 
 
+def test_a_flavour_that_there_is_not_is_told_before_anything_is_built() -> None:
+    done = subprocess.run(
+        ["make", "base-image", "FLAVOR=nothing"],
+        cwd=CHECKOUT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 2
+    assert (
+        "error: specs/flavours/nothing.yaml is not there, which the flavour nothing is made by"
+        " (specs/flavours/ has: debian fedora opensuse ubuntu)\n"
+    ) in done.stderr
+    assert "base system" not in done.stdout
+
+
 def cos_build(*arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
     """Run `cos-build`; make only says what it would do."""
     environment = {"PATH": os.environ["PATH"], "MAKEFLAGS": "n", **env}
