@@ -80,6 +80,7 @@ def test_help_lists_every_variable_with_its_value() -> None:
         "QEMU_MEMORY",
         "QEMU_DISK",
         "QEMU_ARGS",
+        "SSH_PORT",
     }
 
 
