@@ -14,6 +14,7 @@ app = typer.Typer(add_completion=False, help="Signed metadata of repositories.")
 _Repository = Annotated[
     str, typer.Argument(metavar="REPO", help="A folder, or the name of a docker repository.")
 ]
+_Folder = Annotated[str, typer.Argument(metavar="FOLDER", help="The folder of the repository.")]
 _Root = Annotated[Path, typer.Option("--root", help="The root file that clients are given.")]
 _Keys = Annotated[
     list[str], typer.Option("--key", help="A private key that signs publications; repeatable.")
@@ -82,7 +83,7 @@ def init_trust(  # noqa: PLR0913  (one parameter for each option)
 
 @app.command("sign")
 def sign(
-    context: typer.Context, repository: _Repository, *, key: _Keys, root: _Root = Path("root.json")
+    context: typer.Context, repository: _Folder, *, key: _Keys, root: _Root = Path("root.json")
 ) -> None:
     """Sign what the repository in a folder holds now."""
     _work().sign(context.obj, repository, key, root)

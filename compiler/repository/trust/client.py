@@ -46,6 +46,9 @@ _BOOTSTRAP: Mapping[str, Any] = (
 )
 """python-tuf 6 wants to be told that the first root is read by `_load_local_metadata`."""
 
+_UNSIGNED = (
+    "only what its publishers have signed is used; `cos repo update` asks for the newest index"
+)
 _ROOT_FILE = "root.json"
 _ROOTS = "root_history"
 
@@ -150,7 +153,7 @@ class TrustedRepository:
         found = self.target(name)
         if found is None:
             message = f"{self._name}: {name} is not signed"
-            raise TrustError(message, hint="only what its publishers have signed is used")
+            raise TrustError(message, hint=_UNSIGNED)
         return found
 
     def check(self, name: str, content: Path | bytes) -> None:

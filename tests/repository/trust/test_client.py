@@ -226,7 +226,8 @@ def test_metadata_of_another_kind_is_refused(client: Client, attacker: Attacker)
 
 def test_a_name_that_is_not_signed_is_refused(client: Client) -> None:
     assert client.refusal_of("c.tar") == (
-        "main: c.tar is not signed (only what its publishers have signed is used)"
+        "main: c.tar is not signed (only what its publishers have signed is used; `cos repo"
+        " update` asks for the newest index)"
     )
 
 

@@ -87,7 +87,8 @@ def test_what_was_not_signed_does_not_stay(source: Source, tmp_path: Path) -> No
 
     assert isinstance(found, TrustError)
     assert str(found) == (
-        "main: c.tar is not signed (only what its publishers have signed is used)"
+        "main: c.tar is not signed (only what its publishers have signed is used; `cos repo"
+        " update` asks for the newest index)"
     )
 
 
