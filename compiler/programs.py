@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from compiler.errors import OutsideError
 
@@ -42,8 +42,19 @@ def which(program: str) -> str:
     """Find a program; raises `OutsideError` that names the packages which bring it."""
     path = shutil.which(program, path=_search_path())
     if path is None:
-        raise OutsideError(f"the program {program!r} is missing", hint=_package_hint(program))
+        raise OutsideError(f"the program {program!r} is missing", hint=_package_hint([program]))
     return path
+
+
+def need_programs(programs: Iterable[str]) -> None:
+    """Raise `OutsideError` for all programs that are missing, and the packages that bring them."""
+    path = _search_path()
+    missing = [each for each in programs if shutil.which(each, path=path) is None]
+    if len(missing) > 1:
+        names = ", ".join(map(repr, missing))
+        raise OutsideError(f"the programs {names} are missing", hint=_package_hint(missing))
+    for each in missing:
+        which(each)
 
 
 def _search_path() -> str:
@@ -51,9 +62,11 @@ def _search_path() -> str:
     return os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin"
 
 
-def _package_hint(program: str) -> str | None:
-    packages = _PACKAGES.get(program)
-    if packages is None:
+def _package_hint(programs: Iterable[str]) -> str | None:
+    packages = [_PACKAGES[each] for each in programs if each in _PACKAGES]
+    if not packages:
         return None
-    debian, fedora, opensuse = packages
+    debian, fedora, opensuse = (
+        " ".join(dict.fromkeys(names)) for names in zip(*packages, strict=True)
+    )
     return f"apt install {debian}, dnf install {fedora} or zypper install {opensuse}"

@@ -19,7 +19,7 @@ from compiler.image.partitions import SCRIPT, Filler
 from compiler.image.place import place_files
 from compiler.image.systems import make_images
 from compiler.image.tools import DISK as DISK_TOOLS
-from compiler.image.tools import need_tools
+from compiler.programs import need_programs
 
 
 def write_disk(disk: Disk, target: Path, form: Format, report: Reporter = silent) -> Result:
@@ -43,7 +43,7 @@ def make_disk(disk: Disk, target: Path, scratch: Path, report: Reporter = silent
 
     Raises `CompilerError` for a root that cannot boot, a size that is too small, or what fails.
     """
-    need_tools(DISK_TOOLS)
+    need_programs(DISK_TOOLS)
     module_folder(EFI)
     boot_files(disk.root)
     need(disk.root, layout.BOOT_ARGUMENTS)

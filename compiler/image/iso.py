@@ -20,10 +20,11 @@ from compiler.image.place import place_files, place_tree
 from compiler.image.signed import signed_files, write_files
 from compiler.image.squashfs import DEFAULT_OPTIONS, lost_attributes, make_squashfs
 from compiler.image.tools import ISO as ISO_TOOLS
-from compiler.image.tools import need_tools, run_tool
+from compiler.image.tools import run_tool
 from compiler.image.tree import Tree
 from compiler.layout import Label
 from compiler.process import Command
+from compiler.programs import need_programs
 from compiler.secureboot import LOADER
 
 _CATALOG = "boot/boot.catalog"
@@ -73,7 +74,7 @@ def make_iso(iso: Iso, target: Path, report: Reporter = silent) -> Result:
     Warns of attributes of the root that a squashfs cannot hold.
     """
     check_label(iso.label)
-    need_tools(ISO_TOOLS)
+    need_programs(ISO_TOOLS)
     for firmware in iso.firmware:
         module_folder(_PLATFORMS[firmware])
     boot = boot_files(iso.root, iso.kernel, iso.initrd)

@@ -1,22 +1,13 @@
 """Programs that make images: whether they are there, and running them."""
 
-from collections.abc import Iterable
-
 from compiler.errors import OutsideError
 from compiler.process import Command, run
-from compiler.programs import which
 
 ISO = ("mksquashfs", "xorriso", "mkfs.fat", "mcopy")
 DISK = ("mksquashfs", "mke2fs", "debugfs", "tune2fs", "sgdisk", "mkfs.fat", "mcopy")
 """What each kind of image is made with, besides GRUB."""
 
 _FULL = ("no space left on device", "exceeds free space", "out of space")
-
-
-def need_tools(programs: Iterable[str]) -> None:
-    """Raise `OutsideError` for a program that is missing, before anything long begins."""
-    for program in programs:
-        which(program)
 
 
 def run_tool(command: Command) -> None:
