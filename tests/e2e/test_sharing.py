@@ -144,6 +144,62 @@ def test_who_has_the_key_replaces_what_a_stranger_pushed(
     assert {action for _, action in events(two, "--all", *trusted)} == {"fetch"}
 
 
+def key(lab: Lab, folder: Path, name: str = "good") -> tuple[str, str]:
+    """Make a key pair; returns where its halves are."""
+    lab.env["COSIGN_PASSWORD"] = "x"  # noqa: S105  (of keys that only this test has)
+    made = lab.cos("key", "generate", "--output", folder / name)
+    assert made.returncode == 0, made.stderr
+    return f"{folder / name}.key", f"{folder / name}.pub"
+
+
+def test_who_signs_fetches_nothing_that_is_not_signed(
+    labs: tuple[Lab, Lab, Lab], cache: Reference, tmp_path: Path
+) -> None:
+    stranger, ours, others = labs
+    secret, public = key(ours, tmp_path)
+    events(stranger, "--all", *shared(cache, "--push"))
+    signing = shared(cache, "--pull", "--push", "--sign-key", secret)
+
+    assert {action for _, action in events(ours, "--all", *signing)} == {"build"}
+
+    verifying = shared(cache, "--pull", "--verify-key", public)
+    assert {action for _, action in events(others, "--all", *verifying)} == {"fetch"}
+
+
+def test_what_was_fetched_unverified_is_never_signed_nor_what_is_built_on_it(
+    labs: tuple[Lab, Lab, Lab], cache: Reference, tmp_path: Path
+) -> None:
+    stranger, ours, others = labs
+    secret, public = key(ours, tmp_path)
+    events(stranger, "--all", *shared(cache, "--push"))
+    ours.tree({"top": on("middle", "cat /middle /base > /top"), "own": on_base("echo > /own")})
+    others.tree({"top": on("middle", "cat /middle /base > /top"), "own": on_base("echo > /own")})
+    assert ("t/middle-1", "fetch") in events(ours, "--all", *shared(cache, "--pull"))
+
+    done = ours.build("--all", *shared(cache, "--push", "--sign-key", secret))
+
+    assert done.returncode == 0, done.stderr
+    assert "nobody vouches for it" in done.stderr
+    assert "pushed the layers of 1 packages and the archives of 1; those of 0 and 0" in done.stderr
+    verifying = shared(cache, "--pull", "--verify-key", public)
+    assert sorted(events(others, "--all", *verifying)) == [
+        ("t/base-1", "build"),
+        ("t/middle-1", "build"),
+        ("t/own-1", "fetch"),
+        ("t/top-1", "build"),
+    ]
+
+
+def test_the_first_push_counts_what_it_built_as_pushed(
+    labs: tuple[Lab, Lab, Lab], cache: Reference
+) -> None:
+    done = labs[0].build("--all", *shared(cache, "--push"))
+
+    assert done.returncode == 0, done.stderr
+    told = "pushed the layers of 3 packages and the archives of 3; those of 0 and 0 were there"
+    assert f"{cache}: {told}" in done.stderr
+
+
 def test_a_base_image_is_pulled_by_its_name(
     labs: tuple[Lab, Lab, Lab], registry_server: RegistryServer
 ) -> None:
