@@ -13,10 +13,10 @@ from compiler.cli.call import SharingOptions
 from compiler.cli.key import public_keys, signing_key
 from compiler.cli.registries import open_registry, repository_named, scratch_folder
 from compiler.cli.settings import Settings
-from compiler.errors import CompilerError
+from compiler.errors import CompilerError, NotFoundError
 from compiler.events import Noted, Reporter
 from compiler.lock import Lock
-from compiler.oci import Image, Reference
+from compiler.oci import INDEXES, Image, Reference, platforms_of
 from compiler.packed import files_of
 from compiler.plan import Action
 from compiler.publish.packages import Packed, name_packages, upload_packages
@@ -159,7 +159,7 @@ class RegistrySharing:
     def _push_final(self, packed: Iterable[Packed], place: Reference) -> None:
         """Push the final images that the repository does not have, or all of them if asked to."""
         wanted = [each for each in packed if self._options.force_final_images
-                  or self.registry.head(_tagged(place, each)) is None]  # fmt: skip
+                  or not self._has_final(each, place)]  # fmt: skip
         epoch = self._settings.source_date_epoch
         platform = host_platform()
         pusher = Pusher(
@@ -174,6 +174,20 @@ class RegistrySharing:
             name_packages(
                 upload_packages(wanted, pusher, platform, folder=folder, report=report), pusher
             )
+
+    def _has_final(self, packed: Packed, place: Reference) -> bool:
+        """Tell whether the repository has a final image for the platform of a package.
+
+        What has its name and is no index is not ours: only --push-final-images-force replaces it.
+        """
+        try:
+            found = self.registry.manifest(_tagged(place, packed))
+        except NotFoundError:
+            return False
+        if found.descriptor.media_type not in INDEXES:
+            return True
+        platform = packed.metadata.platform or host_platform()
+        return platform in platforms_of(found.data, str(_tagged(place, packed)))
 
     def _keep(self, packed: Packed, place: Reference) -> None:
         """Keep a final image in the store."""

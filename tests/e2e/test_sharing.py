@@ -1,12 +1,15 @@
 """Two machines that share layers, archives and base images through a registry."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from compiler.oci import Reference
+from compiler.oci import INDEX, Platform, Reference, platforms_of
+from compiler.repository.oci import index_of
 from tests.e2e.lab import Lab, on, on_base
+from tests.registry.shelf import client_for
 from tests.servers.registry import RegistryServer
 
 pytestmark = [pytest.mark.container, pytest.mark.registry]
@@ -215,6 +218,44 @@ def test_a_base_image_is_pulled_by_its_name(
     assert done.returncode == 0, done.stderr
     listed = two.cos("image", "list").stdout
     assert image in listed
+
+
+def test_a_final_image_joins_those_of_other_platforms(
+    labs: tuple[Lab, Lab, Lab], registry_server: RegistryServer, tmp_path: Path
+) -> None:
+    lab, place = labs[0], registry_server.repository("final")
+    final = ("t/base", "--push-final-images-repository", str(place))
+    tag = replace(place, tag="base-t-1")
+    events(lab, *final)
+    with client_for(registry_server, tmp_path) as client:
+        ours = platforms_of(client.manifest(tag).data, str(tag))
+        (image,) = ours.values()
+        client.put_manifest(tag, index_of({Platform("linux", "riscv64"): image}.items()), INDEX)
+
+        events(lab, *final)
+        both = client.manifest(tag)
+        events(lab, *final)
+
+        assert set(platforms_of(both.data, str(tag))) == {Platform("linux", "riscv64"), *ours}
+        assert client.manifest(tag) == both
+
+
+def test_a_final_image_that_is_there_stays_unless_another_is_forced_in(
+    labs: tuple[Lab, Lab, Lab], registry_server: RegistryServer, tmp_path: Path
+) -> None:
+    lab, place = labs[0], registry_server.repository("final")
+    final = ("t/base", "--push-final-images-repository", str(place))
+    tag = replace(place, tag="base-t-1")
+    events(lab, *final)
+    lab.tree({"base": on_base("echo other > /base")})
+    with client_for(registry_server, tmp_path) as client:
+        first = client.manifest(tag)
+
+        events(lab, *final)
+        assert client.manifest(tag) == first
+
+        events(lab, *final, "--push-final-images-force")
+        assert client.manifest(tag) != first
 
 
 def test_a_lock_pins_the_image_that_was_pulled_and_locked_builds_refuse_another(
