@@ -1,6 +1,7 @@
 """Two machines that share layers, archives and base images through a registry."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from compiler.oci import INDEX, Platform, Reference, platforms_of
 from compiler.repository.oci import index_of
-from tests.e2e.lab import Lab, on, on_base
+from tests.e2e.lab import BASE, Lab, on, on_base
 from tests.registry.shelf import client_for
 from tests.servers.registry import RegistryServer
 
@@ -191,6 +192,59 @@ def test_what_was_fetched_unverified_is_never_signed_nor_what_is_built_on_it(
         ("t/own-1", "fetch"),
         ("t/top-1", "build"),
     ]
+
+
+USERS = pytest.mark.parametrize(
+    "build",
+    [
+        "requires: [{name: base, category: t, version: '>=0'}]\nrequires_final_images: true\n"
+        "unpack: true\n",
+        f"image: {BASE}\nretrieve: [base-t-1.package.tar.gz]\nsteps: ['echo > /user']\n"
+        "requires: [{name: base, category: t, version: '>=0'}]\n",
+    ],
+)
+
+
+@USERS
+def test_what_uses_an_archive_that_was_fetched_unverified_is_not_signed(
+    labs: tuple[Lab, Lab, Lab], cache: Reference, tmp_path: Path, build: str
+) -> None:
+    stranger, ours, others = labs
+    secret, public = key(ours, tmp_path)
+    base = on_base("echo base > /base") + "includes: ['^/base$']\n"
+    for lab in labs:
+        shutil.rmtree(lab.place / "tree")
+        lab.tree({"base": base, "user": build})
+    events(stranger, "t/base", *shared(cache, "--push"))
+    assert ("t/base-1", "fetch") in events(ours, "--all", *shared(cache, "--pull"))
+
+    done = ours.build("--all", *shared(cache, "--push", "--sign-key", secret))
+
+    assert done.returncode == 0, done.stderr
+    assert "pushed the layers of 0 packages and the archives of 0; those of 0 and 0" in done.stderr
+    verifying = shared(cache, "--pull", "--verify-key", public)
+    assert {action for _, action in events(others, "--all", *verifying)} == {"build"}
+
+
+@USERS
+def test_an_archive_that_was_fetched_unverified_counts_although_its_layers_were_built_here(
+    labs: tuple[Lab, Lab, Lab], cache: Reference, tmp_path: Path, build: str
+) -> None:
+    stranger, ours, _ = labs
+    secret, _ = key(ours, tmp_path)
+    for lab in labs:
+        shutil.rmtree(lab.place / "tree")
+        lab.tree({"base": on_base("echo base > /base") + "includes: ['^/base$']\n", "user": build})
+    events(stranger, "t/base", *shared(cache, "--push"))
+    events(ours, "t/base")
+    for file in ours.out.iterdir():
+        file.unlink()
+    assert ("t/base-1", "fetch") in events(ours, "--all", *shared(cache, "--pull"))
+
+    done = ours.build("--all", *shared(cache, "--push", "--sign-key", secret))
+
+    assert done.returncode == 0, done.stderr
+    assert "pushed the layers of 1 packages and the archives of 0; those of 0 and 0" in done.stderr
 
 
 def test_the_first_push_counts_what_it_built_as_pushed(
