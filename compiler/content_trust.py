@@ -5,8 +5,8 @@ It is the older way beside `compiler.signing`. The `notary` program keeps the ke
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,7 +17,7 @@ from compiler.process import Command, Finished, run
 _TARGETS, _RELEASES = "targets", "targets/releases"
 """The roles that docker looks in, the second one first, which is there if several people sign."""
 
-_TARGET = re.compile(r"(?P<tag>\S+)\s+(?P<sha256>[0-9a-f]{64})\s+(?P<size>\d+)\s+\S+")
+_TARGET = re.compile(r"(?P<tag>\S+)\s+(?P<sha256>[0-9a-f]{64})\s+(?P<size>\d+)\s+(?P<role>\S+)")
 """A line of `notary list`."""
 _NEW = "does not have trust data for"
 _OFFLINE = ("could not reach", "might not be the latest version", "client is offline")
@@ -52,10 +52,11 @@ class TrustServer:
 
 @dataclass(frozen=True, slots=True)
 class _Signed:
-    """What is signed for a tag."""
+    """What is signed for a tag, and in which role."""
 
     sha256: str
     size: int
+    role: str = field(default="", compare=False)
 
 
 def trust_server(
@@ -101,8 +102,29 @@ def sign_tags(
     _check_passphrases(server, _TO_BEGIN if known is None else (_TO_SIGN[role],))
     if known is None:
         notary.begin()
-    notary.publish(changed, role)
+    notary.publish(
+        ("addhash", notary.gun, tag, str(each.size), "--sha256", each.sha256, "--roles", role)
+        for tag, each in changed.items()
+    )
     return tuple(changed)
+
+
+def unsign_tags(server: TrustServer, repository: Reference, tags: Iterable[str]) -> Sequence[str]:
+    """Take back what is signed for tags, in every role that docker believes; returns those tags.
+
+    Raises as `sign_tags` does.
+    """
+    notary = _Notary(server, f"{repository.registry}/{repository.repository}")
+    asked, gone = frozenset(tags), set[str]()
+    for _ in _TO_SIGN:  # what docker finds for a tag in one role may hide what another one has
+        known = notary.signed() or {}
+        roles = {tag: known[tag].role for tag in sorted(asked & known.keys())}
+        if not roles:
+            break
+        _check_passphrases(server, sorted({_TO_SIGN[role] for role in roles.values()}))
+        notary.publish(("remove", notary.gun, tag, "--roles", role) for tag, role in roles.items())
+        gone.update(roles)
+    return tuple(sorted(gone))
 
 
 def signed_tags(server: TrustServer, repository: Reference) -> Mapping[str, Digest]:
@@ -130,7 +152,7 @@ class _Notary:
             return None
         self._check(finished, lines)
         matches = [match for line in lines if (match := _TARGET.fullmatch(line.strip()))]
-        return {match["tag"]: _Signed(match["sha256"], int(match["size"])) for match in matches}
+        return {match["tag"]: _signed(match) for match in matches}
 
     def begin(self) -> None:
         """Make the keys of a new repository; the server keeps the one of the snapshots.
@@ -146,13 +168,12 @@ class _Notary:
         several = any(line.split()[:1] == [_RELEASES] for line in lines)
         return _RELEASES if several else _TARGETS
 
-    def publish(self, tags: Mapping[str, _Signed], role: str) -> None:
-        """Sign tags, all of them or none."""
+    def publish(self, changes: Iterable[Sequence[str]]) -> None:
+        """Stage changes, each a command of notary, and sign them: all of them or none."""
         self._do("reset", self.gun, "--all")
         try:
-            for tag, each in tags.items():
-                size = str(each.size)
-                self._do("addhash", self.gun, tag, size, "--sha256", each.sha256, "--roles", role)
+            for change in changes:
+                self._do(*change)
             self._do("publish", self.gun)
         except BaseException:
             self._run([], "reset", self.gun, "--all")
@@ -186,6 +207,11 @@ class _Notary:
             text = failures[-1] if failures else f"notary failed with exit code {finished.code}"
             hint = f"the keys are in {self.server.folder}/private; is the passphrase right?"
             raise TrustError(f"{what}: {text}", hint=hint)
+
+
+def _signed(line: re.Match[str]) -> _Signed:
+    """Read what is signed out of a line of `notary list`."""
+    return _Signed(line["sha256"], int(line["size"]), line["role"])
 
 
 def _passphrases(environ: Mapping[str, str]) -> Mapping[str, str]:

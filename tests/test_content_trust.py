@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-from compiler.content_trust import TrustServer, sign_tags, trust_server
+from compiler.content_trust import TrustServer, sign_tags, trust_server, unsign_tags
 from compiler.errors import OutsideError, TrustError, UsageError
 from compiler.oci import MANIFEST, Descriptor, Reference, digest_of, hex_of
 from compiler.publish.endorse import ContentTrust
@@ -126,6 +126,19 @@ def test_the_server_stands_for_what_is_signed_for_a_tag_and_for_nothing_else(
 
 
 @needs_server
+def test_what_is_taken_back_is_listed_no_longer_and_the_rest_stays(
+    server: TrustServer, place: Reference
+) -> None:
+    assert unsign_tags(server, place, ["a"]) == ()
+    sign_tags(server, place, {"a": content("one"), "b": content("two"), "c": content("three")})
+
+    assert unsign_tags(server, place, ["c", "a", "d"]) == ("a", "c")
+
+    assert signed_tags(server, place) == {"b": hex_of(content("two").digest)}
+    assert unsign_tags(server, place, ["a", "c"]) == ()
+
+
+@needs_server
 def test_a_root_key_serves_several_repositories(server: TrustServer, place: Reference) -> None:
     sign_tags(server, place, {"a": content("one")})
     first = private_keys(server)
@@ -174,6 +187,9 @@ def test_where_several_people_sign_the_role_that_docker_believes_is_signed(
     metadata = server.folder / "tuf" / place.registry / place.repository / "metadata"
     found = json.loads((metadata / "targets" / "releases.json").read_text())
     assert list(found["signed"]["targets"]) == ["a"]
+
+    assert unsign_tags(server, place, ["a"]) == ("a",)
+    assert signed_tags(server, place) == {}  # nor what the role behind it had
 
 
 def make_signer(folder: Path) -> tuple[Path, Path]:

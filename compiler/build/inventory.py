@@ -122,10 +122,10 @@ class Inventory:
             subject = subject_of(node.node.spec, artifact)
             documents = documents_of(subject, contents, inputs, self._settings.epoch)
             written += write_documents(self._settings.destination, artifact.package, documents)
-        self._remember(node, written)
+        self._remember(node, written, unverified=record.unverified)
         return tuple(written)
 
-    def _remember(self, node: PlanNode, written: Iterable[Path]) -> None:
+    def _remember(self, node: PlanNode, written: Iterable[Path], *, unverified: bool) -> None:
         """Keep the records of documents, by which they can be given to others."""
         paths = {path.name: path for path in written}
         for name, key in document_files(node.node.spec, node.keys):
@@ -133,7 +133,9 @@ class Inventory:
                 with paths[name].open("rb") as file:
                     digest = hashlib.file_digest(file, "sha256").hexdigest()
                 size = paths[name].stat().st_size
-                self._store.put_artifact(ArtifactRecord(key=key, sha256=digest, size=size))
+                self._store.put_artifact(
+                    ArtifactRecord(key=key, sha256=digest, size=size, unverified=unverified)
+                )
 
     def inputs(self, node: PlanNode, record: NodeRecord) -> Inputs:
         """Name everything that a node was built from, by digest."""

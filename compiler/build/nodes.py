@@ -116,6 +116,7 @@ class NodeBuilder:
             needs=self._needs(planned.node),
             log=str(self._tools.store.log_path(planned.keys.layer)),
             seconds=round(time.monotonic() - started, 3),
+            unverified=self._is_unverified(planned),
         )
 
     def _content(self, planned: PlanNode, root: tuple[Digest, ...]) -> str:
@@ -127,6 +128,17 @@ class NodeBuilder:
         return content_key(
             planned.keys.inputs, [*root, *copied, *(" ".join(each) for each in brought)]
         )
+
+    def _is_unverified(self, planned: PlanNode) -> bool:
+        """Tell whether something that a node is built from came from others, unverified."""
+        node, store = planned.node, self._tools.store
+        below = {each for id_ in (planned.id, *node.needs) for each in self._graph.root(id_)}
+        layers = [store.node(self._plan[each].keys.layer) for each in {*below, *node.needs}]
+        archives = [
+            store.artifact(self._plan[each].keys.archive)
+            for each in (*node.joined, *node.retrieved)
+        ]
+        return any(each is not None and each.unverified for each in (*layers, *archives))
 
     def _needs(self, node: BuildNode) -> tuple[LayerKey, ...]:
         """Name the keys of everything that a node needs."""

@@ -120,7 +120,8 @@ class Packer:
         """Write one archive and its metadata, metadata last, and remember both."""
         settings = self._settings
         archive_key, metadata_key = keys_of(package, node.node.spec, node.keys)
-        artifact = self._kept(node, package, selection) or pack(
+        kept = self._kept(node, package, selection)
+        artifact = kept or pack(
             selection,
             root,
             destination=settings.destination,
@@ -138,9 +139,17 @@ class Packer:
         metadata = write_metadata(described, settings.destination)
         if self._remembers:
             text = metadata.read_bytes()
-            self._remember(archive_key, artifact.sha256, artifact.size)
-            self._remember(metadata_key, hashlib.sha256(text).hexdigest(), len(text))
+            sha256 = hashlib.sha256(text).hexdigest()
+            doubted = self._is_unverified(node, archive_key if kept else None)
+            self._remember(archive_key, artifact.sha256, artifact.size, unverified=doubted)
+            self._remember(metadata_key, sha256, len(text), unverified=doubted)
         return artifact
+
+    def _is_unverified(self, node: PlanNode, kept: ArtifactKey | None) -> bool:
+        """Tell whether layers or a kept archive came from others, with no signature checked."""
+        store = self._tools.store
+        known = (store.node(node.keys.layer), store.artifact(kept) if kept else None)
+        return any(each is not None and each.unverified for each in known)
 
     def _kept(self, node: PlanNode, package: PackageId, selection: Selection) -> Artifact | None:
         """Return the archive that lies there already, when only its description has changed."""
@@ -164,8 +173,10 @@ class Packer:
             files=selection.files,
         )
 
-    def _remember(self, key: ArtifactKey, sha256: str, size: int) -> None:
-        self._tools.store.put_artifact(ArtifactRecord(key=key, sha256=sha256, size=size))
+    def _remember(self, key: ArtifactKey, sha256: str, size: int, *, unverified: bool) -> None:
+        self._tools.store.put_artifact(
+            ArtifactRecord(key=key, sha256=sha256, size=size, unverified=unverified)
+        )
 
 
 def _sha256(path: Path) -> str:

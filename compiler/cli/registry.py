@@ -21,10 +21,15 @@ from compiler.publish.front import recent_claims
 from compiler.publish.gc import SIGNED, Line, decide, needed
 from compiler.publish.removal import remove, with_referrers
 from compiler.publish.state import read_state, tagged
-from compiler.publish.survey import survey
+from compiler.publish.survey import has_metadata, survey
 from compiler.registry import Registry
 from compiler.repository.index import REPOSITORY
 from compiler.repository.trust.publisher import HISTORY
+
+_UNPROVEN = (
+    "its signed metadata may be of anybody who can push: nothing is removed without its root"
+)
+_TO_PROVE = "--root names that: the file that `cos repo init-trust` wrote"
 
 app = typer.Typer(add_completion=False, help="Repositories in registries.", no_args_is_help=True)
 
@@ -60,8 +65,8 @@ def collect(  # noqa: PLR0913  (one parameter for each option)
 ) -> None:
     """Remove from a repository what neither its index nor the last snapshots list.
 
-    In a signed repository snapshots stay for 20 publications, however few --keep says, unless
-    --sign gives the keys that publish it.
+    A signed repository needs --root. There snapshots stay for 20 publications, however few --keep
+    says, unless --sign gives the keys that publish it.
     """
     if sign and root is None:
         raise UsageError("--sign signs metadata under a root", hint="name it with --root")
@@ -69,6 +74,8 @@ def collect(  # noqa: PLR0913  (one parameter for each option)
     target = repository_named(repository, "REPOSITORY")
     with open_registry(settings) as client, scratch_folder() as folder:
         trusted = None if root is None else read_root_file(root)
+        if trusted is None:
+            _check_unsigned(client, target, dry_run=dry_run)
         window = recent_claims()
         holdings = survey(client, target, folder, window, trusted)
         if sign and root is not None and not holdings.broken:
@@ -133,6 +140,14 @@ def check(
         raise CompilerError(f"{repository}: {words}", hint=hint)
     if output == "terminal":
         typer.echo(f"{repository}: all {len(index.artifacts)} packages are as they are listed")
+
+
+def _check_unsigned(client: Registry, target: Reference, *, dry_run: bool) -> None:
+    """Refuse to remove by metadata that nothing proves; only to explain, a warning is enough."""
+    if has_metadata(client.tags(target)):
+        if not dry_run:
+            raise UsageError(f"{target}: {_UNPROVEN}", hint=_TO_PROVE)
+        typer.echo(f"warning: {target}: {_UNPROVEN}; {_TO_PROVE}", err=True)
 
 
 def _direct(settings: Settings) -> Settings:

@@ -13,10 +13,10 @@ from compiler.cli.call import SharingOptions
 from compiler.cli.key import public_keys, signing_key
 from compiler.cli.registries import open_registry, repository_named, scratch_folder
 from compiler.cli.settings import Settings
-from compiler.errors import CompilerError
+from compiler.errors import CompilerError, NotFoundError
 from compiler.events import Noted, Reporter
 from compiler.lock import Lock
-from compiler.oci import Image, Reference
+from compiler.oci import INDEXES, Image, Reference, platforms_of
 from compiler.packed import files_of
 from compiler.plan import Action
 from compiler.publish.packages import Packed, name_packages, upload_packages
@@ -113,26 +113,35 @@ class RegistrySharing:
         """Push what the plan reused and the repository does not have yet, and the base images."""
         if self.cache is None or not self._options.push:
             return
-        layers = {each.keys.layer: each for each in planned.nodes}
-        present = self._store.present(layers)
-        lacking = sorted(self.cache.lacking(present, NODE))
+        layers = self._push_layers(self.cache, planned)
+        archives = self._push_archives(self.cache, planned, request)
+        pushed = self.cache.pushed
+        new = len(layers & pushed), len(archives & pushed)
+        there = len(layers - pushed), len(archives - pushed)
+        self._report(Noted(_pushed(self._options, new, there)))
+        for image in planned.images.values():
+            self.cache.push_image(image)
+
+    def _push_layers(self, cache: RemoteCache, planned: Planned) -> set[str]:
+        """Push what layers the repository lacks; returns the keys of all that it then has."""
+        present = self._store.present(each.keys.layer for each in planned.nodes)
+        lacking = sorted(cache.lacking(present, NODE))
         for key in lacking:
-            record = self._store.node(layers[key].keys.layer)
+            record = self._store.node(key)
             if record is not None:
-                self.cache.push_node(record)
+                cache.push_node(record)
+        return set(present - set(lacking)) | cache.pushed.intersection(lacking)
+
+    def _push_archives(self, cache: RemoteCache, planned: Planned, request: Request) -> set[str]:
+        """Push what archives the repository lacks and are here; returns the keys as above."""
         archives = {each.keys.artifact: each for each in planned.nodes if not each.id.variant}
-        packed = 0
-        missing = self.cache.lacking(archives, ARTIFACT)
+        missing = cache.lacking(archives, ARTIFACT)
         for own in missing:
             spec, keys = archives[own].node.spec, archives[own].keys
             names = dict(files_of(spec, keys, request.form))
             if all((request.destination / name).exists() for name in names):
-                self.cache.push_artifact(own, names, request.destination)
-                packed += 1
-        there = len(present) - len(lacking), len(archives) - len(missing)
-        self._report(Noted(_pushed(self._options, (len(lacking), packed), there)))
-        for image in planned.images.values():
-            self.cache.push_image(image)
+                cache.push_artifact(own, names, request.destination)
+        return (archives.keys() - set(missing)) | cache.pushed.intersection(missing)
 
     def final_images(self, planned: Planned, destination: Path) -> None:
         """Make the final images of the targets: in the store, or pushed, or both."""
@@ -150,7 +159,7 @@ class RegistrySharing:
     def _push_final(self, packed: Iterable[Packed], place: Reference) -> None:
         """Push the final images that the repository does not have, or all of them if asked to."""
         wanted = [each for each in packed if self._options.force_final_images
-                  or self.registry.head(_tagged(place, each)) is None]  # fmt: skip
+                  or not self._has_final(each, place)]  # fmt: skip
         epoch = self._settings.source_date_epoch
         platform = host_platform()
         pusher = Pusher(
@@ -166,6 +175,20 @@ class RegistrySharing:
                 upload_packages(wanted, pusher, platform, folder=folder, report=report), pusher
             )
 
+    def _has_final(self, packed: Packed, place: Reference) -> bool:
+        """Tell whether the repository has a final image for the platform of a package.
+
+        What has its name and is no index is not ours: only --push-final-images-force replaces it.
+        """
+        try:
+            found = self.registry.manifest(_tagged(place, packed))
+        except NotFoundError:
+            return False
+        if found.descriptor.media_type not in INDEXES:
+            return True
+        platform = packed.metadata.platform or host_platform()
+        return platform in platforms_of(found.data, str(_tagged(place, packed)))
+
     def _keep(self, packed: Packed, place: Reference) -> None:
         """Keep a final image in the store."""
         name = str(_tagged(place, packed))
@@ -180,18 +203,15 @@ class RegistrySharing:
     def _sealing(self) -> Sealing:
         """Return what signs records and checks their signatures, as far as keys are given.
 
-        What the key that signs has signed, or one of those to verify by, need not be pushed again.
+        Who signs takes nothing that neither that key nor one of those to verify by has signed: it
+        would be signed as if it had been built here. What they signed need not be pushed again.
         """
         trusted = public_keys(self._options.verify_key)
-        check = _checking(trusted) if trusted else None
         if not self._options.sign_key:
-            return Sealing(check=check)
+            return Sealing(check=_checking(trusted) if trusted else None)
         key = signing_key(self._options.sign_key)
-        return Sealing(
-            seal=lambda data: sign_bytes(data, key),
-            check=check,
-            ours=_checking((key.public, *trusted)),
-        )
+        check = _checking((key.public, *trusted))
+        return Sealing(seal=lambda data: sign_bytes(data, key), check=check, ours=check)
 
 
 def _checking(keys: Sequence[PublicKey]) -> Check:

@@ -39,14 +39,14 @@ from compiler.publish.meanwhile import Claims, Presence, Seen
 from compiler.publish.packages import Packed, PushedPackage, name_packages, upload_packages
 from compiler.publish.platforms import OtherPlatforms
 from compiler.publish.push import Pusher, Traffic
-from compiler.publish.resign import vouched
+from compiler.publish.resign import Asked, sign_anew
 from compiler.publish.state import State, claims_of, read_state, tagged
 from compiler.publish.union import ids_of, is_part, listed_in, union
 from compiler.registry import Registry
 from compiler.repository import index as texts
 from compiler.repository.content import Verified, load_cache, metadata_files, save_cache
 from compiler.repository.disk import Composition, Repository, RepositoryOptions, compose
-from compiler.repository.oci import tags_of
+from compiler.repository.oci import tag_of, tags_of
 from compiler.signing.images import pinned
 from compiler.signing.keys import PublicKey
 from compiler.spec.package import PackageId, PackageSpec
@@ -175,25 +175,16 @@ class _Publication:
             f"{self.target}: others kept publishing meanwhile", hint="run the same command again"
         )
 
-    def _sign_anew(self, current: State) -> None:
-        """Have listed images signed with keys that are new here; the index shows which those are.
-
-        It is signed last, so what was stopped on the way is made up for the next time.
-        """
-        around = self.around
+    def _sign_anew(self, current: State, made: Repository) -> None:
+        """Have listed images signed with keys that are new here, or by tag if that was not done."""
+        around, trust = self.around, self.around.trust
         index = pinned(self.target, current.index.digest)
-        new = [each for each in around.endorsements if each.is_new_to(index)]
-        if not new:
-            return
-        signed = around.trust.signed() if around.trust else {}
         packages = ids_of([current]) - self.pushed
-        found = vouched(around.registry, self.target, packages, older=around.older, signed=signed)
-        for each in new:
-            each.images(self.target, found.images)
-        if found.images:
-            around.report(Noted(f"{len(found.images)} images are signed anew"))
-        if found.unknown:
-            around.report(Noted(found.words, warning=True))
+        signed = trust.signed if trust else dict
+        asked = Asked(around.registry, around.older, signed, around.report)
+        for each in around.endorsements:
+            listed = packages & listed_in(made.index).keys() if each.by_tag else packages
+            sign_anew(each, index, listed, asked)
 
     def _find_broken(self, current: State) -> frozenset[PackageId]:
         """Find the packages whose tags do not name what is listed; says what is wrong."""
@@ -258,7 +249,7 @@ class _Publication:
         made = self._compose(states, pruned, verified, folder)
         self._push_packages(self._changed(made, states), folder)
         if self.before is not None:
-            self._sign_anew(self.before)
+            self._sign_anew(self.before, made)
             self.before = None
         return made, self._push_names(made, states, folder)
 
@@ -321,10 +312,14 @@ class _Publication:
         """Have said of packages what is to be said, and keep in mind where."""
         self.said |= endorse_packages(self.around.endorsements, self.target, packages)
 
-    def _endorse(self, images: Mapping[str, Descriptor]) -> None:
-        """Have what is said of images said."""
+    def _endorse(
+        self, index: Descriptor, files: Mapping[str, Descriptor], dropped: Iterable[PackageId]
+    ) -> None:
+        """Have what is said of an index and its files said, and taken back of what it dropped."""
+        tags = [tag for each in sorted(dropped) for tag in tags_of(each)]
         for each in self.around.endorsements:
-            each.images(self.target, images)
+            each.drop(self.target, tags)
+            each.front(self.target, index, files)
 
     def _is_changed(
         self, artifact: ArtifactMetadata, known: Iterable[ArtifactMetadata | None]
@@ -348,7 +343,10 @@ class _Publication:
         push_snapshot(pusher, info, options, folder)
         front = dict(pusher.named)
         index = push_claim(pusher, info, claim, publications, folder)
-        self._endorse({texts.REPOSITORY: index.descriptor})
+        files = {tag_of(each.filename) for each in info.repo_files.values()}
+        named = {tag: image for tag, image in front.items() if tag in files}
+        dropped = ids_of(states) - listed_in(made.index).keys()
+        self._endorse(index.descriptor, named, dropped)
         self._sign({**front, texts.REPOSITORY: index.descriptor}, made)
         pusher.name(index, texts.REPOSITORY)
         return publications

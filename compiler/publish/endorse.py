@@ -1,17 +1,18 @@
 """What is said of images when they are published: signatures of those who stand for them."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
 from compiler.artifact.metadata import ArtifactMetadata
-from compiler.content_trust import TrustServer, sign_tags, signed_tags
+from compiler.content_trust import TrustServer, sign_tags, signed_tags, unsign_tags
 from compiler.errors import NotFoundError, TrustError
 from compiler.oci import Descriptor, Digest, Reference, hex_of
 from compiler.publish.packages import PushedPackage
 from compiler.registry import Registry
+from compiler.repository.index import REPOSITORY
 from compiler.sbom import DocumentKind
 from compiler.sbom.provenance import statement_about
 from compiler.signing.attachments import ATTESTATION, SIGNATURE, attached_tag
@@ -28,6 +29,10 @@ Documents = Mapping[DocumentKind, Path]
 class Endorsement(Protocol):
     """Says something of images; called when their contents are up and before clients see them."""
 
+    @property
+    def by_tag(self) -> bool:
+        """Whether it says what tags name; else it speaks of images, whatever names them."""
+
     def images(self, target: Reference, images: Mapping[str, Descriptor], /) -> Sequence[str]:
         """Say it of images in the repository `target`, by the tags that they have or get.
 
@@ -39,8 +44,16 @@ class Endorsement(Protocol):
     ) -> Sequence[str]:
         """Say what is in images and how they were made; returns tags as `images` does."""
 
-    def is_new_to(self, index: Reference, /) -> bool:
-        """Whether it has not spoken of an index, which is the last that it speaks of."""
+    def front(
+        self, target: Reference, index: Descriptor, files: Mapping[str, Descriptor], /
+    ) -> None:
+        """Say it of an index and, as far as that is needed, of the files that it names, by tag."""
+
+    def drop(self, target: Reference, tags: Iterable[str], /) -> None:
+        """Take back what was said of tags whose packages are no longer listed."""
+
+    def unsaid(self, index: Reference, tags: Sequence[str], /) -> Sequence[str]:
+        """Tell of which tags of packages, which an index lists, it has yet to speak."""
 
     def vouches(self, target: Reference, tag: str, image: Digest, /) -> bool:
         """Whether it has spoken of an image, which a tag of the repository `target` names."""
@@ -99,6 +112,8 @@ def endorse_packages(
 class CosignEndorsement:
     """Signs images as `cosign` does, with one key."""
 
+    by_tag = False
+
     def __init__(self, registry: Registry, key: PrivateKey) -> None:
         self._registry = registry
         self._key = key
@@ -129,21 +144,34 @@ class CosignEndorsement:
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="attest") as pool:
             return list(pool.map(attest, documents))
 
-    def is_new_to(self, index: Reference) -> bool:
-        """Look for a signature of the key."""
-        try:
-            verify_image(self._registry, index, (self._key.public,))
-        except (TrustError, NotFoundError):
-            return True
-        return False
+    def front(self, target: Reference, index: Descriptor, _files: Mapping[str, Descriptor]) -> None:
+        """Sign the index alone: that says which contents its files have."""
+        self.images(target, {REPOSITORY: index})
+
+    def drop(self, _target: Reference, _tags: Iterable[str]) -> None:
+        """Do nothing: signatures of images say nothing of what is listed."""
+
+    def unsaid(self, index: Reference, tags: Sequence[str]) -> Sequence[str]:
+        """Tell by the index, which is signed last: a new key has signed nothing, an old one all."""
+        return () if self._has_signed(index) else tags
 
     def vouches(self, target: Reference, _tag: str, image: Digest) -> bool:
         """Look for a signature of the key; it is of an image, whatever its tag."""
-        return not self.is_new_to(pinned(target, image))
+        return self._has_signed(pinned(target, image))
+
+    def _has_signed(self, image: Reference) -> bool:
+        """Look for a signature of the key."""
+        try:
+            verify_image(self._registry, image, (self._key.public,))
+        except (TrustError, NotFoundError):
+            return False
+        return True
 
 
 class ContentTrust:
     """Signs tags with Docker Content Trust, through a Notary server."""
+
+    by_tag = True
 
     def __init__(self, server: TrustServer) -> None:
         self._server = server
@@ -161,9 +189,22 @@ class ContentTrust:
         """Say nothing: a Notary server knows tags only."""
         return ()
 
-    def is_new_to(self, _index: Reference) -> bool:
-        """Say no: its server keeps the keys, and who has a new one."""
-        return False
+    def front(self, target: Reference, index: Descriptor, files: Mapping[str, Descriptor]) -> None:
+        """Sign the tags of the index and of its files: luet pulls each of them by its tag."""
+        self.images(target, {**files, REPOSITORY: index})
+
+    def drop(self, target: Reference, tags: Iterable[str]) -> None:
+        """Have the server list tags no longer."""
+        dropped = tuple(tags)
+        if dropped:
+            unsign_tags(self._server, target, dropped)
+
+    def unsaid(self, index: Reference, tags: Sequence[str]) -> Sequence[str]:
+        """Ask the server which tags it does not list."""
+        if not tags:
+            return ()
+        known = signed_tags(self._server, index)
+        return [tag for tag in tags if tag not in known]
 
     def vouches(self, target: Reference, tag: str, image: Digest) -> bool:
         """Ask the server what is signed for the tag, one question at a time."""

@@ -47,9 +47,10 @@ def survey(
 
     Publications whose claims are in `window` may be under way, so they are read, too.
 
-    Its signed metadata is verified from `root`; without that it is taken as it is, as it only makes
-    more stay. Raises `RegistryError` for a repository without an index, and `TrustError` unless the
-    index is the one that is signed.
+    Its signed metadata is verified from `root`; without that it is taken as it is, and whoever may
+    push may have replaced it: enough to explain, and not to remove anything by. Raises
+    `RegistryError` for a repository without an index, and `TrustError` unless the index is the one
+    that is signed.
     """
 
     def state(tag: str) -> State | None:
@@ -94,6 +95,11 @@ def survey(
     )
 
 
+def has_metadata(tags: Iterable[str]) -> bool:
+    """Tell whether there is signed metadata among tags, of whoever."""
+    return any(_is_metadata(name) for name in tags)
+
+
 def _or_error(ask: Callable[[Item], Result]) -> Callable[[Item], Result | CompilerError]:
     """Let what cannot be read be returned: the others are asked for all the same."""
 
@@ -121,7 +127,7 @@ def _targets(read: Read, tags: Iterable[str]) -> Mapping[str, Target]:
 
     Raises `TrustError` if there is some that cannot be read: what has to stay is then not known.
     """
-    if not any(_is_metadata(name) for name in tags):
+    if not has_metadata(tags):
         return {}
     with _all_stays():
         return named_targets(read)
@@ -151,8 +157,7 @@ def _all_stays() -> Iterator[None]:
     except TrustError as error:
         raise TrustError(
             f"what is signed cannot be read, so all of it stays: {error.message}",
-            hint="publish it again with --sign and --root; or delete the tags trust-*.json if this "
-            "repository is not to be signed",
+            hint="publish it again with --sign and --root",
         ) from error
 
 

@@ -19,7 +19,8 @@ class NodeRecord:
     changed; `builder` counts how many of them belong to the former. `inputs` names every input
     with a short hash, so that a later plan can tell which one changed. `content` is the key made of
     the *digests* below instead of their keys, which lets an unchanged result be found again.
-    `root` are the layers that it was built on, bottom first.
+    `root` are the layers that it was built on, bottom first. `unverified` tells that the layers, or
+    some of what they were built from, came from others and no signature was checked.
     """
 
     key: LayerKey
@@ -32,15 +33,21 @@ class NodeRecord:
     needs: tuple[LayerKey, ...] = ()
     log: str = ""
     seconds: float = 0.0
+    unverified: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactRecord:
-    """The archive that was packed for an artifact key: SHA-256 and size in bytes."""
+    """The archive that was packed for an artifact key: SHA-256 and size in bytes.
+
+    `unverified` tells that it, or what it was packed from, came from others and no signature was
+    checked.
+    """
 
     key: ArtifactKey
     sha256: str
     size: int
+    unverified: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,12 +139,15 @@ class Cache(Protocol):
         """Bring an archive and its metadata into the destination."""
 
     def push_node(self, record: NodeRecord) -> None:
-        """Give the layers of a node to others."""
+        """Give the layers of a node to others, signed if a key is given.
+
+        What came from others, and no signature was checked, is not given where it would be signed.
+        """
 
     def push_artifact(
         self, key: ArtifactKey, names: Mapping[str, ArtifactKey], folder: Path
     ) -> None:
-        """Give an archive and its metadata, files of `folder` by name and key, to others."""
+        """Give an archive and its metadata, files of `folder` by name and key; as above."""
 
     def refuse(self, key: str) -> None:
         """Never fetch what this key names again: it was of no use."""

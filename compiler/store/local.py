@@ -45,7 +45,13 @@ from compiler.store.files import (
 )
 from compiler.store.images import LAYOUT, ImageConfig, Images, config_json
 from compiler.store.layers import Layers, sync_disk
-from compiler.store.records import artifact_from_json, node_from_json, node_to_json, texts
+from compiler.store.records import (
+    artifact_from_json,
+    artifact_to_json,
+    node_from_json,
+    node_to_json,
+    texts,
+)
 
 _FOLDERS = (
     "blobs/sha256",
@@ -208,8 +214,7 @@ class LocalStore:
 
     def put_artifact(self, record: ArtifactRecord) -> None:
         """Keep the record of a packed archive."""
-        value = {"key": record.key, "sha256": record.sha256, "size": record.size}
-        self._write("artifacts", record.key, value)
+        self._write("artifacts", record.key, artifact_to_json(record))
 
     def overlaps(self, stack: str) -> tuple[str, ...] | None:
         """Return the paths learnt to clash in a stack, () for none, None if unknown."""

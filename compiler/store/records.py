@@ -10,7 +10,19 @@ from compiler.store import ArtifactRecord, NodeRecord
 
 def node_to_json(record: NodeRecord) -> dict[str, object]:
     """Write a node's record as JSON values."""
-    return {**asdict(record), "inputs": dict(record.inputs)}
+    value = {**asdict(record), "inputs": dict(record.inputs)}
+    return value if record.unverified else _without_doubt(value)
+
+
+def artifact_to_json(record: ArtifactRecord) -> dict[str, object]:
+    """Write an artifact's record as JSON values."""
+    value = asdict(record)
+    return value if record.unverified else _without_doubt(value)
+
+
+def _without_doubt(value: dict[str, object]) -> dict[str, object]:
+    """Leave out what is said only of that which came from others."""
+    return {name: each for name, each in value.items() if name != "unverified"}
 
 
 def node_from_json(value: Mapping[str, object]) -> NodeRecord:
@@ -29,6 +41,7 @@ def node_from_json(value: Mapping[str, object]) -> NodeRecord:
         needs=tuple(LayerKey(key) for key in texts(value, "needs")),
         log=_text(value, "log"),
         seconds=float(_number(value, "seconds")),
+        unverified=value.get("unverified") is True,
     )
 
 
@@ -38,6 +51,7 @@ def artifact_from_json(value: Mapping[str, object]) -> ArtifactRecord:
         key=ArtifactKey(_text(value, "key")),
         sha256=_text(value, "sha256"),
         size=int(_number(value, "size")),
+        unverified=value.get("unverified") is True,
     )
 
 

@@ -36,7 +36,7 @@ from compiler.oci import (
     parse_object,
 )
 from compiler.registry import Registry
-from compiler.store import NodeRecord
+from compiler.store import ArtifactRecord, NodeRecord
 from compiler.store.local import LocalStore
 from compiler.store.records import node_to_json
 from compiler.store.remote_records import (
@@ -45,6 +45,7 @@ from compiler.store.remote_records import (
     files_in,
     image_key,
     image_record,
+    image_to_json,
     node_in,
 )
 
@@ -67,6 +68,10 @@ _AT_ONCE = 16
 _AS_THEY_ARE = Clamp(epoch=0, after=2**62)
 _LARGEST_RECORD = 8 << 20
 _EMBEDDED = 64 << 10
+_WITHHELD = (
+    "not signed and not pushed, as all that was fetched without --verify-key, or built from such: "
+    "nobody vouches for it; build it in a store of its own (--store)"
+)
 
 Key = TypeVar("Key", bound=str)
 
@@ -118,6 +123,9 @@ class RemoteCache:
         self._silent: set[Reference] = set()
         self._distrusted: set[Reference] = set()
         self._refused: set[str] = set()
+        self._withheld = False
+        self.pushed: set[str] = set()
+        """The keys of all records that were pushed so far."""
         self._guard = threading.Lock()
         self.target = places.target
 
@@ -171,7 +179,7 @@ class RemoteCache:
         Raises `RegistryError` for layers that are not what the record says.
         """
         found = self._of(key)
-        record = node_in(found, key)
+        record = replace(node_in(found, key), unverified=self._sealing.check is None)
         for layer, blob in zip(record.layers, found.blobs, strict=True):
             if not self._store.has_layer(layer):
                 self._fetch_layer(found.repository, layer, blob)
@@ -186,7 +194,7 @@ class RemoteCache:
         for file, blob in pairs:
             self._registry.fetch_blob(found.repository, blob, destination / file.name)
         for file, _ in pairs:
-            self._store.put_artifact(file.record)
+            self._store.put_artifact(replace(file.record, unverified=self._sealing.check is None))
 
     def image(self, source: Digest, name: str) -> Image | None:
         """Return a base image by its manifest's digest, so that its layers need not be here yet."""
@@ -202,44 +210,53 @@ class RemoteCache:
         """Tell others what a base image from a registry is made of, unless somebody has already."""
         key = image_key(Digest(image.source))
         if image.source and self.lacking((key,), IMAGE):
-            value = {
-                "source": image.source,
-                "layers": list(image.layers),
-                "env": [list(pair) for pair in image.env],
-                "user": image.user,
-                "shell": list(image.shell),
-                "platform": [
-                    image.platform.os,
-                    image.platform.architecture,
-                    image.platform.variant,
-                ],
-            }
-            self._put(key, IMAGE, value, ())
+            self._put(key, IMAGE, image_to_json(image), ())
 
     def push_node(self, record: NodeRecord) -> None:
-        """Bring a node's layers up, then its record under its key."""
+        """Bring a node's layers up, then its record under its key; unless `_withholds`."""
+        if self._withholds(record.package, record):
+            return
         blobs = []
         for layer in record.layers:
             blob = self._store.blob(layer)
             self._bring_up(record.key, self._store.blob_path(blob.digest), blob)
             blobs.append(blob)
-        value = {**node_to_json(replace(record, log="")), "blobs": [each.digest for each in blobs]}
+        ours = replace(record, log="", unverified=False)
+        value = {**node_to_json(ours), "blobs": [each.digest for each in blobs]}
         self._put(record.key, NODE, value, [replace(each, media_type=LAYER_ZSTD) for each in blobs])
 
     def push_artifact(
         self, key: ArtifactKey, names: Mapping[str, ArtifactKey], folder: Path
     ) -> None:
         """Bring the files of an artifact up, those of `folder` with these names and keys."""
+        records = {name: self._packed(name, own) for name, own in names.items()}
+        if self._withholds(next(iter(names), key), *records.values()):
+            return
         blobs, rows = [], []
-        for name, own in names.items():
-            record = self._store.artifact(own)
-            if record is None:
-                raise RegistryError(f"{name}: the store does not know it")
+        for name, record in records.items():
             blob = Descriptor(ARCHIVE, Digest(f"sha256:{record.sha256}"), record.size)
             self._bring_up(key, folder / name, blob)
             blobs.append(blob)
-            rows.append({"name": name, "key": own, "sha256": record.sha256, "size": record.size})
+            row = {"key": record.key, "sha256": record.sha256, "size": record.size}
+            rows.append({"name": name, **row})
         self._put(key, ARTIFACT, {"key": key, "files": rows}, blobs)
+
+    def _packed(self, name: str, key: ArtifactKey) -> ArtifactRecord:
+        """Return the record of a packed file."""
+        record = self._store.artifact(key)
+        if record is None:
+            raise RegistryError(f"{name}: the store does not know it")
+        return record
+
+    def _withholds(self, what: str, *records: NodeRecord | ArtifactRecord) -> bool:
+        """Tell whether records must not be signed: others made them, unverified; warns once."""
+        if self._sealing.seal is None or not any(each.unverified for each in records):
+            return False
+        with self._guard:
+            first, self._withheld = not self._withheld, True
+        if first:
+            self._report(Noted(f"{what}: {_WITHHELD}", warning=True))
+        return True
 
     def _bring_up(self, key: str, source: Path, blob: Descriptor) -> None:
         """Bring a content of a key up; where another repository there has it, nothing is sent."""
@@ -276,6 +293,7 @@ class RemoteCache:
             manifest["annotations"] = {SIGNATURE: self._sealing.seal(data)}
         place = replace(self._target(), tag=key, digest="")
         self._registry.put_manifest(place, canonical_json(manifest), MANIFEST)
+        self.pushed.add(key)
 
     def _known(self, keys: Iterable[str], media_type: str) -> list[str]:
         """Look up keys, those that were not looked up before, many at the same time."""

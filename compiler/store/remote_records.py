@@ -97,6 +97,19 @@ def image_key(source: Digest) -> str:
     return f"image-{hex_of(source)}"
 
 
+def image_to_json(image: Image) -> dict[str, object]:
+    """Write the record of a base image as JSON values."""
+    platform = image.platform
+    return {
+        "source": image.source,
+        "layers": list(image.layers),
+        "env": [list(pair) for pair in image.env],
+        "user": image.user,
+        "shell": list(image.shell),
+        "platform": [platform.os, platform.architecture, platform.variant],
+    }
+
+
 def image_record(value: Mapping[str, object], source: Digest, name: str) -> Image | None:
     """Read the record of a base image; None for that of another. May raise `TypeError`."""
     if value.get("source") != source:

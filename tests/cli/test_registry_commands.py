@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,17 @@ from typer.testing import CliRunner
 
 from compiler.cli.registry import app
 from compiler.cli.settings import Settings
+from compiler.errors import UsageError
 from compiler.oci import INDEX, Descriptor, Reference
 from compiler.registry import Registry
 from compiler.registry.manifests import referrers_tag
-from tests.publish.shop import NOW, Shop
+from compiler.repository.trust import target_of_image
+from compiler.repository.trust.keys import Signing
+from compiler.repository.trust.places import RegistryPlace
+from compiler.repository.trust.publisher import Contents, start
+from compiler.repository.trust.root import first_root, make_policy, sign_root
+from compiler.signing.keys import generate
+from tests.publish.shop import AMD64, NOW, Shop
 from tests.registry.shelf import client_for, index_of, tagged
 from tests.servers.registry import RegistryServer
 
@@ -81,6 +89,34 @@ def test_a_forged_list_of_referrers_makes_nothing_go_that_is_listed(
     assert f"keep    {live[0].digest}  (is kept, whatever the list of referrers of sha256:" in said
     assert [described(client, target, tag) for tag in ("a-t-1", "repository.yaml")] == live
     assert old not in client.tags(target)
+
+
+def test_nothing_is_removed_by_signed_metadata_that_nobody_vouches_for(
+    client: Registry, target: Reference, shop: Shop, tmp_path: Path
+) -> None:
+    online, root_key = generate(), generate()
+    signing = Signing((online,), datetime.now(UTC))
+    root = sign_root(
+        first_root(make_policy([root_key.public], [online.public]), signing.now), [root_key]
+    )
+    shop.publish(client, target=target)
+    shop.publish(client, shop.options(now=NOW + 60), target=target)
+    index = target_of_image(described(client, target, "repository.yaml"))
+    files = start(root, Contents(index={"repository.yaml": index}), signing)
+    RegistryPlace(client, target, AMD64, tmp_path).write(files)
+    before = set(client.tags(target))
+    (tmp_path / "root.json").write_bytes(root)
+
+    explained = run("gc", str(target), "--keep", "0", "--dry-run")
+    with pytest.raises(UsageError) as refused:
+        run("gc", str(target), "--keep", "0")
+
+    assert "nothing is removed without its root" in str(refused.value)
+    assert "-repository.yaml  (a snapshot older than those that are kept)" in explained
+    assert "nothing is removed without its root" in explained
+    assert set(client.tags(target)) == before
+    run("gc", str(target), "--keep", "0", "--root", str(tmp_path / "root.json"))
+    assert set(client.tags(target)) < before
 
 
 def described(client: Registry, target: Reference, tag: str) -> Descriptor:

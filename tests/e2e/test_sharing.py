@@ -1,12 +1,16 @@
 """Two machines that share layers, archives and base images through a registry."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from compiler.oci import Reference
-from tests.e2e.lab import Lab, on, on_base
+from compiler.oci import INDEX, Platform, Reference, platforms_of
+from compiler.repository.oci import index_of
+from tests.e2e.lab import BASE, Lab, on, on_base
+from tests.registry.shelf import client_for
 from tests.servers.registry import RegistryServer
 
 pytestmark = [pytest.mark.container, pytest.mark.registry]
@@ -160,6 +164,115 @@ def test_who_has_the_key_replaces_what_a_stranger_pushed(
     assert {action for _, action in events(two, "--all", *trusted)} == {"fetch"}
 
 
+def key(lab: Lab, folder: Path, name: str = "good") -> tuple[str, str]:
+    """Make a key pair; returns where its halves are."""
+    lab.env["COSIGN_PASSWORD"] = "x"  # noqa: S105  (of keys that only this test has)
+    made = lab.cos("key", "generate", "--output", folder / name)
+    assert made.returncode == 0, made.stderr
+    return f"{folder / name}.key", f"{folder / name}.pub"
+
+
+def test_who_signs_fetches_nothing_that_is_not_signed(
+    labs: tuple[Lab, Lab, Lab], cache: Reference, tmp_path: Path
+) -> None:
+    stranger, ours, others = labs
+    secret, public = key(ours, tmp_path)
+    events(stranger, "--all", *shared(cache, "--push"))
+    signing = shared(cache, "--pull", "--push", "--sign-key", secret)
+
+    assert {action for _, action in events(ours, "--all", *signing)} == {"build"}
+
+    verifying = shared(cache, "--pull", "--verify-key", public)
+    assert {action for _, action in events(others, "--all", *verifying)} == {"fetch"}
+
+
+def test_what_was_fetched_unverified_is_never_signed_nor_what_is_built_on_it(
+    labs: tuple[Lab, Lab, Lab], cache: Reference, tmp_path: Path
+) -> None:
+    stranger, ours, others = labs
+    secret, public = key(ours, tmp_path)
+    events(stranger, "--all", *shared(cache, "--push"))
+    ours.tree({"top": on("middle", "cat /middle /base > /top"), "own": on_base("echo > /own")})
+    others.tree({"top": on("middle", "cat /middle /base > /top"), "own": on_base("echo > /own")})
+    assert ("t/middle-1", "fetch") in events(ours, "--all", *shared(cache, "--pull"))
+
+    done = ours.build("--all", *shared(cache, "--push", "--sign-key", secret))
+
+    assert done.returncode == 0, done.stderr
+    assert "nobody vouches for it" in done.stderr
+    assert "pushed the layers of 1 packages and the archives of 1; those of 0 and 0" in done.stderr
+    verifying = shared(cache, "--pull", "--verify-key", public)
+    assert sorted(events(others, "--all", *verifying)) == [
+        ("t/base-1", "build"),
+        ("t/middle-1", "build"),
+        ("t/own-1", "fetch"),
+        ("t/top-1", "build"),
+    ]
+
+
+USERS = pytest.mark.parametrize(
+    "build",
+    [
+        "requires: [{name: base, category: t, version: '>=0'}]\nrequires_final_images: true\n"
+        "unpack: true\n",
+        f"image: {BASE}\nretrieve: [base-t-1.package.tar.gz]\nsteps: ['echo > /user']\n"
+        "requires: [{name: base, category: t, version: '>=0'}]\n",
+    ],
+)
+
+
+@USERS
+def test_what_uses_an_archive_that_was_fetched_unverified_is_not_signed(
+    labs: tuple[Lab, Lab, Lab], cache: Reference, tmp_path: Path, build: str
+) -> None:
+    stranger, ours, others = labs
+    secret, public = key(ours, tmp_path)
+    base = on_base("echo base > /base") + "includes: ['^/base$']\n"
+    for lab in labs:
+        shutil.rmtree(lab.place / "tree")
+        lab.tree({"base": base, "user": build})
+    events(stranger, "t/base", *shared(cache, "--push"))
+    assert ("t/base-1", "fetch") in events(ours, "--all", *shared(cache, "--pull"))
+
+    done = ours.build("--all", *shared(cache, "--push", "--sign-key", secret))
+
+    assert done.returncode == 0, done.stderr
+    assert "pushed the layers of 0 packages and the archives of 0; those of 0 and 0" in done.stderr
+    verifying = shared(cache, "--pull", "--verify-key", public)
+    assert {action for _, action in events(others, "--all", *verifying)} == {"build"}
+
+
+@USERS
+def test_an_archive_that_was_fetched_unverified_counts_although_its_layers_were_built_here(
+    labs: tuple[Lab, Lab, Lab], cache: Reference, tmp_path: Path, build: str
+) -> None:
+    stranger, ours, _ = labs
+    secret, _ = key(ours, tmp_path)
+    for lab in labs:
+        shutil.rmtree(lab.place / "tree")
+        lab.tree({"base": on_base("echo base > /base") + "includes: ['^/base$']\n", "user": build})
+    events(stranger, "t/base", *shared(cache, "--push"))
+    events(ours, "t/base")
+    for file in ours.out.iterdir():
+        file.unlink()
+    assert ("t/base-1", "fetch") in events(ours, "--all", *shared(cache, "--pull"))
+
+    done = ours.build("--all", *shared(cache, "--push", "--sign-key", secret))
+
+    assert done.returncode == 0, done.stderr
+    assert "pushed the layers of 1 packages and the archives of 0; those of 0 and 0" in done.stderr
+
+
+def test_the_first_push_counts_what_it_built_as_pushed(
+    labs: tuple[Lab, Lab, Lab], cache: Reference
+) -> None:
+    done = labs[0].build("--all", *shared(cache, "--push"))
+
+    assert done.returncode == 0, done.stderr
+    told = "pushed the layers of 3 packages and the archives of 3; those of 0 and 0 were there"
+    assert f"{cache}: {told}" in done.stderr
+
+
 def test_a_base_image_is_pulled_by_its_name(
     labs: tuple[Lab, Lab, Lab], registry_server: RegistryServer
 ) -> None:
@@ -175,6 +288,44 @@ def test_a_base_image_is_pulled_by_its_name(
     assert done.returncode == 0, done.stderr
     listed = two.cos("image", "list").stdout
     assert image in listed
+
+
+def test_a_final_image_joins_those_of_other_platforms(
+    labs: tuple[Lab, Lab, Lab], registry_server: RegistryServer, tmp_path: Path
+) -> None:
+    lab, place = labs[0], registry_server.repository("final")
+    final = ("t/base", "--push-final-images-repository", str(place))
+    tag = replace(place, tag="base-t-1")
+    events(lab, *final)
+    with client_for(registry_server, tmp_path) as client:
+        ours = platforms_of(client.manifest(tag).data, str(tag))
+        (image,) = ours.values()
+        client.put_manifest(tag, index_of({Platform("linux", "riscv64"): image}.items()), INDEX)
+
+        events(lab, *final)
+        both = client.manifest(tag)
+        events(lab, *final)
+
+        assert set(platforms_of(both.data, str(tag))) == {Platform("linux", "riscv64"), *ours}
+        assert client.manifest(tag) == both
+
+
+def test_a_final_image_that_is_there_stays_unless_another_is_forced_in(
+    labs: tuple[Lab, Lab, Lab], registry_server: RegistryServer, tmp_path: Path
+) -> None:
+    lab, place = labs[0], registry_server.repository("final")
+    final = ("t/base", "--push-final-images-repository", str(place))
+    tag = replace(place, tag="base-t-1")
+    events(lab, *final)
+    lab.tree({"base": on_base("echo other > /base")})
+    with client_for(registry_server, tmp_path) as client:
+        first = client.manifest(tag)
+
+        events(lab, *final)
+        assert client.manifest(tag) == first
+
+        events(lab, *final, "--push-final-images-force")
+        assert client.manifest(tag) != first
 
 
 def test_a_lock_pins_the_image_that_was_pulled_and_locked_builds_refuse_another(

@@ -101,7 +101,7 @@ def test_a_node_that_was_pushed_can_be_fetched_by_its_key(
     cache = pulling(registry, two)
 
     assert cache.nodes([KEY, LayerKey("3" * 64)]) == {KEY}
-    assert cache.fetch_node(KEY) == replace(record, log="")
+    assert cache.fetch_node(KEY) == replace(record, log="", unverified=True)
     assert (two.layer_path(record.layers[0]) / "file").read_text() == "content"
 
 
@@ -218,6 +218,51 @@ def test_a_signed_record_with_other_layers_or_under_another_key_is_lacking(
 
     assert cache.lacking([KEY], NODE) == [KEY]
     assert cache.lacking([KEY], ARTIFACT) == [KEY]
+
+
+def test_what_was_fetched_unverified_is_not_signed_later(
+    stores: tuple[LocalStore, LocalStore], tmp_path: Path
+) -> None:
+    registry, (one, two) = MemoryRegistry(), stores
+    pushing(registry, one).push_node(node(one))
+    names = artifact(one, tmp_path / "out", a_package_tar="archive", a_metadata_yaml="text")
+    pushing(registry, one).push_artifact(PACKED, names, tmp_path / "out")
+    fetching = pulling(registry, two)
+    fetching.nodes([KEY])
+    fetching.artifacts([PACKED])
+    record = fetching.fetch_node(KEY)
+    fetching.fetch_artifact(PACKED, tmp_path / "in")
+    told: list[Event] = []
+    ours = replace(PLACE, repository="ours")
+    sealing = Sealing(seal=seal, check=check, ours=check)
+    cache = RemoteCache(
+        registry, two, Places(target=ours), sealing=sealing, report=told.append
+    )  # fmt: skip
+
+    cache.push_node(record)
+    cache.push_artifact(PACKED, names, tmp_path / "in")
+
+    assert cache.lacking([KEY], NODE) == [KEY]
+    assert cache.lacking([PACKED], ARTIFACT) == [PACKED]
+    assert cache.pushed == set()
+    assert [each.warning for each in told if isinstance(each, Noted)] == [True]
+
+
+def test_what_was_verified_when_it_was_fetched_is_signed_and_known_as_such(
+    stores: tuple[LocalStore, LocalStore],
+) -> None:
+    registry, (one, two) = MemoryRegistry(), stores
+    sealing = Sealing(seal=seal, check=check, ours=check)
+    pushing(registry, one, sealing).push_node(node(one))
+    ours = replace(PLACE, repository="ours")
+    places = Places(sources=(PLACE,), target=ours)
+    cache = RemoteCache(registry, two, places, sealing=sealing)
+    cache.nodes([KEY])
+
+    cache.push_node(cache.fetch_node(KEY))
+
+    assert cache.pushed == {KEY}
+    assert cache.lacking([KEY], NODE) == []
 
 
 def test_a_signature_does_not_help_layers_that_were_exchanged(
@@ -339,7 +384,9 @@ def test_an_artifact_travels_with_its_metadata_and_records(
 
     assert (tmp_path / "in/a.package.tar").read_text() == "archive"
     assert (tmp_path / "in/a.metadata.yaml").read_text() == "text"
-    assert two.artifact(names["a.metadata.yaml"]) == one.artifact(names["a.metadata.yaml"])
+    known = one.artifact(names["a.metadata.yaml"])
+    assert known is not None
+    assert two.artifact(names["a.metadata.yaml"]) == replace(known, unverified=True)
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/b", "..", ""])
