@@ -89,14 +89,9 @@ def collect(  # noqa: PLR0913  (one parameter for each option)
         decided = decide(holdings, keep=keep, window=window)
         lines = with_referrers(client, target, holdings, decided)
         removed = 0 if dry_run else remove(client, target, holdings, lines)
-    if output != "terminal":
-        rows = [{"tag": each.tag, "digest": str(each.digest), "removed": each.removed,
-                 "reason": each.reason} for each in lines]  # fmt: skip
-        typer.echo(dump({"tags": rows}, output))
-    else:
-        _tell(lines, removed, dry_run=dry_run)
-        if not sign:
-            _tell_signed(lines)
+    _show(lines, removed, output, dry_run=dry_run)
+    if not sign and output == "terminal":
+        _tell_signed(lines)
     if holdings.broken:
         raise _unreadable(repository, sorted(holdings.broken))
 
@@ -182,6 +177,16 @@ def _tell(lines: Sequence[Line], removed: int, *, dry_run: bool) -> None:
     gone = sum(line.removed for line in tags)
     verb = "would be removed" if dry_run else f"removed, {removed} images in all"
     typer.echo(f"{gone} of {len(tags)} tags {verb}")
+
+
+def _show(lines: Sequence[Line], removed: int, output: str, *, dry_run: bool) -> None:
+    """Print what was decided about each tag."""
+    if output == "terminal":
+        _tell(lines, removed, dry_run=dry_run)
+        return
+    rows = [{"tag": each.tag, "digest": str(each.digest), "removed": each.removed,
+             "reason": each.reason} for each in lines]  # fmt: skip
+    typer.echo(dump({"tags": rows}, output))
 
 
 def _tell_signed(lines: Sequence[Line]) -> None:
