@@ -192,6 +192,42 @@ def test_a_kill_at_any_effect_leaves_each_farewell_said_once_or_the_old_state(
     assert {(0, 0, False), (1, 3, True), (2, 3, True), (2, 2, True)} == set(found)
 
 
+def test_a_kill_at_any_effect_leaves_what_comes_whole_although_a_farewell_removed_its_folders(
+    tmp_path: Path,
+) -> None:
+    lab = Lab(tmp_path)
+    same = {"opt/d/": "750", "opt/d/e/": "700", "opt/d/same": "same"}
+    lab.apply(lab.package("f", {**same, "opt/d/f": "f"}))
+    shutil.copytree(lab.root, tmp_path / "before", symlinks=True)
+    install = (lab.package("g", {**same, "opt/d/g": "g"}),)
+    change = Change(install=install, remove=(id_of("f"),), parting=(id_of("f"),))
+
+    def killed(stop: int | None) -> State:
+        root = tmp_path / f"root-{stop}"
+        shutil.copytree(tmp_path / "before", root, symlinks=True)
+
+        def farewell(_package: PackageId) -> None:
+            shutil.rmtree(root / "opt", ignore_errors=True)
+
+        disk = RecordingDisk(root, tmp_path / f"copies-{stop}", stop=stop)
+        with System(root, f"/{DATABASE}") as system, closing(disk), suppress(Stopped):
+            apply(change, system, OPTIONS, disk=disk, farewell=farewell)
+        total.append(disk.count)
+        with System(root, f"/{DATABASE}") as system:
+            recover(system, farewell=farewell)
+        return state_of(root)
+
+    total: list[int] = []
+    new = killed(None)
+    found = [killed(stop) for stop in range(total[0])]
+
+    assert sorted(new[0]) == ["opt", "opt/d", "opt/d/e", "opt/d/g", "opt/d/same"]
+    kinds = [state == new for state in found]
+    assert kinds == sorted(kinds)
+    assert set(kinds) == {False, True}
+    assert [state for state in found if state not in (new, state_of(tmp_path / "before"))] == []
+
+
 def test_a_second_kill_while_recovering_changes_nothing_about_that(case: Case, new: State) -> None:
     total = case.run(case.fresh()).count
 
