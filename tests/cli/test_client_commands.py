@@ -5,14 +5,19 @@ import os
 import pty
 import subprocess
 import sys
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 import yaml
 
+from compiler.spec.package import PackageId
+from compiler.system.change import Change
 from compiler.system.root import System
+from compiler.system.transaction import apply
 from tests.cli.machine import Machine, add_shell
 from tests.cli.test_main import CHECKOUT
+from tests.system.crash import RecordingDisk, Stopped
 
 
 def test_a_package_comes_with_what_it_needs(machine: Machine) -> None:
@@ -733,6 +738,62 @@ def test_what_stays_after_its_farewell_since_a_move_failed_is_finalized_again(
     assert message == f"{machine.root}: file exists (/usr/new)"
     assert machine.installed() == ["t/fin-1"]
     assert machine.read("told").split() == ["on", "off", "on"]
+
+
+@pytest.mark.container
+def test_what_stays_after_its_farewell_is_finalized_with_the_variables_of_the_command(
+    machine: Machine,
+) -> None:
+    add_shell(machine.root)
+    machine.settings["finalizer_envs"] = [{"key": "FROM", "value": "config"}]
+    machine.shop.build(
+        "fin",
+        finalizer="install: ['echo on $FROM $X >> /told']\n"
+        "uninstall: ['echo off $FROM $X >> /told; echo in the way > /usr/new']\n",
+        files={"usr/fin": "1"},
+    )
+    machine.shop.build("new", files={"usr/new": "1"})
+    machine.shop.repository()
+    machine.do("install", "-y", "t/fin", "--finalizer-env", "X=first")
+
+    machine.refused("replace", "-y", "t/fin", "--for", "t/new", "--finalizer-env", "X=f", code=3)
+
+    assert machine.read("told").splitlines() == ["on config first", "off config f", "on config f"]
+
+
+@pytest.mark.container
+def test_what_had_been_stopped_is_ended_with_the_variables_of_the_command_that_ends_it(
+    machine: Machine, tmp_path: Path
+) -> None:
+    add_shell(machine.root)
+    machine.shop.build("fin", finalizer="uninstall: ['echo $X > /told']", files={"usr/fin": "1"})
+    machine.shop.repository()
+    machine.do("install", "-y", "t/fin")
+    package = (PackageId("t", "fin", "1"),)
+    change = Change(remove=package, parting=package)
+    disk = RecordingDisk(machine.root, tmp_path / "copies", stop=1)  # once it is written down
+    with System(machine.root, "/db") as system, suppress(Stopped), closing(disk):
+        apply(change, system, disk=disk)
+
+    machine.do("upgrade", "-y", "--finalizer-env", "X=later")
+
+    assert machine.read("told") == "later\n"
+    assert machine.installed() == []
+
+
+@pytest.mark.container
+def test_a_finalizer_that_waits_runs_with_the_variables_of_the_command_that_it_waited_for(
+    machine: Machine,
+) -> None:
+    add_shell(machine.root)
+    text = 'install:\n- test -n "$X" && echo $X > /usr/told\n'
+    machine.shop.build("fin", finalizer=text, files={"usr/fin": "1"})
+    machine.shop.repository()
+    machine.refused("install", "-y", "t/fin")
+
+    machine.do("upgrade", "-y", "--finalizer-env", "X=now")
+
+    assert machine.read("usr/told") == "now\n"
 
 
 @pytest.mark.container
