@@ -4,7 +4,8 @@ A transaction prepares everything in staging folders (`disk.STAGING`), where it 
 syncs them. Then it commits the journal (`READY`) and moves what is new into place, one rename for
 each path, syncs again, and commits that the new packages count (`DONE`). Only then it removes what
 is old. Every step can be repeated. After a crash `READY` is carried on or, if that fails, taken
-back (`UNDO`); `DONE` is carried on.
+back (`UNDO`), after which only what is staged is left to be removed, as before `READY` (`STAGING`);
+`DONE` is carried on.
 
 Before the first move, packages that go for good have something run, and each that ran is struck
 out of `parting`: so nothing runs for a change that could not be staged, and nothing runs twice

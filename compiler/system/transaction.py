@@ -301,13 +301,12 @@ def _back_out(work: _Work) -> bool:
     if journal.state is State.DONE:
         return True
     if journal.state is State.READY:
-        journal = replace(journal, state=State.UNDO)
-        text = journal.text()
-        work.commit(lambda: work.system.database.note(text))
+        journal = _noted(journal, State.UNDO, work)
     work.look_anew()
     if journal.state is State.UNDO:
         _need_staging(journal, work)
         take_back(journal, work.disk, work.lookup)
+        journal = _noted(journal, State.STAGING, work)
     clean_up(journal, work.disk)
     parted = [PackageId(*each) for each in journal.parted]
     work.commit(partial(work.system.database.settle, parted))
@@ -315,6 +314,13 @@ def _back_out(work: _Work) -> bool:
         words = "stays, but did already what it does before it goes: its finalizer runs again"
         work.reporter(Noted(f"{package}: {words}", warning=True))
     return False
+
+
+def _noted(journal: Journal, state: State, work: _Work) -> Journal:
+    """Commit how far a transaction is."""
+    journal = replace(journal, state=state)
+    work.commit(partial(work.system.database.note, journal.text()))
+    return journal
 
 
 def _recover(journal: Journal, work: _Work) -> bool:

@@ -377,6 +377,67 @@ def test_a_commit_that_does_not_reach_the_disk_would_be_noticed(
     assert next(failures(case, broken, [case.old, new]), None) is not None
 
 
+@pytest.fixture
+def undone(case: Case) -> RecordingDisk:
+    """A change whose last move fails, so that all is undone."""
+    log = case.run(case.fresh()).log
+    last = max(number for number, effect in enumerate(log) if effect.name == "rename")
+    root = case.fresh()
+    disk = RecordingDisk(root, case.place / "undone-copies", full=Full(last, 1))
+    full = pytest.raises(OutsideError, match="no space left")
+    with System(root, f"/{DATABASE}") as system, closing(disk), full:
+        apply(case.change, system, OPTIONS, disk=disk)
+    assert state_of(root) == case.old
+    return disk
+
+
+def test_a_kill_at_any_effect_of_undoing_leaves_the_old_or_the_new_state(
+    case: Case, new: State, undone: RecordingDisk
+) -> None:
+    found = []
+    assert undone.full is not None
+
+    for stop in range(undone.count):
+        root, full = case.fresh(), Full(undone.full.first, 1)
+        disk = RecordingDisk(root, case.place / f"{root.name}-copies", stop=stop, full=full)
+        with System(root, f"/{DATABASE}") as system, suppress(Stopped), closing(disk):
+            apply(case.change, system, OPTIONS, disk=disk)
+        found.append(case.recovered(root))
+
+    assert [state in (case.old, new) for state in found] == [True] * undone.count
+    assert found[-1] == case.old
+
+
+def test_a_power_failure_at_any_effect_of_undoing_leaves_the_old_or_the_new_state(
+    case: Case, new: State, undone: RecordingDisk
+) -> None:
+    assert list(failures(case, undone.log, [case.old, new])) == []
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_without_any_one_of_the_syncs_of_undoing_a_power_failure_would_be_noticed(
+    case: Case, new: State, undone: RecordingDisk, which: int
+) -> None:
+    syncs = [number for number, effect in enumerate(undone.log) if effect.name == "sync"]
+    assert len(syncs) == 3
+
+    broken = without(undone.log, syncs[which])
+
+    assert next(failures(case, broken, [case.old, new]), None) is not None
+
+
+@pytest.mark.parametrize("which", range(4))
+def test_a_commit_of_undoing_that_does_not_reach_the_disk_would_be_noticed(
+    case: Case, new: State, undone: RecordingDisk, which: int
+) -> None:
+    commits = [number for number, effect in enumerate(undone.log) if effect.name == "commit"]
+    assert len(commits) == 5  # the last one only takes the journal away: it may happen again
+
+    broken = without(undone.log, commits[which])
+
+    assert next(failures(case, broken, [case.old, new]), None) is not None
+
+
 def big(lab: Lab, title: str) -> Incoming:
     """A package of thirty files, some of which the next version has as well."""
     name, _, version = title.partition("-")
