@@ -20,7 +20,7 @@ from compiler.errors import NotFoundError, OutsideError, TooLongError
 from compiler.registry.deadline import TimedResponse
 from compiler.repository.cache import Cache
 from compiler.repository.sources import LARGEST_ARCHIVE
-from compiler.repository.sources.checks import Checked, archive_of, check_name
+from compiler.repository.sources.checks import Checked, archive_of, check_name, saving
 
 _PIECE = 1 << 18
 _ATTEMPTS = 4
@@ -199,16 +199,13 @@ class HttpSource:
 
     def _save(self, name: str, answer: http.client.HTTPResponse, target: Path, limit: int) -> None:
         """Write a body; what is too long is removed."""
-        try:
-            with target.open("ab" if answer.status == _PARTIAL else "wb") as file:
-                for data in self._pieces(answer):
-                    file.write(data)
-                    if file.tell() > limit:
-                        target.unlink()
-                        message = f"{self._url(name)}: the server sends more than {limit} bytes"
-                        raise TooLongError(message, hint=_TOO_LONG)
-        except OSError as error:
-            raise OutsideError(f"{target}: {(error.strerror or str(error)).lower()}") from error
+        with saving(target, "ab" if answer.status == _PARTIAL else "wb") as file:
+            for data in self._pieces(answer):
+                file.write(data)
+                if file.tell() > limit:
+                    target.unlink()
+                    message = f"{self._url(name)}: the server sends more than {limit} bytes"
+                    raise TooLongError(message, hint=_TOO_LONG)
 
     def _pieces(self, answer: http.client.HTTPResponse) -> Iterator[bytes]:
         """Read a body as it comes; raises `_Broken` when it breaks off or trickles."""
