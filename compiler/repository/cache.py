@@ -61,9 +61,9 @@ class Cache:
         try:
             yield part
         finally:
-            _remove(path)
             if part.exists() and not part.stat().st_size:  # as a full disk leaves it
                 _remove(part)
+            _remove(path)  # from here on somebody else may have the part
             lock.close()
 
     def keep(self, part: Path, sha256: str) -> Path:
