@@ -43,6 +43,10 @@ class _Broken(Exception):  # noqa: N818  (a reason to try again)
         self.hint = hint
 
 
+class _Unreached(_Broken):
+    """Nobody was there who could be asked."""
+
+
 class _Plain(http.client.HTTPConnection):
     """A connection without TLS."""
 
@@ -106,9 +110,19 @@ class HttpSettings:
 
 
 class HttpSource:
-    """Reads from one address; `auth` is luet's: a `token`, `basic`, or a `username`."""
+    """Reads from one address; `auth` is luet's: a `token`, `basic`, or a `username`.
 
-    def __init__(self, url: str, auth: Mapping[str, str], settings: HttpSettings) -> None:
+    Where it is `replaceable`, another address is asked at once if nobody is there.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        auth: Mapping[str, str],
+        settings: HttpSettings,
+        *,
+        replaceable: bool = False,
+    ) -> None:
         parts = _split(url)
         self._parts = parts._replace(
             netloc=_host(parts),
@@ -117,6 +131,7 @@ class HttpSource:
             fragment="",
         )
         self._settings = settings
+        self._replaceable = replaceable
         self._authorization = _authorization(auth) or _from_address(parts.username, parts.password)
         self._opener = urllib.request.OpenerDirector()
         for handler in (
@@ -165,8 +180,10 @@ class HttpSource:
             try:
                 self._append(name, target, limit, _size(target) if resume else 0)
             except _Broken as error:
-                if attempt == _ATTEMPTS - 1:
-                    message = f"{self._url(name)}: {error} (tried {_ATTEMPTS} times)"
+                hasty = self._replaceable and isinstance(error, _Unreached)
+                if hasty or attempt == _ATTEMPTS - 1:
+                    tried = f" (tried {attempt + 1} times)" if attempt else ""
+                    message = f"{self._url(name)}: {error}{tried}"
                     raise OutsideError(message, hint=error.hint) from error
                 self._settings.pause(_FIRST_WAIT * 2**attempt)
             else:
@@ -185,7 +202,9 @@ class HttpSource:
                 raise _Broken("its length has changed") from error
             raise self._refusal(name, error) from error
         except (OSError, http.client.HTTPException) as error:
-            raise _Broken(_reason(error), _hint(error)) from error
+            absent = isinstance(_cause(error), socket.gaierror | ConnectionRefusedError)
+            kind = _Unreached if absent else _Broken
+            raise kind(_reason(error), _hint(error)) from error
 
     def _check(self, name: str, answer: http.client.HTTPResponse, start: int) -> None:
         """Raise `OutsideError` for an answer that is not the file, or the part that was asked."""
