@@ -28,7 +28,7 @@ from compiler.store.images import host_platform
 from compiler.system.client import Client, How
 from compiler.system.config import Config, Surroundings, load_config
 from compiler.system.solve import Decision
-from compiler.system.summary import rows_of, table
+from compiler.system.summary import rows_of, stand_ins, table
 
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
 Force = Annotated[
@@ -214,6 +214,8 @@ def carry_out(
 ) -> None:
     """Show what is to happen, ask, and do it."""
     offers = client.offers if decision.come else client.no_offers
+    for text in stand_ins(decision, client.installed, offers):
+        tell(client, text, warning=True)
     confirm(table(rows_of(decision, offers)), client.report, yes=yes)
     with _watched(client.report):
         change = client.fetch(decision)

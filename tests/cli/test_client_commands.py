@@ -652,6 +652,29 @@ def test_what_is_said_follows_quiet_and_the_log_format(machine: Machine) -> None
     assert [each["message"] for each in events] == ["  remove  t/lib  1", "1 package"]
 
 
+def test_what_nobody_named_and_comes_in_place_of_something_is_told(machine: Machine) -> None:
+    old = "{category: t, name: old, version: '>=0'}"
+    machine.shop.build("old", files={"usr/old": "1"})
+    machine.shop.build("new", files={"usr/new": "1"}, more=f"provides: [{old}]")
+    machine.shop.build("user", files={"usr/user": "1"}, more=f"requires: [{old}]")
+    machine.shop.build("dep", files={"usr/dep": "1"})
+    need = "requires: [{category: t, name: extra, version: '>=0'}]"
+    machine.shop.build("alone", files={"usr/alone": "1"}, more=need)
+    machine.shop.build("extra", files={"usr/extra": "1"})
+    machine.shop.repository()
+    machine.do("install", "-y", "t/new", "t/user", "t/dep")
+
+    told = machine.do("replace", "-y", "t/new", "--for", "t/dep").stderr
+
+    assert "warning: t/old-1 comes in place of t/new-1: t/user-1 requires t/old@>=0\n" in told
+    assert machine.installed() == ["t/dep-1", "t/old-1", "t/user-1"]
+    for named in ("t/new", "t/old"):
+        gone = machine.installed()[1]
+        assert "warning" not in machine.do("replace", "-y", gone[:-2], "--for", named).stderr
+    assert "warning" not in machine.do("replace", "-y", "t/dep", "--for", "t/alone").stderr
+    assert machine.installed() == ["t/alone-1", "t/extra-1", "t/old-1", "t/user-1"]
+
+
 @pytest.mark.container
 def test_finalizers_run_in_the_system_with_their_environment(machine: Machine) -> None:
     add_shell(machine.root)
