@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from itertools import pairwise
 from pathlib import Path
@@ -28,7 +28,7 @@ from compiler.store.images import host_platform
 from compiler.system.client import Client, How
 from compiler.system.config import Config, Surroundings, load_config
 from compiler.system.solve import Decision
-from compiler.system.summary import rows_of, table
+from compiler.system.summary import rows_of, stand_ins, table
 
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
 Force = Annotated[
@@ -149,20 +149,28 @@ def _registries(
     made: dict[str, Registry] = {}
 
     def open_one(config: RepositoryConfig) -> Registry:
-        key = json.dumps([config.auth, config.urls if config.auth else ()], sort_keys=True)
+        names = [parse_reference(url).registry for url in config.urls]
+        others = sorted({*names} - {*names[-1:]})
+        key = json.dumps([config.auth, names if config.auth else (), others], sort_keys=True)
         if key not in made:
-            names = [parse_reference(url).registry for url in config.urls]
             file = auth_file(names, config.auth, folder)
-            made[key] = registry_with(settings, file, report)
+            made[key] = registry_with(settings, file, report, replaceable=others)
         return made[key]
 
     return open_one
 
 
-def registry_with(settings: Settings, file: Path | None, report: Reporter) -> Registry:
-    """Return a client of registries that uses the credentials of `auth_file` before others."""
+def registry_with(
+    settings: Settings, file: Path | None, report: Reporter, *, replaceable: Iterable[str] = ()
+) -> Registry:
+    """Return a client of registries that uses the credentials of `auth_file` before others.
+
+    See `RegistrySettings` for `replaceable`.
+    """
     registries = importlib.import_module("compiler.cli.registries")
-    client: Registry = registries.open_registry(settings, file, report=report)
+    client: Registry = registries.open_registry(
+        settings, file, report=report, replaceable=replaceable
+    )
     return client
 
 
@@ -206,6 +214,8 @@ def carry_out(
 ) -> None:
     """Show what is to happen, ask, and do it."""
     offers = client.offers if decision.come else client.no_offers
+    for text in stand_ins(decision, client.installed, offers):
+        tell(client, text, warning=True)
     confirm(table(rows_of(decision, offers)), client.report, yes=yes)
     with _watched(client.report):
         change = client.fetch(decision)

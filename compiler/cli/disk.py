@@ -113,7 +113,7 @@ def _disk_of(spec: ImageSpec, settings: Settings, shop: Shop, options: _Options)
         layout=layout,
         recovery=recovery.tree,
         sizes=sizes,
-        cloud_init=feature | cloud_files(spec),
+        cloud_init=feature | cloud_files(spec, reporter(settings)),
         deploy_command=command or spec.disk.deploy_command or _DEPLOY,
         squashfs=spec.squashfs_options,
         title=spec.title or title_of(root.tree),

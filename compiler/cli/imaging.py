@@ -1,5 +1,6 @@
 """What `cos iso` and `cos disk` share: what is asked for, and the trees that it is made of."""
 
+import importlib
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,8 @@ import typer
 from compiler.archive import DEFAULT_EPOCH, Clamp
 from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
-from compiler.errors import ImageError, InputError, UsageError
-from compiler.events import Noted
+from compiler.errors import Faults, ImageError, InputError, Location, SpecError, UsageError
+from compiler.events import Noted, Reporter
 from compiler.image.boot import boot_files, check_architecture
 from compiler.image.layers import MemoryLayer
 from compiler.image.rootfs import Opened, Shop, open_root, open_sources
@@ -148,8 +149,11 @@ def tree_of(
     return open_sources(sources, shop, clamp, first).tree if sources or first else None
 
 
-def cloud_files(spec: ImageSpec) -> dict[str, bytes]:
-    """Read cloud-config files, by the names that they get; raises `UsageError`."""
+def cloud_files(spec: ImageSpec, report: Reporter) -> dict[str, bytes]:
+    """Read cloud-config files, by the names that they get; tells what they say in vain.
+
+    Raises `UsageError` for names that cannot be, and `Faults` for what no machine could read.
+    """
     found: dict[str, bytes] = {}
     for text in spec.cloud_init:
         path = Path(text)
@@ -161,7 +165,31 @@ def cloud_files(spec: ImageSpec) -> dict[str, bytes]:
         if path.name in found:
             raise UsageError(f"{path}: another cloud-config file has the same name")
         found[path.name] = path.read_bytes()
+    _check_configs(spec.cloud_init, found, report)
     return found
+
+
+def _check_configs(paths: Sequence[str], data: Mapping[str, bytes], report: Reporter) -> None:
+    """Read cloud-config files as machines do; raises `Faults` with all that is wrong in them."""
+    if not paths:
+        return
+    reading = importlib.import_module("compiler.agent.cloudconfig.load")  # start-up time
+    lint = importlib.import_module("compiler.agent.cloudconfig.lint").lint
+    source = importlib.import_module("compiler.agent.cloudconfig.source").Source
+    loaded, faults = [], []
+    for path in paths:
+        try:
+            text = data[Path(path).name].decode("utf-8-sig")
+            loaded.append(reading.load(source(path, text)))
+        except UnicodeDecodeError:
+            faults.append(SpecError("is not UTF-8", location=Location(path)))
+        except reading.LoadFaults as error:
+            faults += error.errors
+    if faults:
+        raise Faults.of(faults)
+    notes = [note for each in loaded for note in (*each.unknown, *each.warnings)]
+    for note in (*notes, *lint(loaded)):
+        report(Noted(str(note), warning=True))
 
 
 def config_layer(folder: str, files: Mapping[str, bytes], epoch: int) -> list[Layer]:

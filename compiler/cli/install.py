@@ -84,14 +84,14 @@ def install(  # noqa: PLR0913  (one parameter for each of luet's options)
     """Install packages and what they need; what is installed stays as it is where it can."""
     options = InstallOptions(nodeps=nodeps, onlydeps=onlydeps, relax=relax, upgrade=upgrade)
     how = how_of(finalizer_env, force=force)
-    with open_client(context, makes_root=True) as client, client.changing():
+    with open_client(context, makes_root=True) as client, client.changing(how):
         with _from_somewhere(client):
             wanted = _wanted(client, packages)
             decision = client.solver.install(wanted, options)
         _ask_for(client, wanted)
         if decision.is_nothing:
             tell(client, "there is nothing to install")
-            client.catch_up()
+            client.catch_up(how)
             return
         carry_out(client, decision, how, yes=yes, download_only=download_only)
 
@@ -117,14 +117,14 @@ def upgrade(  # noqa: PLR0913  (one parameter for each of luet's options)
     """
     del universe, full, nodeps
     how = how_of(finalizer_env, force=force)
-    with open_client(context) as client, client.changing():
+    with open_client(context) as client, client.changing(how):
         client.asks_anew = True
         decision = client.solver.upgrade(rebuilt=sync, clean=_may_clean(client, asked=clean))
         if not sync:
             _name_rebuilt(client, decision)
         if decision.is_nothing:
             tell(client, "everything is up to date")
-            client.catch_up()
+            client.catch_up(how)
         else:
             carry_out(client, decision, how, yes=yes, download_only=download_only)
         if oscheck:
@@ -152,7 +152,7 @@ def uninstall(  # noqa: PLR0913  (one parameter for each of luet's options)
         check=conflictscheck and not nodeps and not force, full=full, dependents=full_clean
     )
     how = how_of(finalizer_env, keep_protected=keep_protected_files)
-    with open_client(context) as client, client.changing():
+    with open_client(context) as client, client.changing(how):
         going = [each for name in packages for each in _installed(client, name, force=force)]
         decision = client.local_solver.uninstall(going, options)
         if decision.is_nothing:
@@ -177,7 +177,7 @@ def replace(  # noqa: PLR0913  (one parameter for each of luet's options)
     """Remove packages and install others in their place, in one step."""
     options = InstallOptions(nodeps=nodeps, onlydeps=onlydeps)
     how = how_of(finalizer_env, force=force)
-    with open_client(context) as client, client.changing():
+    with open_client(context) as client, client.changing(how):
         going = [client.local_solver.installed_named(each) for each in packages]
         names = [name for each in instead for name in _commas(each)]
         with _from_somewhere(client):
@@ -202,7 +202,7 @@ def reinstall(  # noqa: PLR0913  (one parameter for each of luet's options)
     if bool(packages) == installed:
         raise UsageError("name packages, or give --installed")
     how = how_of(finalizer_env, force=force)
-    with open_client(context) as client, client.changing():
+    with open_client(context) as client, client.changing(how):
         again = [client.local_solver.installed_named(each) for each in packages or ()]
         if installed:
             again = _offered(client, [each.id for each in client.installed])

@@ -116,7 +116,7 @@ def _iso_of(spec: ImageSpec, settings: Settings, shop: Shop, *, keeps_recovery: 
     """Open everything that the ISO is made of."""
     clamp = clamp_of(settings)
     root = root_of(spec, shop, clamp).tree
-    configs = config_layer(CONFIGURATION, cloud_files(spec), clamp.epoch)
+    configs = config_layer(CONFIGURATION, cloud_files(spec, reporter(settings)), clamp.epoch)
     files = tree_of((*spec.image, *spec.overlay_image), shop, clamp, configs)
     if files is not None and not keeps_recovery:
         files = files.without(RECOVERY_FILE)

@@ -1,7 +1,7 @@
 """What commands that talk to registries share: the client, names, and what publishing needs."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -33,13 +33,18 @@ def registry_settings(settings: Settings) -> RegistrySettings:
 
 
 def open_registry(
-    settings: Settings, auth_file: Path | None = None, *, report: Reporter | None = None
+    settings: Settings,
+    auth_file: Path | None = None,
+    *,
+    report: Reporter | None = None,
+    replaceable: Iterable[str] = (),
 ) -> RegistryClient:
     """Return the client of all registries; credentials in `auth_file` go before all others.
 
-    `report` hears of long transfers; without it they are told as the settings say.
+    `report` hears of long transfers; without it they are told as the settings say. See
+    `RegistrySettings` for `replaceable`.
     """
-    made = registry_settings(settings)
+    made = replace(registry_settings(settings), replaceable=frozenset(replaceable))
     if auth_file is not None:
         made = replace(made, auth_files=(auth_file, *made.auth_files))
     return RegistryClient(made, report=report or reporter(settings))

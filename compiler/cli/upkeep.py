@@ -74,7 +74,7 @@ def oscheck(  # noqa: PLR0913  (one parameter for each of luet's options)
         if not (found or unmet):
             tell(client, "nothing is missing or changed" if contents else "nothing is missing")
         elif found and reinstall:
-            with client.changing():
+            with client.changing(how):
                 repair(client, how, yes=yes, download_only=download_only, contents=contents)
 
 

@@ -179,7 +179,9 @@ class RegistryClient:
         key = (reference.registry, attempts)
         with self._lock:
             if key not in self._sites:
-                self._sites[key] = Site(reference.registry, self._tools, attempts=attempts)
+                host = reference.registry
+                hasty = attempts == _MIRROR_ATTEMPTS or host in self._settings.replaceable
+                self._sites[key] = Site(host, self._tools, attempts=attempts, hasty=hasty)
             return self._sites[key]
 
     def _read(self, reference: Reference, read: Callable[[Site, Reference], _T]) -> _T:

@@ -58,6 +58,10 @@ class Doubtful(Passing):
         super().__init__(reason, tries=_TWICE)
 
 
+class Unreached(Passing):
+    """Nobody was there who could be asked."""
+
+
 @dataclass(slots=True)
 class Retries:
     """Counts the attempts at one thing, and waits between them: longer each time, with jitter."""
@@ -67,6 +71,8 @@ class Retries:
     subject: str
     attempts: int = 0
     """How many there are; 0 for as many as the settings allow."""
+    hasty: bool = False
+    """Whether somebody else is asked at once if nobody is there."""
     failures: int = 0
     doubts: int = 0
     """How many of them were of a kind that is not tried often."""
@@ -77,6 +83,7 @@ class Retries:
         self.doubts += fault.tries < _OFTEN
         wait = self._wait(fault)
         over = self.failures >= (self.attempts or self.settings.attempts)
+        over = over or (self.hasty and isinstance(fault, Unreached))
         if over or self.doubts >= fault.tries or wait > self.settings.longest_wait:
             tried = f" (tried {self.failures} times)" if self.failures > 1 else ""
             message = f"{self.subject}: {fault.reason}{tried}"
@@ -187,10 +194,10 @@ def _known(root: BaseException, host: str) -> Passing | None:
     if isinstance(root, socket.gaierror):
         tries = _TWICE if root.errno == socket.EAI_AGAIN else 1
         hint = "check the name, and that the network and its name servers work"
-        return Passing(f"the host {host} is unknown", tries=tries, hint=hint)
+        return Unreached(f"the host {host} is unknown", tries=tries, hint=hint)
     if isinstance(root, ConnectionRefusedError):
         hint = "check the port, and that the registry runs"
-        return Passing(f"{host} refused the connection", tries=_FEW, hint=hint)
+        return Unreached(f"{host} refused the connection", tries=_FEW, hint=hint)
     return None
 
 

@@ -20,7 +20,8 @@ class RegistrySettings:
     TLS besides this machine's own, `*` for all. `mirrors` gives for a host (or `docker.io`) those
     that are asked first when something is read, each as `HOST[/PREFIX]`. `authorities` are files
     that replace the system's certificates; `certificate_folders` have a folder for each host whose
-    `*.crt` are trusted besides. `proxies` are as in the environment: http, https, all, no.
+    `*.crt` are trusted besides. `proxies` are as in the environment: http, https, all, no. Instead
+    of hosts that are `replaceable` the user has others asked, at once where nobody is there.
     """
 
     auth_files: tuple[Path, ...] = ()
@@ -29,6 +30,7 @@ class RegistrySettings:
     authorities: tuple[Path, ...] = ()
     certificate_folders: tuple[Path, ...] = (_CERTIFICATES,)
     proxies: Mapping[str, str] = field(default_factory=dict)
+    replaceable: frozenset[str] = frozenset()
     attempts: int = 6
     """How often a request is tried when the registry or the network fails."""
     first_wait: float = 0.5

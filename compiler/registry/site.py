@@ -86,10 +86,11 @@ class Tools:
 class Site:
     """A registry host; every thread may use it."""
 
-    def __init__(self, host: str, tools: Tools, *, attempts: int = 0) -> None:
+    def __init__(self, host: str, tools: Tools, *, attempts: int = 0, hasty: bool = False) -> None:
         self.host = host
         self._tools = tools
         self._attempts = attempts
+        self._hasty = hasty
         self._lock = threading.Lock()
         self._base = ""
         self._confirmed = False
@@ -97,7 +98,10 @@ class Site:
 
     def retries(self, call: Call) -> Retries:
         """Begin to count the attempts at something."""
-        return Retries(self._tools.settings, self._tools.pause, call.subject, self._attempts)
+        tools = self._tools
+        return Retries(
+            tools.settings, tools.pause, call.subject, attempts=self._attempts, hasty=self._hasty
+        )
 
     def ask(self, call: Call) -> Answer:
         """Make a request as often as it takes, and read all of the answer."""

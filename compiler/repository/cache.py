@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from compiler.archive.compress import atomic_file
-from compiler.errors import OutsideError
+from compiler.errors import OutsideError, room_hint
 from compiler.store.files import Lock
 
 _CONTENTS, _NOTES, _PARTS = "sha256", "notes", "parts"
@@ -55,17 +55,15 @@ class Cache:
         """
         part = self.folder / _PARTS / sha256
         path = part.with_name(f"{sha256}{_LOCK}")
-        try:
+        with self._words():
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = _taken(path)
-        except OSError as error:
-            raise OutsideError(f"{self.folder}: cannot be written: {error.strerror}") from error
         try:
             yield part
         finally:
-            _remove(path)
             if part.exists() and not part.stat().st_size:  # as a full disk leaves it
                 _remove(part)
+            _remove(path)  # from here on somebody else may have the part
             lock.close()
 
     def keep(self, part: Path, sha256: str) -> Path:
@@ -74,16 +72,18 @@ class Cache:
         It is not synced: `find` would notice what a power failure has left of it.
         """
         path = self._path(sha256)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.replace(path)
+        with self._words():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part.replace(path)
         return path
 
     def note(self, key: str, contents: Sequence[str]) -> None:
         """Remember which contents something is made of."""
         path = self._note(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(path, sync=False) as file:
-            file.write(json.dumps(list(contents)).encode())
+        with self._words():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_file(path, sync=False) as file:
+                file.write(json.dumps(list(contents)).encode())
 
     def noted(self, key: str) -> tuple[Path, ...] | None:
         """Return the files that something is made of, if it was noted and all of them are here."""
@@ -120,6 +120,15 @@ class Cache:
                 message = f"{error.filename}: cannot be removed: {error.strerror}"
                 raise OutsideError(message) from error
         return len(sizes), sum(sizes)
+
+    @contextmanager
+    def _words(self) -> Iterator[None]:
+        """Say in words what the operating system refused."""
+        try:
+            yield
+        except OSError as error:
+            message = f"{self.folder}: cannot be written: {error.strerror}"
+            raise OutsideError(message, hint=room_hint(error)) from error
 
     def _path(self, sha256: str) -> Path:
         return self.folder / _CONTENTS / sha256[:2] / sha256

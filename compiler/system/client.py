@@ -1,7 +1,6 @@
 """A client: one system with its configuration and repositories, and what is done to it."""
 
 import importlib
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +32,7 @@ from compiler.system.database import Installed
 from compiler.system.finalizer import Farewells, run_finalizers
 from compiler.system.lookup import inside
 from compiler.system.protect import Protection, read_protection
-from compiler.system.root import System
+from compiler.system.root import System, is_writable
 from compiler.system.solve import Decision, Solver
 from compiler.system.transaction import apply, check, recover
 
@@ -47,6 +46,9 @@ class How:
     force: bool = False
     keep_protected: bool = False
     finalizer_env: Mapping[str, str] = field(default_factory=dict)
+
+
+_PLAINLY = How()
 
 
 class Client:
@@ -80,7 +82,7 @@ class Client:
     def cache(self) -> Cache:
         """Where fetched archives are: below the database's folder, as in luet."""
         path = f"{self.config.system.database_path}/{self.config.system.pkgs_cache_path}"
-        return Cache(self._inside(path) if _is_writable(self.folder) else self._scratch)
+        return Cache(self._inside(path) if is_writable(self.folder) else self._scratch)
 
     @cached_property
     def folder(self) -> Path:
@@ -91,7 +93,7 @@ class Client:
     def shelf(self) -> Shelf:
         """Where the states of repositories are; a copy, where nothing can be written."""
         folder = self.folder / "repos"
-        if _is_writable(self.folder):
+        if is_writable(self.folder):
             return Shelf(folder, self._seal)
         copy = self._scratch / "repos"
         if folder.is_dir():
@@ -227,10 +229,10 @@ class Client:
         return list(missing_files(self.system, self.installed, besides=besides))
 
     @contextmanager
-    def changing(self) -> Iterator[None]:
+    def changing(self, how: How = _PLAINLY) -> Iterator[None]:
         """Be the only one who changes the system; ends what was stopped before."""
         with self.system.lock():
-            farewells = Farewells(self.system, self._env, self.report)
+            farewells = Farewells(self.system, self._env(how), self.report)
             recovered = recover(self.system, self.report, farewell=farewells.say)
             if recovered is not None:
                 self.report(Noted(str(recovered), warning=True))
@@ -281,7 +283,7 @@ class Client:
             conflicts = check(change, self.system, options)
             if conflicts:
                 raise conflict_error(conflicts)
-        env = {**self._env, **how.finalizer_env}
+        env = self._env(how)
         farewells = Farewells(self.system, env, self.report)
         change = replace(change, parting=self._parting(change))
         try:
@@ -290,7 +292,7 @@ class Client:
             self._forget()
             parting = frozenset(change.parting)
             if any(each.id in parting and not each.finalized for each in self.installed):
-                self.catch_up()  # they stay, after their farewell
+                self.catch_up(how)  # they stay, after their farewell
             raise
         self._forget()
         failures = [farewells.failure]
@@ -298,14 +300,13 @@ class Client:
         for failure in filter(None, failures):
             raise failure
 
-    def catch_up(self) -> None:
+    def catch_up(self, how: How) -> None:
         """Run the finalizers that did not run the last time; what fails is told, and waits on."""
-        list(self._finalize(set(), self._env))
+        list(self._finalize(set(), self._env(how)))
 
-    @property
-    def _env(self) -> dict[str, str]:
-        """The variables that the configuration gives finalizers."""
-        return {each.key: each.value for each in self.config.finalizer_envs}
+    def _env(self, how: How) -> dict[str, str]:
+        """The variables of finalizers: what the configuration gives them, and the command line."""
+        return {each.key: each.value for each in self.config.finalizer_envs} | {**how.finalizer_env}
 
     def _parting(self, change: Change) -> tuple[PackageId, ...]:
         """List what goes for good and has a finalizer, each before what it needs."""
@@ -391,10 +392,3 @@ def _open_system(config: Config) -> Iterator[System]:
             yield system
     finally:
         shutil.rmtree(config.root / name, ignore_errors=True)
-
-
-def _is_writable(folder: Path) -> bool:
-    """Whether a folder can be written, or made."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return os.access(folder, os.W_OK)

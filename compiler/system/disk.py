@@ -26,6 +26,7 @@ STAGING = ".cos-staging"
 no longer in its place."""
 
 _PRIVATE = 0o700
+_HALF_MADE = f"{STAGING}-folder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,9 @@ class Disk(Protocol):
     def describe(self, path: str, look: Look) -> None:
         """Set mode and owner of a folder."""
 
+    def make_folder(self, path: str, look: Look) -> None:
+        """Make a folder, with its mode and owner, where nothing is."""
+
     def remove(self, path: str) -> None:
         """Remove what is no folder; what is missing, or is a folder, stays as it is."""
 
@@ -69,6 +73,9 @@ class Disk(Protocol):
 
     def sync(self, top: str) -> None:
         """Bring a whole file system to the disk."""
+
+    def forget(self) -> None:
+        """Look at every folder anew: somebody else may have changed them."""
 
     def commit(self, write: Callable[[], None]) -> None:
         """Make a change of the database that is on the disk when this returns."""
@@ -143,6 +150,17 @@ class RootDisk:
             os.fchown(handle, look.uid, look.gid)
         os.fchmod(handle, look.mode)
 
+    def make_folder(self, path: str, look: Look) -> None:
+        """Make it beside its place, under a name that a stopped transaction makes anew."""
+        folder, name = split(path)
+        beside = _below(folder, _HALF_MADE)
+        with _may_be(errno.EEXIST):
+            os.mkdir(_HALF_MADE, _PRIVATE, dir_fd=self._targets.open(folder))
+        self.describe(beside, look)
+        handle = self._targets.open(folder)
+        rename_to_free_name(_HALF_MADE, name, source_folder=handle, folder=handle)
+        self.forget()
+
     def remove(self, path: str) -> None:
         """Remove a name."""
         folder, name = split(path)
@@ -160,14 +178,18 @@ class RootDisk:
     def remove_staging(self, top: str) -> None:
         """Remove the folder, if it is there."""
         self._close_placers()
-        self._sources.forget()
-        self._targets.forget()
+        self.forget()
         handle = self._targets.open(top)
         remove_tree(Path(f"/proc/self/fd/{handle}/{STAGING}"))
 
     def sync(self, top: str) -> None:
         """Sync the file system that the folder is on."""
         sync_file_system(self._targets.open(top))
+
+    def forget(self) -> None:
+        """Let go of the folders that are open."""
+        self._sources.forget()
+        self._targets.forget()
 
     def commit(self, write: Callable[[], None]) -> None:
         """Let SQLite do it."""

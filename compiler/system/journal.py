@@ -4,7 +4,8 @@ A transaction prepares everything in staging folders (`disk.STAGING`), where it 
 syncs them. Then it commits the journal (`READY`) and moves what is new into place, one rename for
 each path, syncs again, and commits that the new packages count (`DONE`). Only then it removes what
 is old. Every step can be repeated. After a crash `READY` is carried on or, if that fails, taken
-back (`UNDO`); `DONE` is carried on.
+back (`UNDO`), after which only what is staged is left to be removed, as before `READY` (`STAGING`);
+`DONE` is carried on.
 
 Before the first move, packages that go for good have something run, and each that ran is struck
 out of `parting`: so nothing runs for a change that could not be staged, and nothing runs twice
@@ -57,6 +58,14 @@ class Redescribed:
     old: Look
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A folder that was there before anything was run, and that what comes needs."""
+
+    place: str
+    look: Look
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Journal:
     """All that has to be done, and, in `came` and `left`, what changes in the database by it.
@@ -64,7 +73,8 @@ class Journal:
     `staging` are the tops of file systems with a staging folder, `tops` those where moves happen,
     `cleaned` those where something is removed at the end: `unlinks`, and `folders`, deepest first.
     `parting` are the packages that still have to be told that they go, before anything moves, and
-    `parted` those that were.
+    `parted` those that were. `standing` are folders that are made again if they were removed
+    by that, outer ones first.
     """
 
     state: State
@@ -79,6 +89,7 @@ class Journal:
     left: tuple[tuple[str, str, str], ...] = ()
     parting: tuple[tuple[str, str, str], ...] = ()
     parted: tuple[tuple[str, str, str], ...] = ()
+    standing: tuple[Standing, ...] = ()
 
     def text(self) -> str:
         """Write it as JSON; bytes of names that are not UTF-8 become lone surrogates' escapes."""
@@ -104,11 +115,15 @@ def parse_journal(text: str) -> Journal:
         left=tuple((one, two, three) for one, two, three in value["left"]),
         parting=tuple((one, two, three) for one, two, three in value.get("parting", ())),
         parted=tuple((one, two, three) for one, two, three in value.get("parted", ())),
+        standing=tuple(
+            Standing(each["place"], Look(**each["look"])) for each in value.get("standing", ())
+        ),
     )
 
 
 def carry_on(journal: Journal, disk: Disk, lookup: Lookup) -> None:
     """Bring everything new to its place, and sync it; may begin anywhere, any number of times."""
+    _make_again(journal, disk, lookup)
     for move in journal.moves:
         if move.away and lookup.status(move.backup) is None:
             with suppress(FileNotFoundError):
@@ -124,6 +139,7 @@ def carry_on(journal: Journal, disk: Disk, lookup: Lookup) -> None:
 
 def take_back(journal: Journal, disk: Disk, lookup: Lookup) -> None:
     """Bring everything old back to its place, and sync it; may be repeated like `carry_on`."""
+    _make_again(journal, disk, lookup)
     for folder in reversed(journal.redescribed):
         with suppress(FileNotFoundError):
             disk.describe(folder.place, folder.old)
@@ -162,11 +178,21 @@ def missing_staging(journal: Journal, lookup: Lookup) -> Sequence[str]:
     return sorted(folder for folder in needed if not lookup.is_folder(folder))
 
 
+def _make_again(journal: Journal, disk: Disk, lookup: Lookup) -> None:
+    """Make folders that are no longer there, as they were."""
+    for folder in journal.standing:
+        if lookup.status(folder.place) is None:
+            disk.make_folder(folder.place, folder.look)
+
+
 def _take_back(move: Move, disk: Disk, lookup: Lookup) -> None:
-    """Undo one move: a replaced file comes back by one rename, over the new one."""
+    """Undo one move: a replaced file comes back by one rename, over the new one, or in its place.
+
+    That is free where what was run before the moves has removed it.
+    """
     moved = lookup.status(move.source) is None
     kept = bool(move.backup) and lookup.status(move.backup) is not None
-    if moved and kept and not move.away:
+    if kept and not move.away and (moved or lookup.status(move.target) is None):
         disk.rename(move.backup, move.target, replace=True)
         return
     if moved and (kept or not move.backup):

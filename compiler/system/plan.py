@@ -13,7 +13,7 @@ from compiler.system.conflicts import Conflict, conflict_error, find_conflicts
 from compiler.system.database import Database, Installed, OwnedPath
 from compiler.system.disk import STAGING, Look
 from compiler.system.folders import split
-from compiler.system.journal import Journal, Move, Redescribed, State
+from compiler.system.journal import Journal, Move, Redescribed, Standing, State
 from compiler.system.lookup import Lookup, Settled, top_of
 from compiler.system.protect import copy_name
 from compiler.system.staging import Stage, Staged
@@ -171,7 +171,7 @@ class Planner:
             return
         if not self._leaving.issuperset(owners):
             return
-        old = Look(stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
+        old = _look(status)
         new = Look(staged.entry.mode, staged.entry.uid, staged.entry.gid)
         if os.geteuid() != 0:
             new = Look(new.mode, old.uid, old.gid)
@@ -281,15 +281,32 @@ class Planner:
         top = self._stage.top_of(place)
         return _join(top, f"{STAGING}/old/{len(self._plan.moves)}")
 
+    def _standing(self) -> Iterator[Standing]:
+        """Give the folders of what comes that are there, if something is run that may take them."""
+        if not self._change.parting:
+            return
+        wanted = {""}
+        for place, staged in self._stage.places.items():
+            above = place if staged.kind is _FOLDER else split(place)[0]
+            while above not in wanted:
+                wanted.add(above)
+                above = split(above)[0]
+        for place in sorted(wanted - {""}, key=_by_folder):
+            status = self._lookup.status(place)
+            if status is not None and stat.S_ISDIR(status.st_mode):
+                yield Standing(place, _look(status))
+
     def _journal(self, mounts: frozenset[str]) -> Journal:
         plan = self._plan
         moved = _tops([split(move.target)[0] for move in plan.moves], mounts)
         changed = _tops([each.place for each in plan.redescribed], mounts)
+        standing = tuple(self._standing())
+        made = _tops([split(each.place)[0] for each in standing], mounts)
         gone = [*plan.unlinks, *plan.folders]
         return Journal(
             state=State.READY,
             staging=tuple(self._stage.tops),
-            tops=tuple(sorted({*moved, *changed})),
+            tops=tuple(sorted({*moved, *changed, *made})),
             cleaned=_tops([split(place)[0] for place in gone], mounts),
             moves=tuple(plan.moves),
             redescribed=tuple(plan.redescribed),
@@ -297,7 +314,13 @@ class Planner:
             folders=tuple(sorted(set(plan.folders), key=_by_folder, reverse=True)),
             came=tuple(each.id for each in self._change.install),
             left=tuple(self._change.remove),
+            standing=standing,
         )
+
+
+def _look(status: os.stat_result) -> Look:
+    """Return mode and owner of what is there."""
+    return Look(stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
 
 
 def _tops(folders: Sequence[str], mounts: frozenset[str]) -> tuple[str, ...]:

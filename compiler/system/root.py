@@ -132,3 +132,10 @@ def make_folders(root: Path, place: str, sync: Callable[[Path], None] = sync_pat
             continue
         os.chmod(folder, 0o755)  # noqa: PTH101, S103  (whatever the umask is)
         sync(above)
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether a folder can be written, or made."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return os.access(folder, os.W_OK)

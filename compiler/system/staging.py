@@ -73,7 +73,8 @@ class Stage:
     """All packages of a change, as they are staged; `places` says what will be where.
 
     `vanishing` are places, no folders, that the change takes away: a link there is followed no
-    more. `owned` collects the paths of each package for the database.
+    more. What is at the places of `passing` is staged in any case. `owned` collects the paths of
+    each package for the database.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Stage:
         self.owned: list[list[OwnedPath]] = []
         self.tops: list[str] = []
         self.vanishing: Set[str] = frozenset()
+        self.passing: Set[str] = frozenset()
         self._system, self._disk, self._lookup = system, disk, lookup
         self._options, self._mounts = options, mounts
         self._folders: dict[str, str] = {}
@@ -212,7 +214,8 @@ class Stage:
 
     def _may_stand(self, place: str) -> bool:
         """Whether something may be in the root that could stay: in no folder that is new itself."""
-        return place not in self.places and not self._is_in_new(place)
+        taken = place in self.places or place in self.passing
+        return not taken and not self._is_in_new(place)
 
     def _is_in_new(self, place: str) -> bool:
         """Whether a place is in a folder that is new itself, where the root has nothing."""

@@ -164,6 +164,11 @@ class _Work:
         """Change the database for good."""
         self.disk.commit(write)
 
+    def look_anew(self) -> None:
+        """Take nothing of the root for granted: something was moved, or something else has run."""
+        self.lookup.forget()
+        self.disk.forget()
+
 
 def _prepare(change: Change, work: _Work) -> Journal:
     """Stage everything, decide, sync, and commit the journal."""
@@ -172,6 +177,7 @@ def _prepare(change: Change, work: _Work) -> Journal:
     mounts = mount_points(work.system.root)
     stage = Stage(work.system, work.disk, work.lookup, options=work.options, mounts=mounts)
     stage.vanishing = _vanishing(change, leaving, work.options)
+    stage.passing = _passing(change, leaving)
     with closing(unpacked_in(change.install)) as unpacked:
         for incoming, data in zip(change.install, unpacked, strict=True):
             work.reporter(Noted(f"unpacking {incoming.id}"))
@@ -205,6 +211,12 @@ def _vanishing(
         for owned in each.paths
         if not owned.is_folder and not listed & {owned.path, owned.place}
     )
+
+
+def _passing(change: Change, leaving: Sequence[Leaving]) -> frozenset[str]:
+    """Find what packages have that run something before they go, which may remove it."""
+    parting = [each for each in leaving if each.package.id in change.parting]
+    return frozenset(owned.place for each in parting for owned in each.paths)
 
 
 def _backed_up(move: Move, disk: Disk) -> Move:
@@ -251,7 +263,7 @@ def _part(journal: Journal, work: _Work) -> Journal:
 
 def _finish(journal: Journal, work: _Work) -> None:
     """Bring everything to its place, and let the new packages count."""
-    work.lookup.forget()
+    work.look_anew()
     carry_on(journal, work.disk, work.lookup)
     leaving = [PackageId(*each) for each in journal.left]
     text = replace(journal, state=State.DONE).text()
@@ -289,13 +301,12 @@ def _back_out(work: _Work) -> bool:
     if journal.state is State.DONE:
         return True
     if journal.state is State.READY:
-        journal = replace(journal, state=State.UNDO)
-        text = journal.text()
-        work.commit(lambda: work.system.database.note(text))
-    work.lookup.forget()
+        journal = _noted(journal, State.UNDO, work)
+    work.look_anew()
     if journal.state is State.UNDO:
         _need_staging(journal, work)
         take_back(journal, work.disk, work.lookup)
+        journal = _noted(journal, State.STAGING, work)
     clean_up(journal, work.disk)
     parted = [PackageId(*each) for each in journal.parted]
     work.commit(partial(work.system.database.settle, parted))
@@ -303,6 +314,13 @@ def _back_out(work: _Work) -> bool:
         words = "stays, but did already what it does before it goes: its finalizer runs again"
         work.reporter(Noted(f"{package}: {words}", warning=True))
     return False
+
+
+def _noted(journal: Journal, state: State, work: _Work) -> Journal:
+    """Commit how far a transaction is."""
+    journal = replace(journal, state=state)
+    work.commit(partial(work.system.database.note, journal.text()))
+    return journal
 
 
 def _recover(journal: Journal, work: _Work) -> bool:

@@ -5,14 +5,19 @@ import os
 import pty
 import subprocess
 import sys
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 import yaml
 
+from compiler.spec.package import PackageId
+from compiler.system.change import Change
 from compiler.system.root import System
+from compiler.system.transaction import apply
 from tests.cli.machine import Machine, add_shell
 from tests.cli.test_main import CHECKOUT
+from tests.system.crash import RecordingDisk, Stopped
 
 
 def test_a_package_comes_with_what_it_needs(machine: Machine) -> None:
@@ -647,6 +652,29 @@ def test_what_is_said_follows_quiet_and_the_log_format(machine: Machine) -> None
     assert [each["message"] for each in events] == ["  remove  t/lib  1", "1 package"]
 
 
+def test_what_nobody_named_and_comes_in_place_of_something_is_told(machine: Machine) -> None:
+    old = "{category: t, name: old, version: '>=0'}"
+    machine.shop.build("old", files={"usr/old": "1"})
+    machine.shop.build("new", files={"usr/new": "1"}, more=f"provides: [{old}]")
+    machine.shop.build("user", files={"usr/user": "1"}, more=f"requires: [{old}]")
+    machine.shop.build("dep", files={"usr/dep": "1"})
+    need = "requires: [{category: t, name: extra, version: '>=0'}]"
+    machine.shop.build("alone", files={"usr/alone": "1"}, more=need)
+    machine.shop.build("extra", files={"usr/extra": "1"})
+    machine.shop.repository()
+    machine.do("install", "-y", "t/new", "t/user", "t/dep")
+
+    told = machine.do("replace", "-y", "t/new", "--for", "t/dep").stderr
+
+    assert "warning: t/old-1 comes in place of t/new-1: t/user-1 requires t/old@>=0\n" in told
+    assert machine.installed() == ["t/dep-1", "t/old-1", "t/user-1"]
+    for named in ("t/new", "t/old"):
+        gone = machine.installed()[1]
+        assert "warning" not in machine.do("replace", "-y", gone[:-2], "--for", named).stderr
+    assert "warning" not in machine.do("replace", "-y", "t/dep", "--for", "t/alone").stderr
+    assert machine.installed() == ["t/alone-1", "t/extra-1", "t/old-1", "t/user-1"]
+
+
 @pytest.mark.container
 def test_finalizers_run_in_the_system_with_their_environment(machine: Machine) -> None:
     add_shell(machine.root)
@@ -733,6 +761,62 @@ def test_what_stays_after_its_farewell_since_a_move_failed_is_finalized_again(
     assert message == f"{machine.root}: file exists (/usr/new)"
     assert machine.installed() == ["t/fin-1"]
     assert machine.read("told").split() == ["on", "off", "on"]
+
+
+@pytest.mark.container
+def test_what_stays_after_its_farewell_is_finalized_with_the_variables_of_the_command(
+    machine: Machine,
+) -> None:
+    add_shell(machine.root)
+    machine.settings["finalizer_envs"] = [{"key": "FROM", "value": "config"}]
+    machine.shop.build(
+        "fin",
+        finalizer="install: ['echo on $FROM $X >> /told']\n"
+        "uninstall: ['echo off $FROM $X >> /told; echo in the way > /usr/new']\n",
+        files={"usr/fin": "1"},
+    )
+    machine.shop.build("new", files={"usr/new": "1"})
+    machine.shop.repository()
+    machine.do("install", "-y", "t/fin", "--finalizer-env", "X=first")
+
+    machine.refused("replace", "-y", "t/fin", "--for", "t/new", "--finalizer-env", "X=f", code=3)
+
+    assert machine.read("told").splitlines() == ["on config first", "off config f", "on config f"]
+
+
+@pytest.mark.container
+def test_what_had_been_stopped_is_ended_with_the_variables_of_the_command_that_ends_it(
+    machine: Machine, tmp_path: Path
+) -> None:
+    add_shell(machine.root)
+    machine.shop.build("fin", finalizer="uninstall: ['echo $X > /told']", files={"usr/fin": "1"})
+    machine.shop.repository()
+    machine.do("install", "-y", "t/fin")
+    package = (PackageId("t", "fin", "1"),)
+    change = Change(remove=package, parting=package)
+    disk = RecordingDisk(machine.root, tmp_path / "copies", stop=1)  # once it is written down
+    with System(machine.root, "/db") as system, suppress(Stopped), closing(disk):
+        apply(change, system, disk=disk)
+
+    machine.do("upgrade", "-y", "--finalizer-env", "X=later")
+
+    assert machine.read("told") == "later\n"
+    assert machine.installed() == []
+
+
+@pytest.mark.container
+def test_a_finalizer_that_waits_runs_with_the_variables_of_the_command_that_it_waited_for(
+    machine: Machine,
+) -> None:
+    add_shell(machine.root)
+    text = 'install:\n- test -n "$X" && echo $X > /usr/told\n'
+    machine.shop.build("fin", finalizer=text, files={"usr/fin": "1"})
+    machine.shop.repository()
+    machine.refused("install", "-y", "t/fin")
+
+    machine.do("upgrade", "-y", "--finalizer-env", "X=now")
+
+    assert machine.read("usr/told") == "now\n"
 
 
 @pytest.mark.container

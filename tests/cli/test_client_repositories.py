@@ -487,6 +487,21 @@ def test_a_repository_that_cannot_be_asked_is_told_with_what_may_help(
     assert told == f"no repository can be used (main): {message}"
 
 
+@pytest.mark.parametrize(("kind", "prefix", "times"), [("http", "http://", 4), ("docker", "", 3)])
+def test_only_the_last_of_servers_that_are_not_there_is_asked_again(
+    web: Machine, kind: str, prefix: str, times: int
+) -> None:
+    urls = [f"{prefix}127.0.0.1:1/x", f"{prefix}127.0.0.1:2/x"]
+    web.repositories.append({"name": "main", "type": kind, "urls": urls, "enable": True})
+
+    told = web.refused("repo", "update", code=3)
+
+    first, _, last = told.partition("; then: ")
+    assert "127.0.0.1:1/x" in first
+    assert "tried" not in first
+    assert f"(tried {times} times)" in last
+
+
 def test_a_web_server_that_is_unknown_is_told_with_what_may_help(web: Machine) -> None:
     web.use("http", "http://no-such-host.invalid")
 

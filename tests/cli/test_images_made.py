@@ -285,6 +285,39 @@ def test_bad_input_is_told_in_one_line_and_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["root.tar"]
 
 
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"stages:\n  boot:\n  - commands: 5\n", "bad.yaml:3:"),
+        (b"stages: [\n", "bad.yaml:2:1: "),
+        (b"name: \xff\n", "bad.yaml: is not UTF-8"),
+    ],
+)
+@pytest.mark.parametrize("command", ["iso", "disk"])
+def test_a_cloud_config_that_no_machine_could_read_is_refused_at_its_place(
+    tmp_path: Path, command: str, data: bytes, message: str
+) -> None:
+    write_archive(tmp_path / "root.tar")
+    (tmp_path / "bad.yaml").write_bytes(data)
+
+    done = cos(command, "file:root.tar", "-c", "bad.yaml", cwd=tmp_path, HOME=str(tmp_path))
+
+    assert done.returncode == 1, done.stderr
+    assert f"error: {message}" in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"bad.yaml", "root.tar"}
+
+
+def test_what_a_cloud_config_says_in_vain_is_a_warning(tmp_path: Path) -> None:
+    write_archive(tmp_path / "root.tar")
+    (tmp_path / "odd.yaml").write_text("stages:\n  boott:\n  - commands: [true]\n")
+
+    done = iso(tmp_path, "file:root.tar", "-c", "odd.yaml")
+
+    assert done.returncode == 0, done.stderr
+    assert "warning: odd.yaml:2" in done.stderr or "warning: odd.yaml:3" in done.stderr
+    assert "nothing runs a stage 'boott' by itself (did you mean 'boot'?)" in done.stderr
+
+
 def test_without_a_repository_it_is_told_how_to_name_one(tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text("packages:\n  rootfs:\n  - t/os\n")
 

@@ -5,6 +5,7 @@ import json
 import resource
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -452,6 +453,32 @@ def test_a_host_that_refuses_is_told() -> None:
         f"{here}: cannot fetch the manifest: {here.registry} refused the connection "
         "(tried 3 times) (check the port, and that the registry runs)"
     )
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:1", "no-such-host.invalid"])
+def test_a_host_that_is_not_there_is_asked_once_if_another_one_can_be(host: str) -> None:
+    here, waits = Reference(host, "test", "v1"), Waits([])
+    settings = replace(SETTINGS, replaceable=frozenset({host}))
+
+    with open_client(settings, waits) as client, pytest.raises(RegistryError) as raised:
+        client.manifest(here)
+
+    assert "tried" not in str(raised.value)
+    assert waits.seconds == []
+
+
+def test_a_mirror_that_is_not_there_is_asked_once(
+    modern_registry: ModernRegistry,
+) -> None:
+    origin, waits = Reference(modern_registry.host, "test"), Waits([])
+    with open_client() as client:
+        stored = put_image(client, origin, "v1", CONTENT)
+    settings = replace(SETTINGS, mirrors={origin.registry: ("127.0.0.1:1",)})
+
+    with open_client(settings, waits) as client:
+        assert client.manifest(tagged(origin, "v1")).descriptor == stored
+
+    assert waits.seconds == []
 
 
 def test_a_server_that_is_no_registry_is_told(fake_registry: FaultyProxy) -> None:

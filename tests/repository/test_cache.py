@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from compiler.errors import OutsideError
 from compiler.repository.cache import Cache
 
 SHA256 = "0" * 64
@@ -40,6 +41,20 @@ def test_a_full_disk_leaves_at_most_what_the_next_try_goes_on_with(
         kept = cache.keep(part, SHA256)
     assert kept.read_bytes() == b"all of it"
     assert left(tmp_path) == []
+
+
+def test_a_cache_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    (tmp_path / "sha256").write_text("in the way")
+    (tmp_path / "notes").write_text("in the way")
+
+    part = tmp_path / "part"
+    part.write_bytes(b"all of it")
+
+    with pytest.raises(OutsideError, match=f"^{tmp_path}: cannot be written: "):
+        cache.keep(part, SHA256)
+    with pytest.raises(OutsideError, match=f"^{tmp_path}: cannot be written: "):
+        cache.note("key", [SHA256])
 
 
 def test_only_one_at_a_time_has_an_unfinished_file(tmp_path: Path) -> None:

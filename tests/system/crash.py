@@ -101,6 +101,9 @@ class RecordingDisk:
     def describe(self, path: str, look: Look) -> None:
         self._do("describe", lambda disk: disk.describe(path, look))
 
+    def make_folder(self, path: str, look: Look) -> None:
+        self._do("make_folder", lambda disk: disk.make_folder(path, look))
+
     def remove(self, path: str) -> None:
         self._do("remove", lambda disk: disk.remove(path))
 
@@ -109,6 +112,9 @@ class RecordingDisk:
 
     def remove_staging(self, top: str) -> None:
         self._do("remove_staging", lambda disk: disk.remove_staging(top))
+
+    def forget(self) -> None:
+        self._disk.forget()
 
     def sync(self, top: str) -> None:
         self._begin("sync")  # what it does is shown by what is forgotten without

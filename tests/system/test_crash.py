@@ -192,6 +192,42 @@ def test_a_kill_at_any_effect_leaves_each_farewell_said_once_or_the_old_state(
     assert {(0, 0, False), (1, 3, True), (2, 3, True), (2, 2, True)} == set(found)
 
 
+def test_a_kill_at_any_effect_leaves_what_comes_whole_although_a_farewell_removed_its_folders(
+    tmp_path: Path,
+) -> None:
+    lab = Lab(tmp_path)
+    same = {"opt/d/": "750", "opt/d/e/": "700", "opt/d/same": "same"}
+    lab.apply(lab.package("f", {**same, "opt/d/f": "f"}))
+    shutil.copytree(lab.root, tmp_path / "before", symlinks=True)
+    install = (lab.package("g", {**same, "opt/d/g": "g"}),)
+    change = Change(install=install, remove=(id_of("f"),), parting=(id_of("f"),))
+
+    def killed(stop: int | None) -> State:
+        root = tmp_path / f"root-{stop}"
+        shutil.copytree(tmp_path / "before", root, symlinks=True)
+
+        def farewell(_package: PackageId) -> None:
+            shutil.rmtree(root / "opt", ignore_errors=True)
+
+        disk = RecordingDisk(root, tmp_path / f"copies-{stop}", stop=stop)
+        with System(root, f"/{DATABASE}") as system, closing(disk), suppress(Stopped):
+            apply(change, system, OPTIONS, disk=disk, farewell=farewell)
+        total.append(disk.count)
+        with System(root, f"/{DATABASE}") as system:
+            recover(system, farewell=farewell)
+        return state_of(root)
+
+    total: list[int] = []
+    new = killed(None)
+    found = [killed(stop) for stop in range(total[0])]
+
+    assert sorted(new[0]) == ["opt", "opt/d", "opt/d/e", "opt/d/g", "opt/d/same"]
+    kinds = [state == new for state in found]
+    assert kinds == sorted(kinds)
+    assert set(kinds) == {False, True}
+    assert [state for state in found if state not in (new, state_of(tmp_path / "before"))] == []
+
+
 def test_a_second_kill_while_recovering_changes_nothing_about_that(case: Case, new: State) -> None:
     total = case.run(case.fresh()).count
 
@@ -337,6 +373,67 @@ def test_a_commit_that_does_not_reach_the_disk_would_be_noticed(
     assert len(commits) == 4  # the last one only takes the journal away: it may happen again
 
     broken = without(log, commits[which])
+
+    assert next(failures(case, broken, [case.old, new]), None) is not None
+
+
+@pytest.fixture
+def undone(case: Case) -> RecordingDisk:
+    """A change whose last move fails, so that all is undone."""
+    log = case.run(case.fresh()).log
+    last = max(number for number, effect in enumerate(log) if effect.name == "rename")
+    root = case.fresh()
+    disk = RecordingDisk(root, case.place / "undone-copies", full=Full(last, 1))
+    full = pytest.raises(OutsideError, match="no space left")
+    with System(root, f"/{DATABASE}") as system, closing(disk), full:
+        apply(case.change, system, OPTIONS, disk=disk)
+    assert state_of(root) == case.old
+    return disk
+
+
+def test_a_kill_at_any_effect_of_undoing_leaves_the_old_or_the_new_state(
+    case: Case, new: State, undone: RecordingDisk
+) -> None:
+    found = []
+    assert undone.full is not None
+
+    for stop in range(undone.count):
+        root, full = case.fresh(), Full(undone.full.first, 1)
+        disk = RecordingDisk(root, case.place / f"{root.name}-copies", stop=stop, full=full)
+        with System(root, f"/{DATABASE}") as system, suppress(Stopped), closing(disk):
+            apply(case.change, system, OPTIONS, disk=disk)
+        found.append(case.recovered(root))
+
+    assert [state in (case.old, new) for state in found] == [True] * undone.count
+    assert found[-1] == case.old
+
+
+def test_a_power_failure_at_any_effect_of_undoing_leaves_the_old_or_the_new_state(
+    case: Case, new: State, undone: RecordingDisk
+) -> None:
+    assert list(failures(case, undone.log, [case.old, new])) == []
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_without_any_one_of_the_syncs_of_undoing_a_power_failure_would_be_noticed(
+    case: Case, new: State, undone: RecordingDisk, which: int
+) -> None:
+    syncs = [number for number, effect in enumerate(undone.log) if effect.name == "sync"]
+    assert len(syncs) == 3
+
+    broken = without(undone.log, syncs[which])
+
+    assert next(failures(case, broken, [case.old, new]), None) is not None
+
+
+@pytest.mark.parametrize("which", range(4))
+def test_a_commit_of_undoing_that_does_not_reach_the_disk_would_be_noticed(
+    case: Case, new: State, undone: RecordingDisk, which: int
+) -> None:
+    commits = [number for number, effect in enumerate(undone.log) if effect.name == "commit"]
+    assert len(commits) == 5  # the last one only takes the journal away: it may happen again
+
+    broken = without(undone.log, commits[which])
 
     assert next(failures(case, broken, [case.old, new]), None) is not None
 

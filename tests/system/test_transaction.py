@@ -6,6 +6,7 @@ import stat
 import tarfile
 from contextlib import closing
 from pathlib import Path
+from shutil import rmtree
 from tempfile import TemporaryDirectory
 
 import pytest
@@ -449,6 +450,58 @@ def test_no_farewell_is_said_for_a_change_that_fails(lab: Lab) -> None:
 
     assert said == []
     assert lab.installed() == ["t/a-1"]
+
+
+def going(lab: Lab) -> Change:
+    """A package makes way for one that has files in the same folders; before, it removes them."""
+    same = {"opt/d/": "1750", "opt/d/e/": "700", "opt/d/same": "same", "opt/d/both": "old"}
+    lab.apply(lab.package("f", {**same, "opt/d/f": "f", "opt/d/link": "-> f"}))
+    new = lab.package("g", {**same, "opt/d/both": "new", "opt/d/g": "g", "opt/d/link": "-> f"})
+    return Change(install=(new,), remove=(id_of("f"),), parting=(id_of("f"),))
+
+
+@pytest.mark.parametrize("left", ["nothing", "a folder"])
+def test_what_comes_is_whole_although_a_farewell_removed_its_folders(lab: Lab, left: str) -> None:
+    change = going(lab)
+
+    def farewell(_package: PackageId) -> None:
+        rmtree(lab.root / "opt")
+        if left == "a folder":
+            (lab.root / "opt").mkdir()
+
+    with lab.system() as system:
+        apply(change, system, farewell=farewell)
+
+    found = snapshot(lab.root)
+    assert lab.installed() == ["t/g-1"]
+    assert {name: each[3] for name, each in found.items()} == {
+        "opt": None,
+        "opt/d": None,
+        "opt/d/both": b"new",
+        "opt/d/e": None,
+        "opt/d/g": b"g",
+        "opt/d/link": "f",
+        "opt/d/same": b"same",
+    }
+    assert [found[name][1] for name in ("opt", "opt/d", "opt/d/e")] == [0o755, 0o1750, 0o700]
+
+
+def test_what_a_farewell_took_comes_back_where_the_change_is_undone(lab: Lab) -> None:
+    change = going(lab)
+    before = snapshot(lab.root)
+
+    def farewell(_package: PackageId) -> None:
+        rmtree(lab.root / "opt")
+        (lab.root / "opt/d").mkdir(parents=True)
+        (lab.root / "opt/d/g").write_text("in the way")
+
+    with lab.system() as system, pytest.raises(OutsideError, match=r"file exists \(/opt/d/g\)"):
+        apply(change, system, farewell=farewell)
+
+    found = snapshot(lab.root)
+    assert lab.installed() == ["t/f-1"]
+    assert found["opt/d/both"] == before["opt/d/both"]
+    assert found["opt/d/e"] == before["opt/d/e"]
 
 
 def test_a_damaged_archive_is_named_by_its_repository_and_not_by_its_place(lab: Lab) -> None:

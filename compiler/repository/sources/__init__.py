@@ -84,7 +84,8 @@ class Mirrors:
             for missed in errors:
                 self._report(Noted(f"{missed}; {source.address} has it", warning=True))
             return answer
-        first, *others = sorted(errors, key=lambda each: not isinstance(each, ContentError))
+        different = {each.message: each for each in errors}.values()  # a full disk is told once
+        first, *others = sorted(different, key=lambda each: not isinstance(each, ContentError))
         if not others or isinstance(first, ContentError):
             raise first
         tried = "; ".join(each.message for each in others)

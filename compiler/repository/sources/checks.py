@@ -1,11 +1,14 @@
 """What is made sure of about files of repositories, whatever they come from."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, Literal
 
 from compiler.artifact.metadata import ArtifactMetadata
-from compiler.errors import OutsideError
+from compiler.errors import OutsideError, room_hint
 
 _NAME = re.compile(r"(?:trust/)?[A-Za-z0-9_][A-Za-z0-9_.+~@:-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -28,6 +31,24 @@ class Checked:
             )
             hint = "the repository may be changing just now, or is damaged"
             raise OutsideError(message, hint=hint)
+
+
+@contextmanager
+def saving(target: Path, mode: Literal["wb", "ab"] = "wb") -> Iterator[BinaryIO]:
+    """Open a file for what comes.
+
+    Raises `OutsideError` if it cannot be written, and removes it: what is there may be why the
+    disk is full, and something smaller has room then.
+    """
+    try:
+        with target.open(mode) as file:
+            yield file
+    except OSError as error:
+        with suppress(OSError):
+            target.unlink()
+        reason = (error.strerror or str(error)).lower()
+        message = f"{target}: cannot be written: {reason}"
+        raise OutsideError(message, hint=room_hint(error)) from error
 
 
 def archive_of(artifact: ArtifactMetadata, address: str, limit: int) -> Checked:

@@ -1,13 +1,14 @@
 """A repository in a folder of this machine."""
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from compiler.artifact.metadata import ArtifactMetadata
 from compiler.errors import NotFoundError, OutsideError, TooLongError
 from compiler.repository.cache import Cache
 from compiler.repository.sources import LARGEST_ARCHIVE
-from compiler.repository.sources.checks import Checked, archive_of, check_name
+from compiler.repository.sources.checks import Checked, archive_of, check_name, saving
 
 _PIECE = 1 << 20
 
@@ -51,17 +52,23 @@ class DiskSource:
 
     def _copy(self, name: str, target: Path, limit: int) -> str:
         """Copy a file; returns its SHA-256."""
-        source = self._folder / check_name(name, self.address)
         digest = hashlib.sha256()
+        with saving(target) as copy:
+            for data in self._pieces(self._folder / check_name(name, self.address), limit):
+                digest.update(data)
+                copy.write(data)
+        return digest.hexdigest()
+
+    def _pieces(self, source: Path, limit: int) -> Iterator[bytes]:
+        """Read a file; raises `OutsideError`."""
         left = limit
         try:
-            with source.open("rb") as file, target.open("wb") as copy:
+            with source.open("rb") as file:
                 while data := file.read(_PIECE):
                     left -= len(data)
                     if left < 0:
                         raise TooLongError(f"{source}: is larger than {limit} bytes")
-                    digest.update(data)
-                    copy.write(data)
+                    yield data
         except FileNotFoundError as error:
             if self._folder.is_dir():
                 raise NotFoundError(f"{source}: there is no such file") from error
@@ -70,4 +77,3 @@ class DiskSource:
         except OSError as error:
             reason = error.strerror or str(error)
             raise OutsideError(f"{error.filename or source}: {reason.lower()}") from error
-        return digest.hexdigest()

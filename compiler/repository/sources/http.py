@@ -20,7 +20,7 @@ from compiler.errors import NotFoundError, OutsideError, TooLongError
 from compiler.registry.deadline import TimedResponse
 from compiler.repository.cache import Cache
 from compiler.repository.sources import LARGEST_ARCHIVE
-from compiler.repository.sources.checks import Checked, archive_of, check_name
+from compiler.repository.sources.checks import Checked, archive_of, check_name, saving
 
 _PIECE = 1 << 18
 _ATTEMPTS = 4
@@ -41,6 +41,10 @@ class _Broken(Exception):  # noqa: N818  (a reason to try again)
     def __init__(self, reason: str, hint: str | None = None) -> None:
         super().__init__(reason)
         self.hint = hint
+
+
+class _Unreached(_Broken):
+    """Nobody was there who could be asked."""
 
 
 class _Plain(http.client.HTTPConnection):
@@ -106,9 +110,19 @@ class HttpSettings:
 
 
 class HttpSource:
-    """Reads from one address; `auth` is luet's: a `token`, `basic`, or a `username`."""
+    """Reads from one address; `auth` is luet's: a `token`, `basic`, or a `username`.
 
-    def __init__(self, url: str, auth: Mapping[str, str], settings: HttpSettings) -> None:
+    Where it is `replaceable`, another address is asked at once if nobody is there.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        auth: Mapping[str, str],
+        settings: HttpSettings,
+        *,
+        replaceable: bool = False,
+    ) -> None:
         parts = _split(url)
         self._parts = parts._replace(
             netloc=_host(parts),
@@ -117,6 +131,7 @@ class HttpSource:
             fragment="",
         )
         self._settings = settings
+        self._replaceable = replaceable
         self._authorization = _authorization(auth) or _from_address(parts.username, parts.password)
         self._opener = urllib.request.OpenerDirector()
         for handler in (
@@ -165,8 +180,10 @@ class HttpSource:
             try:
                 self._append(name, target, limit, _size(target) if resume else 0)
             except _Broken as error:
-                if attempt == _ATTEMPTS - 1:
-                    message = f"{self._url(name)}: {error} (tried {_ATTEMPTS} times)"
+                hasty = self._replaceable and isinstance(error, _Unreached)
+                if hasty or attempt == _ATTEMPTS - 1:
+                    tried = f" (tried {attempt + 1} times)" if attempt else ""
+                    message = f"{self._url(name)}: {error}{tried}"
                     raise OutsideError(message, hint=error.hint) from error
                 self._settings.pause(_FIRST_WAIT * 2**attempt)
             else:
@@ -185,7 +202,9 @@ class HttpSource:
                 raise _Broken("its length has changed") from error
             raise self._refusal(name, error) from error
         except (OSError, http.client.HTTPException) as error:
-            raise _Broken(_reason(error), _hint(error)) from error
+            absent = isinstance(_cause(error), socket.gaierror | ConnectionRefusedError)
+            kind = _Unreached if absent else _Broken
+            raise kind(_reason(error), _hint(error)) from error
 
     def _check(self, name: str, answer: http.client.HTTPResponse, start: int) -> None:
         """Raise `OutsideError` for an answer that is not the file, or the part that was asked."""
@@ -199,16 +218,13 @@ class HttpSource:
 
     def _save(self, name: str, answer: http.client.HTTPResponse, target: Path, limit: int) -> None:
         """Write a body; what is too long is removed."""
-        try:
-            with target.open("ab" if answer.status == _PARTIAL else "wb") as file:
-                for data in self._pieces(answer):
-                    file.write(data)
-                    if file.tell() > limit:
-                        target.unlink()
-                        message = f"{self._url(name)}: the server sends more than {limit} bytes"
-                        raise TooLongError(message, hint=_TOO_LONG)
-        except OSError as error:
-            raise OutsideError(f"{target}: {(error.strerror or str(error)).lower()}") from error
+        with saving(target, "ab" if answer.status == _PARTIAL else "wb") as file:
+            for data in self._pieces(answer):
+                file.write(data)
+                if file.tell() > limit:
+                    target.unlink()
+                    message = f"{self._url(name)}: the server sends more than {limit} bytes"
+                    raise TooLongError(message, hint=_TOO_LONG)
 
     def _pieces(self, answer: http.client.HTTPResponse) -> Iterator[bytes]:
         """Read a body as it comes; raises `_Broken` when it breaks off or trickles."""

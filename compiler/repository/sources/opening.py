@@ -42,14 +42,15 @@ def open_source(config: RepositoryConfig, opening: Opening) -> Mirrors:
 
 def open_addresses(config: RepositoryConfig, opening: Opening) -> list[Source]:
     """Return the source of each address of a repository; raises `OutsideError`."""
-    return [_open(config, url, opening) for url in config.urls]
+    last = config.urls[-1:]
+    return [_open(config, url, opening, replaceable=url not in last) for url in config.urls]
 
 
-def _open(config: RepositoryConfig, url: str, opening: Opening) -> Source:
+def _open(config: RepositoryConfig, url: str, opening: Opening, *, replaceable: bool) -> Source:
     if config.type == "disk":
         return DiskSource(opening.place(url.removeprefix("file://")))
     if config.type == "http":
-        return HttpSource(url, config.auth, opening.http)
+        return HttpSource(url, config.auth, opening.http, replaceable=replaceable)
     try:
         repository = parse_reference(url)
     except ImageError as error:

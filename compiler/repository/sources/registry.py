@@ -41,7 +41,7 @@ from compiler.registry.transfer import transfer
 from compiler.repository.cache import Cache
 from compiler.repository.oci import tag_of
 from compiler.repository.sources import LARGEST_ARCHIVE
-from compiler.repository.sources.checks import check_name
+from compiler.repository.sources.checks import check_name, saving
 
 _NESTED = 4
 _MOST_LAYERS = 500
@@ -220,7 +220,7 @@ def _find(members: Iterator[Member], name: str, target: Path) -> bool:
     for member in members:
         path = member.info.name.removeprefix("./").strip("/")
         if member.content is not None and (path == name or not written):
-            with closing(member.content) as content, target.open("wb") as file:
+            with closing(member.content) as content, saving(target) as file:
                 shutil.copyfileobj(cast("BinaryIO", content), file, _ROOM)
             written = path
         is_link = member.info.islnk() and member.info.linkname.removeprefix("./") == written

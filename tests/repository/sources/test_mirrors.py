@@ -41,6 +41,17 @@ def quick(proxy: FaultyProxy) -> HttpSource:
     return HttpSource(f"http://{proxy.host}", {}, settings)
 
 
+def on_the_web(*hosts: str) -> tuple[Mirrors, list[float]]:
+    waits: list[float] = []
+    opening = Opening(
+        registry=lambda _: MemoryRegistry(),
+        platform=Platform("linux", "amd64"),
+        http=HttpSettings(timeout=5, pause=waits.append),
+    )
+    urls = tuple(f"http://{host}" for host in hosts)
+    return open_source(RepositoryConfig(name="main", type="http", urls=urls), opening), waits
+
+
 def test_the_first_address_is_asked_and_nothing_is_told(folder: Path, tmp_path: Path) -> None:
     source, told = mirrors(DiskSource(folder), Failing(OutsideError("not asked")))
 
@@ -165,6 +176,43 @@ def test_what_cannot_be_trusted_is_not_asked_for_elsewhere(folder: Path, tmp_pat
 
     assert str(caught.value) == "one: is forged"
     assert told == []
+
+
+@pytest.mark.parametrize("absent", ["127.0.0.1:1", "no-such-host.invalid"])
+def test_a_server_that_is_not_there_is_asked_once_if_there_is_another(
+    proxy: FaultyProxy, tmp_path: Path, absent: str
+) -> None:
+    source, waits = on_the_web(absent, proxy.host)
+
+    source.bring(NAME, tmp_path / "file", len(CONTENT))
+
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    assert waits == []
+
+
+def test_the_last_of_servers_that_are_not_there_is_asked_again(tmp_path: Path) -> None:
+    source, waits = on_the_web("127.0.0.1:1", "127.0.0.1:2")
+
+    with pytest.raises(OutsideError) as caught:
+        source.bring(NAME, tmp_path / "file", len(CONTENT))
+
+    assert str(caught.value) == (
+        f"http://127.0.0.1:1/{NAME}: connection refused;"
+        f" then: http://127.0.0.1:2/{NAME}: connection refused (tried 4 times)"
+        " (check the port, and that the server runs)"
+    )
+    assert waits == [0.5, 1, 2]
+
+
+def test_a_server_that_breaks_off_is_asked_again_although_there_is_another(
+    proxy: FaultyProxy, tmp_path: Path
+) -> None:
+    proxy.script(Fault(Status(503)))
+    source, waits = on_the_web(proxy.host, "127.0.0.1:1")
+
+    source.bring(NAME, tmp_path / "file", len(CONTENT))
+
+    assert waits == [0.5]
 
 
 @pytest.mark.parametrize("prefix", ["", "file://"])
