@@ -17,18 +17,20 @@ was signed with a key of the repository.
 import random
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
-from compiler.artifact.metadata import SUFFIX, ArtifactMetadata, index_entry
-from compiler.errors import RegistryError, TrustError
-from compiler.events import Noted, Reporter, silent
-from compiler.oci import Descriptor, Platform, Reference
-from compiler.publish.check import Checked, find_faults
+from compiler.artifact.metadata import ArtifactMetadata
+from compiler.errors import RegistryError
+from compiler.events import Reporter, silent
+from compiler.oci import Descriptor, Digest, Platform, Reference
+from compiler.publish.check import Checked, find_broken
+from compiler.publish.current import Front
 from compiler.publish.endorse import Endorsement, Trust, endorse_packages
 from compiler.publish.front import (
+    Claim,
     claim_at,
     push_claim,
     push_files,
@@ -39,15 +41,15 @@ from compiler.publish.meanwhile import Claims, Presence, Seen
 from compiler.publish.packages import Packed, PushedPackage, name_packages, upload_packages
 from compiler.publish.platforms import OtherPlatforms
 from compiler.publish.push import Pusher, Traffic
-from compiler.publish.resign import vouched
-from compiler.publish.state import State, claims_of, read_state, tagged
-from compiler.publish.union import ids_of, is_part, listed_in, union
+from compiler.publish.resign import Anew, sign_anew
+from compiler.publish.state import Pushed, State, claims_of
+from compiler.publish.takeover import Own, Takes, takes
+from compiler.publish.union import ids_of, is_changed, is_part, listed_in, union
 from compiler.registry import Registry
 from compiler.repository import index as texts
 from compiler.repository.content import Verified, load_cache, metadata_files, save_cache
 from compiler.repository.disk import Composition, Repository, RepositoryOptions, compose
 from compiler.repository.oci import tags_of
-from compiler.signing.images import pinned
 from compiler.signing.keys import PublicKey
 from compiler.spec.package import PackageId, PackageSpec
 
@@ -132,10 +134,17 @@ class _Publication:
     pushed: set[PackageId] = field(default_factory=set)
     images: dict[str, Descriptor] = field(default_factory=dict)
     """What the tags of packages name that went up."""
+    own: dict[str, Mapping[str, Digest]] = field(default_factory=dict)
+    """What of that was pushed here, by tag and platform."""
+    taken: Mapping[str, Descriptor] = field(default_factory=dict)
+    """What was taken over from others when the index was made last."""
+    moved: Mapping[PackageId, bool] = field(default_factory=dict)
+    """Of which packages pushed here others signed something else since; whether it is in there."""
     said: frozenset[str] = frozenset()
     """The tags of signatures and attestations that were made of packages."""
+    current: State | None = None
+    """The state that was there when that was last looked at, and the same if it was signed."""
     signed: State | None = None
-    """The state that was signed when it was last looked at."""
     before: State | None = None
     """The state whose images a new key has still to sign."""
     broken: frozenset[PackageId] = frozenset()
@@ -165,6 +174,7 @@ class _Publication:
             lost = self._lost(made)
             self.broken, self.pushed = self.broken | lost, self.pushed - lost
             if not others and not lost and self._is_settled():
+                self._takeover.name({**self.images, **self.taken})
                 save_cache(self.source.artifacts, verified)
                 pushed = tuple(sorted(self.pushed))
                 return Published(repository=made, pushed=pushed, traffic=self.traffic)
@@ -175,74 +185,38 @@ class _Publication:
             f"{self.target}: others kept publishing meanwhile", hint="run the same command again"
         )
 
-    def _sign_anew(self, current: State) -> None:
-        """Have listed images signed with keys that are new here; the index shows which those are.
-
-        It is signed last, so what was stopped on the way is made up for the next time.
-        """
-        around = self.around
-        index = pinned(self.target, current.index.digest)
-        new = [each for each in around.endorsements if each.is_new_to(index)]
-        if not new:
-            return
-        signed = around.trust.signed() if around.trust else {}
-        packages = ids_of([current]) - self.pushed
-        found = vouched(around.registry, self.target, packages, older=around.older, signed=signed)
-        for each in new:
-            each.images(self.target, found.images)
-        if found.images:
-            around.report(Noted(f"{len(found.images)} images are signed anew"))
-        if found.unknown:
-            around.report(Noted(found.words, warning=True))
-
     def _find_broken(self, current: State) -> frozenset[PackageId]:
         """Find the packages whose tags do not name what is listed; says what is wrong."""
         around = self.around
-        faults = find_faults(
-            current.repository.index,
-            Checked(
-                registry=around.registry,
-                target=self.target,
-                folder=around.folder,
-                signed=around.trust.signed() if around.trust else None,
-            ),
+        checked = Checked(
+            registry=around.registry,
+            target=self.target,
+            folder=around.folder,
+            signed=around.trust.signed() if around.trust else None,
         )
-        files = metadata_files(self.source.artifacts)
-        for fault in faults:
-            is_here = f"{fault.package.fingerprint}{SUFFIX}" in files
-            then = "" if is_here else "; it is not among those that are published here"
-            around.report(Noted(f"{fault.tag}: {fault.reason}{then}", warning=True))
-        return frozenset(fault.package for fault in faults)
+        here = metadata_files(self.source.artifacts).keys()
+        return find_broken(current.repository.index, checked, here, around.report)
 
     def _current(self) -> State | None:
         """Read what the repository holds: what was signed last, or what its index says."""
-        named = tagged(self.target, texts.REPOSITORY)
-        signed = self.around.trust.index() if self.around.trust else None
-        found = read_state(self.around.registry, signed or named, self._folder())
-        self.signed = found if signed else None
-        if found is None and signed is not None and not self.options.prune:
-            raise RegistryError(
-                f"{signed}: the index that is signed is gone",
-                hint="bring it back; --prune begins anew, with what is published here alone",
-            )
-        if found is None or signed is not None:
-            return found
-        if self._accepts(pinned(self.target, found.index.digest)):
-            return found
-        if self.options.prune:
-            return None
-        raise TrustError(
-            f"{named}: is not signed with a key of this repository",
-            hint="`cos sign` it if all that it lists is yours; --prune publishes without it",
+        self.current, is_signed = self._front().current()
+        self.signed = self.current if is_signed else None
+        return self.current
+
+    def _front(self) -> Front:
+        around = self.around
+        return Front(
+            registry=around.registry,
+            target=self.target,
+            trust=around.trust,
+            folder=self._folder,
+            prunes=self.options.prune,
         )
 
-    def _accepts(self, index: Reference) -> bool:
-        """Tell whether the state of an index may become part of what is published."""
-        return self.around.trust is None or self.around.trust.accepts(index)
-
     def _is_settled(self) -> bool:
-        """Tell whether no other publisher has put its index in place of the one that is signed."""
-        return self.around.trust is None or self.around.trust.is_settled()
+        """Tell whether no other publisher has put something else in place of what was signed."""
+        trust = self.around.trust
+        return trust is None or (all(self.moved.values()) and trust.is_settled())
 
     def _folder(self) -> Path:
         """Make an empty folder for what is fetched or made."""
@@ -258,9 +232,20 @@ class _Publication:
         made = self._compose(states, pruned, verified, folder)
         self._push_packages(self._changed(made, states), folder)
         if self.before is not None:
-            self._sign_anew(self.before)
+            sign_anew(self.before.index, ids_of([self.before]) - self.pushed, self._anew())
             self.before = None
         return made, self._push_names(made, states, folder)
+
+    def _anew(self) -> Anew:
+        around = self.around
+        return Anew(
+            registry=around.registry,
+            target=self.target,
+            trust=around.trust,
+            endorsements=around.endorsements,
+            older=around.older,
+            report=around.report,
+        )
 
     def _compose(
         self,
@@ -298,7 +283,7 @@ class _Publication:
             and (
                 again
                 or (artifact.id in self.broken and artifact.id not in self.pushed)
-                or self._is_changed(artifact, [each.get(artifact.id) for each in listed])
+                or is_changed(artifact, listed, is_new=artifact.id not in self.pushed)
             )
         ]
 
@@ -315,25 +300,12 @@ class _Publication:
         )
         for each in name_packages(uploaded, pusher, self._vouch):
             self.images |= each.images
+            self.own |= each.pushed
         self.pushed.update(artifact.id for artifact in packages)
 
     def _vouch(self, packages: Sequence[PushedPackage]) -> None:
         """Have said of packages what is to be said, and keep in mind where."""
         self.said |= endorse_packages(self.around.endorsements, self.target, packages)
-
-    def _endorse(self, images: Mapping[str, Descriptor]) -> None:
-        """Have what is said of images said."""
-        for each in self.around.endorsements:
-            each.images(self.target, images)
-
-    def _is_changed(
-        self, artifact: ArtifactMetadata, known: Iterable[ArtifactMetadata | None]
-    ) -> bool:
-        """Tell whether a package differs from what is published, in any state that was seen."""
-        published = [each for each in known if each is not None]
-        if not published:
-            return artifact.id not in self.pushed
-        return any(index_entry(each) != index_entry(artifact) for each in published)
 
     def _push_names(
         self, made: Repository, states: Sequence[State], folder: Path
@@ -341,33 +313,46 @@ class _Publication:
         """Bring up the repository's files and its index; returns the publications in it."""
         pusher, options = self._pusher(), self.options.repository
         window = recent_claims(self.around.clock)
+        taken = self._take(made, states)
         info = push_files(pusher, made.info, options, folder)
-        claim = claim_at(self.around.clock(), secrets.token_hex(8))
+        name = claim_at(self.around.clock(), secrets.token_hex(8))
         earlier = (name for each in states for name in each.publications)
-        publications = frozenset({claim, *claims_of(earlier, window)})
+        publications = frozenset({name, *claims_of(earlier, window)})
         push_snapshot(pusher, info, options, folder)
         front = dict(pusher.named)
-        index = push_claim(pusher, info, claim, publications, folder)
-        self._endorse({texts.REPOSITORY: index.descriptor})
+        claim = Claim(name, publications, {**self.own, **taken})
+        index = push_claim(pusher, info, claim, folder)
+        for each in self.around.endorsements:
+            each.images(self.target, {texts.REPOSITORY: index.descriptor})
         self._sign({**front, texts.REPOSITORY: index.descriptor}, made)
         pusher.name(index, texts.REPOSITORY)
         return publications
 
+    def _take(self, made: Repository, states: Sequence[State]) -> Pushed:
+        """Take over what others have published; returns what images that is."""
+        claims = [each for each in states if each is not self.current]
+        taken = self._takeover.take(made.index, claims, self._owned())
+        self.images |= {tag: taken.images[tag] for tag in taken.images.keys() & self.images.keys()}
+        self.taken = taken.images
+        return taken.pushed
+
+    def _owned(self) -> Own:
+        """Say what was pushed here."""
+        return Own(pushed=self.own, packages=self.pushed, moved=self.moved)
+
+    @property
+    def _takeover(self) -> Takes:
+        around = self.around
+        return takes(around.registry, self.target, around.trust, self.signed, around.endorsements)
+
     def _sign(self, front: Mapping[str, Descriptor], made: Repository) -> None:
-        """Sign the index, and all that it lists and did not list when it was signed last."""
+        """Sign the index, what was pushed or taken over, and no longer what is not listed."""
         trust = self.around.trust
         if trust is None:
             return
-        before = listed_in(self.signed.repository.index) if self.signed else {}
-        after = listed_in(made.index)
-        artifacts: dict[str, Descriptor | None] = dict(self.images)
-        for id_, artifact in after.items():
-            known = id_ in before and index_entry(before[id_]) == index_entry(artifact)
-            if not known and id_ not in self.pushed:
-                artifacts |= trust.vouch(artifact)
-        for id_ in before.keys() - after.keys():
-            artifacts |= dict.fromkeys(tags_of(id_))
-        trust.write(front, artifacts)
+        before = ids_of([self.signed])
+        gone = {tag: None for id_ in before - listed_in(made.index).keys() for tag in tags_of(id_)}
+        trust.write(front, {**self.images, **self.taken, **gone})
 
     def _unseen(self, made: Repository, publications: frozenset[str]) -> list[State]:
         """Find what others have published that is not part of `made`."""
@@ -375,12 +360,16 @@ class _Publication:
             registry=self.around.registry,
             target=self.target,
             folder=self._folder,
-            accepts=self._accepts,
+            accepts=self._front().accepts,
             report=self.around.report,
         )
         listed = listed_in(made.index)
         states = claims.states(recent_claims(self.around.clock), publications)
-        return [each for each in states if not is_part(each, listed)]
+        takeover, own = self._takeover, self._owned()
+        self.moved = takeover.moved(own, self.images)
+        return [
+            each for each in states if not (is_part(each, listed) and takeover.holds(each, own))
+        ]
 
     def _lost(self, made: Repository) -> frozenset[PackageId]:
         """Find what is listed and was removed meanwhile, and can be brought up again."""

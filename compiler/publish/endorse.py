@@ -1,6 +1,6 @@
 """What is said of images when they are published: signatures of those who stand for them."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
@@ -58,14 +58,17 @@ class Trust(Protocol):
     def signed(self) -> Mapping[str, Digest]:
         """Return what was signed of all tags."""
 
-    def signed_of(self, tag: str) -> Digest | None:
-        """Return what was signed of one tag of a package; None if nothing was."""
+    def signed_of(self, tags: Iterable[str]) -> Mapping[str, Digest]:
+        """Return what was signed of tags of packages."""
 
     def accepts(self, image: Reference) -> bool:
         """Tell whether an image was signed with a key that signs this repository."""
 
-    def vouch(self, artifact: ArtifactMetadata) -> Mapping[str, Descriptor]:
-        """Return a package's images by tag; raises `TrustError` if nobody signed them."""
+    def adopt(self, artifact: ArtifactMetadata) -> Mapping[str, Descriptor]:
+        """Return a package's images where nothing is signed yet; raises `TrustError` elsewhere."""
+
+    def compare(self, artifact: ArtifactMetadata, images: Mapping[str, Descriptor]) -> None:
+        """Raise `TrustError` unless images hold the metadata that is listed."""
 
     def write(
         self, index: Mapping[str, Descriptor], artifacts: Mapping[str, Descriptor | None]

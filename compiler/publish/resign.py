@@ -9,7 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from compiler.errors import NotFoundError, TrustError
+from compiler.events import Noted, Reporter
 from compiler.oci import Descriptor, Digest, Reference
+from compiler.publish.endorse import Endorsement, Trust
 from compiler.publish.push import each_at_once
 from compiler.publish.state import tagged
 from compiler.registry import Registry
@@ -37,6 +39,36 @@ class Vouched:
             f"{shown}; --resign OLD.pub signs anew what that key signed, --force-push what is "
             "published here"
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anew:
+    """Who signs anew in a repository: `endorsements`, what `older` keys or `trust` stand for."""
+
+    registry: Registry
+    target: Reference
+    trust: Trust | None
+    endorsements: Sequence[Endorsement]
+    older: Sequence[PublicKey]
+    report: Reporter
+
+
+def sign_anew(index: Descriptor, packages: Iterable[PackageId], anew: Anew) -> None:
+    """Have images of packages signed with keys that are new here; the index shows which those are.
+
+    It is signed last, so what was stopped on the way is made up for the next time.
+    """
+    new = [each for each in anew.endorsements if each.is_new_to(pinned(anew.target, index.digest))]
+    if not new:
+        return
+    signed = anew.trust.signed() if anew.trust else {}
+    found = vouched(anew.registry, anew.target, packages, older=anew.older, signed=signed)
+    for each in new:
+        each.images(anew.target, found.images)
+    if found.images:
+        anew.report(Noted(f"{len(found.images)} images are signed anew"))
+    if found.unknown:
+        anew.report(Noted(found.words, warning=True))
 
 
 def vouched(
