@@ -151,13 +151,21 @@ class _Publication:
     """The packages whose tags did not name what is listed, or were removed meanwhile."""
     there: frozenset[str] = frozenset()
     """The tags that were there at the beginning."""
+    earlier: frozenset[str] = frozenset()
+    """The claims that count as part of what is published, though nothing of them is in it."""
+    revision: int = 0
+    """What the next revision is higher than, whatever states there are."""
 
     def run(self) -> Published:
         """Publish, and again for as long as other publishers have added something meanwhile."""
         if self.around.trust is not None:
             self.around.trust.check()
         verified = load_cache(self.source.artifacts)
+        self.there = frozenset(self.around.registry.tags(self.target))
         current = self._current()
+        if current is None and self.options.prune:  # a new beginning: nothing of before comes back
+            self.revision = self._front().last_revision()
+            self.earlier = frozenset(claims_of(self.there, recent_claims(self.around.clock)))
         pruned = ids_of([current]) if self.options.prune else frozenset()
         states = [] if current is None else [current]
         if self.options.repair and current is not None:
@@ -167,7 +175,6 @@ class _Publication:
             pushed = tuple(artifact.id for artifact in self._changed(made, states))
             return Published(repository=made, pushed=pushed, traffic=self.traffic)
         self.before = current
-        self.there = frozenset(self.around.registry.tags(self.target))
         for round_ in range(1, _ROUNDS):
             made, publications = self._publish(states, pruned, verified)
             others = self._unseen(made, publications)
@@ -256,7 +263,7 @@ class _Publication:
     ) -> Repository:
         """Put the next state together, in `folder`."""
         options = self.options.repository
-        last = max((each.repository.info.revision for each in states), default=0)
+        last = max([self.revision, *(each.repository.info.revision for each in states)])
         trees = () if self.options.prune else (tree for each in states for tree in each.trees)
         return compose(
             self.source.packages,
@@ -316,7 +323,7 @@ class _Publication:
         taken = self._take(made, states)
         info = push_files(pusher, made.info, options, folder)
         name = claim_at(self.around.clock(), secrets.token_hex(8))
-        earlier = (name for each in states for name in each.publications)
+        earlier = self.earlier.union(*(each.publications for each in states))
         publications = frozenset({name, *claims_of(earlier, window)})
         push_snapshot(pusher, info, options, folder)
         front = dict(pusher.named)

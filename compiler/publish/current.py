@@ -1,13 +1,14 @@
 """What a publication goes on from: the state that was signed last, or what the index says."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compiler.errors import RegistryError, TrustError
 from compiler.oci import Reference
 from compiler.publish.endorse import Trust
-from compiler.publish.state import State, read_state, tagged
+from compiler.publish.gc import snapshots_of
+from compiler.publish.state import State, read_revision, read_state, tagged
 from compiler.registry import Registry
 from compiler.repository import index as texts
 from compiler.signing.images import pinned
@@ -53,3 +54,13 @@ class Front:
     def accepts(self, index: Reference) -> bool:
         """Tell whether the state of an index may become part of what is published."""
         return self.trust is None or self.trust.accepts(index)
+
+    def last_revision(self) -> int:
+        """Return the highest revision of the snapshots that are signed; 0 where there are none."""
+        signed = self.trust.signed() if self.trust else {}
+        places = [
+            replace(self.target, tag=name, digest=signed[name]) for name in snapshots_of(signed)
+        ]
+        return max(
+            (read_revision(self.registry, each, self.folder()) for each in places), default=0
+        )

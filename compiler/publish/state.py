@@ -85,11 +85,7 @@ def _read(
     registry: Registry, reference: Reference, folder: Path, image: bytes, index: Descriptor
 ) -> State:
     """Fetch the files that the index image names, and read them."""
-    front = _fetch_layer(registry, reference, image, folder / "front")
-    path = front / texts.REPOSITORY
-    if not path.exists():  # a snapshot: the file has the name of its tag
-        path = front / reference.tag
-    info = texts.parse_repository(_regular(path).read_text(encoding="utf-8"), str(reference))
+    path, info = _read_info(registry, reference, folder, image)
     files = folder / "files"
     files.mkdir()
     path.replace(files / texts.REPOSITORY)
@@ -104,6 +100,27 @@ def _read(
         index=index,
         images=_pushed_in(registry, reference, image),
     )
+
+
+def read_revision(registry: Registry, reference: Reference, folder: Path) -> int:
+    """Read the revision of an index, fetched into an empty folder; 0 for one that is gone."""
+    try:
+        image = registry.manifest(reference).data
+        return _read_info(registry, reference, folder, image)[1].revision
+    except NotFoundError:
+        return 0
+
+
+def _read_info(
+    registry: Registry, reference: Reference, folder: Path, image: bytes
+) -> tuple[Path, texts.RepositoryInfo]:
+    """Fetch the file that names all others."""
+    front = _fetch_layer(registry, reference, image, folder / "front")
+    path = front / texts.REPOSITORY
+    if not path.exists():  # a snapshot: the file has the name of its tag
+        path = front / reference.tag
+    text = _regular(path).read_text(encoding="utf-8")
+    return path, texts.parse_repository(text, str(reference))
 
 
 def _regular(path: Path) -> Path:
