@@ -17,18 +17,20 @@ was signed with a key of the repository.
 import random
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
-from compiler.artifact.metadata import SUFFIX, ArtifactMetadata, index_entry
-from compiler.errors import RegistryError, TrustError
-from compiler.events import Noted, Reporter, silent
-from compiler.oci import Descriptor, Platform, Reference
-from compiler.publish.check import Checked, find_faults
-from compiler.publish.endorse import Endorsement, Trust, endorse_packages
+from compiler.artifact.metadata import ArtifactMetadata
+from compiler.errors import RegistryError
+from compiler.events import Reporter, silent
+from compiler.oci import Descriptor, Digest, Platform, Reference
+from compiler.publish.check import Checked, find_broken
+from compiler.publish.current import Front
+from compiler.publish.endorse import Endorsement, Trust, endorse_front, endorse_packages
 from compiler.publish.front import (
+    Claim,
     claim_at,
     push_claim,
     push_files,
@@ -40,8 +42,9 @@ from compiler.publish.packages import Packed, PushedPackage, name_packages, uplo
 from compiler.publish.platforms import OtherPlatforms
 from compiler.publish.push import Pusher, Traffic
 from compiler.publish.resign import Asked, sign_anew
-from compiler.publish.state import State, claims_of, read_state, tagged
-from compiler.publish.union import ids_of, is_part, listed_in, union
+from compiler.publish.state import Pushed, State, claims_of
+from compiler.publish.takeover import Own, Takes, takes
+from compiler.publish.union import ids_of, is_changed, is_part, listed_in, union
 from compiler.registry import Registry
 from compiler.repository import index as texts
 from compiler.repository.content import Verified, load_cache, metadata_files, save_cache
@@ -132,23 +135,38 @@ class _Publication:
     pushed: set[PackageId] = field(default_factory=set)
     images: dict[str, Descriptor] = field(default_factory=dict)
     """What the tags of packages name that went up."""
+    own: dict[str, Mapping[str, Digest]] = field(default_factory=dict)
+    """What of that was pushed here, by tag and platform."""
+    taken: Mapping[str, Descriptor] = field(default_factory=dict)
+    """What was taken over from others when the index was made last."""
+    moved: Mapping[PackageId, bool] = field(default_factory=dict)
+    """Of which packages pushed here others signed something else since; whether it is in there."""
     said: frozenset[str] = frozenset()
     """The tags of signatures and attestations that were made of packages."""
+    current: State | None = None
+    """The state that was there when that was last looked at, and the same if it was signed."""
     signed: State | None = None
-    """The state that was signed when it was last looked at."""
     before: State | None = None
     """The state whose images a new key has still to sign."""
     broken: frozenset[PackageId] = frozenset()
     """The packages whose tags did not name what is listed, or were removed meanwhile."""
     there: frozenset[str] = frozenset()
     """The tags that were there at the beginning."""
+    earlier: frozenset[str] = frozenset()
+    """The claims that count as part of what is published, though nothing of them is in it."""
+    revision: int = 0
+    """What the next revision is higher than, whatever states there are."""
 
     def run(self) -> Published:
         """Publish, and again for as long as other publishers have added something meanwhile."""
         if self.around.trust is not None:
             self.around.trust.check()
         verified = load_cache(self.source.artifacts)
+        self.there = frozenset(self.around.registry.tags(self.target))
         current = self._current()
+        if current is None and self.options.prune:  # a new beginning: nothing of before comes back
+            self.revision = self._front().last_revision()
+            self.earlier = frozenset(claims_of(self.there, recent_claims(self.around.clock)))
         pruned = ids_of([current]) if self.options.prune else frozenset()
         states = [] if current is None else [current]
         if self.options.repair and current is not None:
@@ -158,13 +176,13 @@ class _Publication:
             pushed = tuple(artifact.id for artifact in self._changed(made, states))
             return Published(repository=made, pushed=pushed, traffic=self.traffic)
         self.before = current
-        self.there = frozenset(self.around.registry.tags(self.target))
         for round_ in range(1, _ROUNDS):
             made, publications = self._publish(states, pruned, verified)
             others = self._unseen(made, publications)
             lost = self._lost(made)
             self.broken, self.pushed = self.broken | lost, self.pushed - lost
             if not others and not lost and self._is_settled():
+                self._takeover.name({**self.images, **self.taken})
                 save_cache(self.source.artifacts, verified)
                 pushed = tuple(sorted(self.pushed))
                 return Published(repository=made, pushed=pushed, traffic=self.traffic)
@@ -189,51 +207,35 @@ class _Publication:
     def _find_broken(self, current: State) -> frozenset[PackageId]:
         """Find the packages whose tags do not name what is listed; says what is wrong."""
         around = self.around
-        faults = find_faults(
-            current.repository.index,
-            Checked(
-                registry=around.registry,
-                target=self.target,
-                folder=around.folder,
-                signed=around.trust.signed() if around.trust else None,
-            ),
+        checked = Checked(
+            registry=around.registry,
+            target=self.target,
+            folder=around.folder,
+            signed=around.trust.signed() if around.trust else None,
         )
-        files = metadata_files(self.source.artifacts)
-        for fault in faults:
-            is_here = f"{fault.package.fingerprint}{SUFFIX}" in files
-            then = "" if is_here else "; it is not among those that are published here"
-            around.report(Noted(f"{fault.tag}: {fault.reason}{then}", warning=True))
-        return frozenset(fault.package for fault in faults)
+        here = metadata_files(self.source.artifacts).keys()
+        return find_broken(current.repository.index, checked, here, around.report)
 
     def _current(self) -> State | None:
         """Read what the repository holds: what was signed last, or what its index says."""
-        named = tagged(self.target, texts.REPOSITORY)
-        signed = self.around.trust.index() if self.around.trust else None
-        found = read_state(self.around.registry, signed or named, self._folder())
-        self.signed = found if signed else None
-        if found is None and signed is not None and not self.options.prune:
-            raise RegistryError(
-                f"{signed}: the index that is signed is gone",
-                hint="bring it back; --prune begins anew, with what is published here alone",
-            )
-        if found is None or signed is not None:
-            return found
-        if self._accepts(pinned(self.target, found.index.digest)):
-            return found
-        if self.options.prune:
-            return None
-        raise TrustError(
-            f"{named}: is not signed with a key of this repository",
-            hint="`cos sign` it if all that it lists is yours; --prune publishes without it",
+        self.current, is_signed = self._front().current()
+        self.signed = self.current if is_signed else None
+        return self.current
+
+    def _front(self) -> Front:
+        around = self.around
+        return Front(
+            registry=around.registry,
+            target=self.target,
+            trust=around.trust,
+            folder=self._folder,
+            prunes=self.options.prune,
         )
 
-    def _accepts(self, index: Reference) -> bool:
-        """Tell whether the state of an index may become part of what is published."""
-        return self.around.trust is None or self.around.trust.accepts(index)
-
     def _is_settled(self) -> bool:
-        """Tell whether no other publisher has put its index in place of the one that is signed."""
-        return self.around.trust is None or self.around.trust.is_settled()
+        """Tell whether no other publisher has put something else in place of what was signed."""
+        trust = self.around.trust
+        return trust is None or (all(self.moved.values()) and trust.is_settled())
 
     def _folder(self) -> Path:
         """Make an empty folder for what is fetched or made."""
@@ -262,7 +264,7 @@ class _Publication:
     ) -> Repository:
         """Put the next state together, in `folder`."""
         options = self.options.repository
-        last = max((each.repository.info.revision for each in states), default=0)
+        last = max([self.revision, *(each.repository.info.revision for each in states)])
         trees = () if self.options.prune else (tree for each in states for tree in each.trees)
         return compose(
             self.source.packages,
@@ -289,7 +291,7 @@ class _Publication:
             and (
                 again
                 or (artifact.id in self.broken and artifact.id not in self.pushed)
-                or self._is_changed(artifact, [each.get(artifact.id) for each in listed])
+                or is_changed(artifact, listed, is_new=artifact.id not in self.pushed)
             )
         ]
 
@@ -306,29 +308,12 @@ class _Publication:
         )
         for each in name_packages(uploaded, pusher, self._vouch):
             self.images |= each.images
+            self.own |= each.pushed
         self.pushed.update(artifact.id for artifact in packages)
 
     def _vouch(self, packages: Sequence[PushedPackage]) -> None:
         """Have said of packages what is to be said, and keep in mind where."""
         self.said |= endorse_packages(self.around.endorsements, self.target, packages)
-
-    def _endorse(
-        self, index: Descriptor, files: Mapping[str, Descriptor], dropped: Iterable[PackageId]
-    ) -> None:
-        """Have what is said of an index and its files said, and taken back of what it dropped."""
-        tags = [tag for each in sorted(dropped) for tag in tags_of(each)]
-        for each in self.around.endorsements:
-            each.drop(self.target, tags)
-            each.front(self.target, index, files)
-
-    def _is_changed(
-        self, artifact: ArtifactMetadata, known: Iterable[ArtifactMetadata | None]
-    ) -> bool:
-        """Tell whether a package differs from what is published, in any state that was seen."""
-        published = [each for each in known if each is not None]
-        if not published:
-            return artifact.id not in self.pushed
-        return any(index_entry(each) != index_entry(artifact) for each in published)
 
     def _push_names(
         self, made: Repository, states: Sequence[State], folder: Path
@@ -336,36 +321,48 @@ class _Publication:
         """Bring up the repository's files and its index; returns the publications in it."""
         pusher, options = self._pusher(), self.options.repository
         window = recent_claims(self.around.clock)
+        taken = self._take(made, states)
         info = push_files(pusher, made.info, options, folder)
-        claim = claim_at(self.around.clock(), secrets.token_hex(8))
-        earlier = (name for each in states for name in each.publications)
-        publications = frozenset({claim, *claims_of(earlier, window)})
+        name = claim_at(self.around.clock(), secrets.token_hex(8))
+        earlier = self.earlier.union(*(each.publications for each in states))
+        publications = frozenset({name, *claims_of(earlier, window)})
         push_snapshot(pusher, info, options, folder)
         front = dict(pusher.named)
-        index = push_claim(pusher, info, claim, publications, folder)
+        claim = Claim(name, publications, {**self.own, **taken})
+        index = push_claim(pusher, info, claim, folder)
         files = {tag_of(each.filename) for each in info.repo_files.values()}
         named = {tag: image for tag, image in front.items() if tag in files}
         dropped = ids_of(states) - listed_in(made.index).keys()
-        self._endorse(index.descriptor, named, dropped)
+        endorse_front(self.around.endorsements, self.target, (index.descriptor, named), dropped)
         self._sign({**front, texts.REPOSITORY: index.descriptor}, made)
         pusher.name(index, texts.REPOSITORY)
         return publications
 
+    def _take(self, made: Repository, states: Sequence[State]) -> Pushed:
+        """Take over what others have published; returns what images that is."""
+        claims = [each for each in states if each is not self.current]
+        taken = self._takeover.take(made.index, claims, self._owned())
+        self.images |= {tag: taken.images[tag] for tag in taken.images.keys() & self.images.keys()}
+        self.taken = taken.images
+        return taken.pushed
+
+    def _owned(self) -> Own:
+        """Say what was pushed here."""
+        return Own(pushed=self.own, packages=self.pushed, moved=self.moved)
+
+    @property
+    def _takeover(self) -> Takes:
+        around = self.around
+        return takes(around.registry, self.target, around.trust, self.signed, around.endorsements)
+
     def _sign(self, front: Mapping[str, Descriptor], made: Repository) -> None:
-        """Sign the index, and all that it lists and did not list when it was signed last."""
+        """Sign the index, what was pushed or taken over, and no longer what is not listed."""
         trust = self.around.trust
         if trust is None:
             return
-        before = listed_in(self.signed.repository.index) if self.signed else {}
-        after = listed_in(made.index)
-        artifacts: dict[str, Descriptor | None] = dict(self.images)
-        for id_, artifact in after.items():
-            known = id_ in before and index_entry(before[id_]) == index_entry(artifact)
-            if not known and id_ not in self.pushed:
-                artifacts |= trust.vouch(artifact)
-        for id_ in before.keys() - after.keys():
-            artifacts |= dict.fromkeys(tags_of(id_))
-        trust.write(front, artifacts)
+        before = ids_of([self.signed])
+        gone = {tag: None for id_ in before - listed_in(made.index).keys() for tag in tags_of(id_)}
+        trust.write(front, {**self.images, **self.taken, **gone})
 
     def _unseen(self, made: Repository, publications: frozenset[str]) -> list[State]:
         """Find what others have published that is not part of `made`."""
@@ -373,12 +370,16 @@ class _Publication:
             registry=self.around.registry,
             target=self.target,
             folder=self._folder,
-            accepts=self._accepts,
+            accepts=self._front().accepts,
             report=self.around.report,
         )
         listed = listed_in(made.index)
         states = claims.states(recent_claims(self.around.clock), publications)
-        return [each for each in states if not is_part(each, listed)]
+        takeover, own = self._takeover, self._owned()
+        self.moved = takeover.moved(own, self.images)
+        return [
+            each for each in states if not (is_part(each, listed) and takeover.holds(each, own))
+        ]
 
     def _lost(self, made: Repository) -> frozenset[PackageId]:
         """Find what is listed and was removed meanwhile, and can be brought up again."""

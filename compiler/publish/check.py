@@ -4,13 +4,14 @@ A publication asks about what has changed only, so that it costs the same howeve
 is. A tag that somebody moved, or an image that was damaged or removed, shows here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from compiler.artifact.metadata import SUFFIX, ArtifactMetadata, index_entry, parse_metadata
 from compiler.errors import CompilerError, DeniedError, ImageError, Interrupted
+from compiler.events import Noted, Reporter
 from compiler.oci import Descriptor, Digest, Reference, json_object, parse_object
 from compiler.publish.packages import labels_of
 from compiler.publish.push import each_at_once
@@ -59,6 +60,18 @@ def find_faults(index: RepositoryIndex, checked: Checked) -> tuple[Fault, ...]:
     return tuple(fault for faults in found for fault in faults)
 
 
+def find_broken(
+    index: RepositoryIndex, checked: Checked, here: Collection[str], report: Reporter
+) -> frozenset[PackageId]:
+    """Name the packages with faults, and say what these are; `here` are metadata files here."""
+    faults = find_faults(index, checked)
+    for fault in faults:
+        is_here = f"{fault.package.fingerprint}{SUFFIX}" in here
+        then = "" if is_here else "; it is not among those that are published here"
+        report(Noted(f"{fault.tag}: {fault.reason}{then}", warning=True))
+    return frozenset(fault.package for fault in faults)
+
+
 def _faults_of(artifact: ArtifactMetadata, checked: Checked) -> list[Fault]:
     """Check the tags of one package."""
     found = []
@@ -87,15 +100,27 @@ def _compare_with_signed(tag: str, checked: Checked) -> None:
 def _look_at_image(artifact: ArtifactMetadata, tag: str, checked: Checked) -> None:
     """Raise unless a tag names whole images of a package."""
     place = tagged(checked.target, tag)
-    named = checked.registry.manifest(place)
+    for image in _images_at(checked.registry, place):
+        _look_at_parts(image, place, checked)
+        _compare_labels(checked.registry, image, place, artifact.id)
+
+
+def compare_labels(registry: Registry, place: Reference, package: PackageId) -> None:
+    """Raise `ImageError` if what `place` names says that it holds another package, or is none."""
+    for image in _images_at(registry, place):
+        if not read_links(image.data).blobs:
+            raise ImageError("names no image")
+        _compare_labels(registry, image, place, package)
+
+
+def _images_at(registry: Registry, place: Reference) -> Sequence[Manifest]:
+    """Fetch the image at a place, or those of an index that is there."""
+    named = registry.manifest(place)
     links = read_links(named.data)
     images = [
-        checked.registry.manifest(replace(place, tag="", digest=each.digest))
-        for each in links.manifests
+        registry.manifest(replace(place, tag="", digest=each.digest)) for each in links.manifests
     ]
-    for image in images or [named]:
-        _look_at_parts(image, place, checked)
-        _compare_labels(image, artifact.id, checked)
+    return images or [named]
 
 
 def _look_at_parts(image: Manifest, place: Reference, checked: Checked) -> None:
@@ -108,11 +133,13 @@ def _look_at_parts(image: Manifest, place: Reference, checked: Checked) -> None:
             raise ImageError(f"a part of its image is missing: {blob.digest}")
 
 
-def _compare_labels(image: Manifest, package: PackageId, checked: Checked) -> None:
+def _compare_labels(
+    registry: Registry, image: Manifest, place: Reference, package: PackageId
+) -> None:
     """Raise `ImageError` for an image that says it holds another package; luet's say nothing."""
     config = json_object(parse_object(image.data, str(package)).get("config"))
     blob = next(each for each in read_links(image.data).blobs if each.digest == config["digest"])
-    said = _labels(checked.registry.read_blob(checked.target, blob), blob)
+    said = _labels(registry.read_blob(place, blob), blob)
     for name, wanted in labels_of(package).items():
         if said.get(name, wanted) != wanted:
             raise ImageError(f"its image says {name}={str(said[name])[:100]!r}, not {wanted!r}")

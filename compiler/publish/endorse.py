@@ -13,12 +13,14 @@ from compiler.oci import Descriptor, Digest, Reference, hex_of
 from compiler.publish.packages import PushedPackage
 from compiler.registry import Registry
 from compiler.repository.index import REPOSITORY
+from compiler.repository.oci import tags_of
 from compiler.sbom import DocumentKind
 from compiler.sbom.provenance import statement_about
 from compiler.signing.attachments import ATTESTATION, SIGNATURE, attached_tag
 from compiler.signing.attestations import attest_image
 from compiler.signing.images import pinned, sign_image, verify_image
 from compiler.signing.keys import PrivateKey
+from compiler.spec.package import PackageId
 
 _AT_ONCE = 8
 
@@ -71,14 +73,17 @@ class Trust(Protocol):
     def signed(self) -> Mapping[str, Digest]:
         """Return what was signed of all tags."""
 
-    def signed_of(self, tag: str) -> Digest | None:
-        """Return what was signed of one tag of a package; None if nothing was."""
+    def signed_of(self, tags: Iterable[str]) -> Mapping[str, Digest]:
+        """Return what was signed of tags of packages."""
 
     def accepts(self, image: Reference) -> bool:
         """Tell whether an image was signed with a key that signs this repository."""
 
-    def vouch(self, artifact: ArtifactMetadata) -> Mapping[str, Descriptor]:
-        """Return a package's images by tag; raises `TrustError` if nobody signed them."""
+    def adopt(self, artifact: ArtifactMetadata) -> Mapping[str, Descriptor]:
+        """Return a package's images where nothing is signed yet; raises `TrustError` elsewhere."""
+
+    def compare(self, artifact: ArtifactMetadata, images: Mapping[str, Descriptor]) -> None:
+        """Raise `TrustError` unless images hold the metadata that is listed."""
 
     def write(
         self, index: Mapping[str, Descriptor], artifacts: Mapping[str, Descriptor | None]
@@ -107,6 +112,19 @@ def endorse_packages(
     for each in endorsements:
         said.update(each.images(target, images), each.documents(target, documents))
     return frozenset(said)
+
+
+def endorse_front(
+    endorsements: Sequence[Endorsement],
+    target: Reference,
+    front: tuple[Descriptor, Mapping[str, Descriptor]],
+    dropped: Iterable[PackageId],
+) -> None:
+    """Have said of an index and its files what there is to say, and taken back of what it drops."""
+    tags = [tag for each in sorted(dropped) for tag in tags_of(each)]
+    for each in endorsements:
+        each.drop(target, tags)
+        each.front(target, *front)
 
 
 class CosignEndorsement:

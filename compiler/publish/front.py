@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from compiler.publish.push import Pusher
-from compiler.publish.state import CLAIM, PUBLICATIONS, Window
+from compiler.publish.push import Pusher, Words
+from compiler.publish.state import CLAIM, PUBLICATIONS, PUSHED, Pushed, Window, pushed_text
 from compiler.repository import index as texts
 from compiler.repository.disk import RepositoryOptions, snapshot_name
 from compiler.repository.index import RepositoryInfo
@@ -51,12 +52,22 @@ def push_snapshot(
     pusher.file((name,), texts.repository_text(info).encode(), folder=folder)
 
 
-def push_claim(
-    pusher: Pusher, info: RepositoryInfo, claim: str, publications: frozenset[str], folder: Path
-) -> ImageParts:
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a publication says in its index: its claim, those that are part of it, its images."""
+
+    name: str
+    publications: frozenset[str]
+    pushed: Pushed
+
+
+def push_claim(pusher: Pusher, info: RepositoryInfo, claim: Claim, folder: Path) -> ImageParts:
     """Bring up the index, `repository.yaml`, under the name of the claim alone so far."""
     text = texts.repository_text(info).encode()
-    annotations = {PUBLICATIONS: ",".join(sorted(publications))}
-    image = pusher.file_image((texts.REPOSITORY,), text, folder=folder, annotations=annotations)
-    pusher.name(image, claim)
+    words = Words(
+        labels={PUSHED: pushed_text(claim.pushed)},
+        annotations={PUBLICATIONS: ",".join(sorted(claim.publications))},
+    )
+    image = pusher.file_image((texts.REPOSITORY,), text, folder=folder, words=words)
+    pusher.name(image, claim.name)
     return image

@@ -11,8 +11,9 @@ from pathlib import Path
 from compiler.artifact.metadata import ArtifactMetadata
 from compiler.errors import RegistryError
 from compiler.events import Noted, Reporter
-from compiler.oci import Descriptor, Platform
+from compiler.oci import Descriptor, Digest, Platform
 from compiler.publish.push import PushedIndex, Pusher, each_at_once
+from compiler.publish.state import WHOLE, Pushed
 from compiler.repository.oci import ImageParts, image_of, layers_of_archive, tags_of
 from compiler.sbom import KINDS, DocumentKind
 from compiler.spec.package import PackageId
@@ -37,6 +38,7 @@ class Packed:
 class PushedPackage:
     """What the tags of a package and of its metadata name, or are about to.
 
+    `own` is the image for one platform that was pushed, by that; others may be in the index, too.
     `documents` are those that lie beside its artifact, and `described` are the images that they are
     about: the one for its platform, and its index as well if that has no other.
     """
@@ -44,6 +46,7 @@ class PushedPackage:
     package: PackageId
     image: Descriptor
     metadata: Descriptor
+    own: tuple[Platform, Digest]
     documents: Mapping[DocumentKind, Path]
     described: Sequence[Descriptor]
 
@@ -51,6 +54,13 @@ class PushedPackage:
     def images(self) -> Mapping[str, Descriptor]:
         """Both images by their tags."""
         return dict(zip(tags_of(self.package), (self.image, self.metadata), strict=True))
+
+    @property
+    def pushed(self) -> Pushed:
+        """What was pushed of it."""
+        image, metadata = tags_of(self.package)
+        platform, own = self.own
+        return {image: {str(platform): own}, metadata: {WHOLE: self.metadata.digest}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +86,12 @@ class _Ready:
         """What the tags are about to name."""
         up, index = self.uploaded, self.index.descriptor
         return PushedPackage(
-            up.package, index, up.metadata.descriptor, up.documents, self.described
+            up.package,
+            index,
+            up.metadata.descriptor,
+            (up.platform, up.image.descriptor.digest),
+            up.documents,
+            self.described,
         )
 
     @property

@@ -53,6 +53,8 @@ class OtherPlatforms:
             return images
         names = ", ".join(sorted(map(str, images)))
         then = "publish it again from where it was built for them (--force-push)"
+        if self.trust is not None:
+            then += ", unless that is going on right now"
         message = (
             f"{tag}: what it named for {names} is not signed by an owner, and left out; {then}"
         )
@@ -64,7 +66,7 @@ class OtherPlatforms:
     ) -> bool:
         """Tell whether an index was signed for this tag."""
         if self.trust is not None:
-            return self.trust.signed_of(tag) == index
+            return self.trust.signed_of([tag]).get(tag) == index
         if not self.endorsements:
             return True
         place = pinned(self.target, index)

@@ -81,6 +81,17 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True)
+class Words:
+    """What an image says besides what it holds: in its config, and in its manifest."""
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+_SILENT = Words()
+
+
+@dataclass(frozen=True, slots=True)
 class PushedIndex:
     """An index of platforms that is up and has no tag yet; `before` is what its tag named.
 
@@ -136,16 +147,13 @@ class Pusher:
             self.name(image, tag_of(name))
 
     def file_image(
-        self,
-        names: Sequence[str],
-        data: bytes,
-        *,
-        folder: Path,
-        annotations: Mapping[str, str] | None = None,
+        self, names: Sequence[str], data: bytes, *, folder: Path, words: Words = _SILENT
     ) -> ImageParts:
         """Bring up what the image of a file is made of; `folder` is for what is being made."""
         layer = layer_of_file(names, data, folder=folder, epoch=self._epoch)
-        image = image_of((layer,), self._platform, annotations=annotations)
+        image = image_of(
+            (layer,), self._platform, labels=words.labels, annotations=words.annotations
+        )
         self.contents(image)
         layer.path.unlink()
         return image

@@ -1,7 +1,7 @@
 """What a docker repository holds right now, as its next publication sees it."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,9 +10,12 @@ from compiler.archive.unpack import unpack_layer, unpack_tar
 from compiler.errors import ArchiveError, ImageError, NotFoundError, RegistryError
 from compiler.oci import (
     Descriptor,
+    Digest,
     Reference,
+    canonical_json,
     json_object,
     parse_descriptor,
+    parse_digest,
     parse_object,
 )
 from compiler.registry import Registry
@@ -26,6 +29,18 @@ PUBLICATIONS = "io.cos-toolkit.publications"
 CLAIM = "_publication-"
 """What the tags begin with that publishers leave for each other."""
 
+PUSHED = "io.cos-toolkit.pushed"
+"""The label of an index image that says which images its publication pushed: `pushed_text`.
+
+It is in the config, which clients do not fetch: a first publication names very many.
+"""
+
+WHOLE = ""
+"""Stands for a platform where an image is not divided by platforms."""
+
+Pushed = Mapping[str, Mapping[str, Digest]]
+"""Images by the tags that they were pushed for, and by platform (`linux/arm64`, or `WHOLE`)."""
+
 _CLAIM = re.compile(re.escape(CLAIM) + r"[0-9]{20}-[0-9a-f]{16}")
 _LIMITS = Limits(size=2 << 30, members=1_000_000)
 _LARGEST_BLOB = 1 << 30
@@ -35,13 +50,15 @@ _LARGEST_BLOB = 1 << 30
 class State:
     """One published state: the repository, its compiler trees, and the publications it is made of.
 
-    `trees` are the folders that the compiler tree's archive held. `index` is the image that has it.
+    `trees` are the folders that the compiler tree's archive held. `index` is the image that has it,
+    `images` what its publication says that it pushed.
     """
 
     repository: Repository
     trees: tuple[Path, ...]
     publications: frozenset[str]
     index: Descriptor
+    images: Pushed
 
 
 def tagged(target: Reference, tag: str) -> Reference:
@@ -68,11 +85,7 @@ def _read(
     registry: Registry, reference: Reference, folder: Path, image: bytes, index: Descriptor
 ) -> State:
     """Fetch the files that the index image names, and read them."""
-    front = _fetch_layer(registry, reference, image, folder / "front")
-    path = front / texts.REPOSITORY
-    if not path.exists():  # a snapshot: the file has the name of its tag
-        path = front / reference.tag
-    info = texts.parse_repository(_regular(path).read_text(encoding="utf-8"), str(reference))
+    path, info = _read_info(registry, reference, folder, image)
     files = folder / "files"
     files.mkdir()
     path.replace(files / texts.REPOSITORY)
@@ -85,7 +98,29 @@ def _read(
         trees=_trees(info, files, folder / "trees"),
         publications=publications_of(image),
         index=index,
+        images=_pushed_in(registry, reference, image),
     )
+
+
+def read_revision(registry: Registry, reference: Reference, folder: Path) -> int:
+    """Read the revision of an index, fetched into an empty folder; 0 for one that is gone."""
+    try:
+        image = registry.manifest(reference).data
+        return _read_info(registry, reference, folder, image)[1].revision
+    except NotFoundError:
+        return 0
+
+
+def _read_info(
+    registry: Registry, reference: Reference, folder: Path, image: bytes
+) -> tuple[Path, texts.RepositoryInfo]:
+    """Fetch the file that names all others."""
+    front = _fetch_layer(registry, reference, image, folder / "front")
+    path = front / texts.REPOSITORY
+    if not path.exists():  # a snapshot: the file has the name of its tag
+        path = front / reference.tag
+    text = _regular(path).read_text(encoding="utf-8")
+    return path, texts.parse_repository(text, str(reference))
 
 
 def _regular(path: Path) -> Path:
@@ -126,6 +161,27 @@ def publications_of(image: bytes) -> frozenset[str]:
     annotations = json_object(parse_object(image, "the index image").get("annotations"))
     listed = str(annotations.get(PUBLICATIONS) or "").split(",")
     return frozenset(name for name in listed if _CLAIM.fullmatch(name))
+
+
+def pushed_text(images: Pushed) -> str:
+    """Write what a publication pushed, for the label of its index image."""
+    return canonical_json({tag: dict(each) for tag, each in images.items()}).decode()
+
+
+def parse_pushed(text: str) -> Pushed:
+    """Read what a publication pushed; raises `ImageError`."""
+    return {
+        tag: {platform: parse_digest(str(image)) for platform, image in json_object(each).items()}
+        for tag, each in parse_object(text.encode(), "what a publication pushed").items()
+    }
+
+
+def _pushed_in(registry: Registry, reference: Reference, image: bytes) -> Pushed:
+    """Read what an index image says that was pushed; nothing if it says nothing, as luet's do."""
+    blob = parse_descriptor(parse_object(image, str(reference)).get("config"))
+    config = parse_object(registry.read_blob(reference, blob), str(reference))
+    labels = json_object(json_object(config.get("config")).get("Labels"))
+    return parse_pushed(str(labels.get(PUSHED) or "{}"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,16 +6,17 @@ the repository says so. Versions of files are times: two publishers never write 
 """
 
 import time
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from compiler.artifact.metadata import SUFFIX, ArtifactMetadata, index_entry, parse_metadata
-from compiler.errors import NotFoundError, RegistryError, TrustError
+from compiler.errors import ImageError, NotFoundError, RegistryError, TrustError
 from compiler.events import Noted, Reporter, silent
 from compiler.oci import Descriptor, Digest, Reference
+from compiler.publish.check import compare_labels
 from compiler.publish.state import tagged
 from compiler.registry import Registry
 from compiler.repository.index import REPOSITORY
@@ -101,11 +102,15 @@ class TrustedTarget:
         """Return what was signed of all tags."""
         return {name: target.digest for name, target in self._published().all_targets()}
 
-    def signed_of(self, tag: str) -> Digest | None:
-        """Return what was signed of one tag of a package; None if nothing was."""
+    def signed_of(self, tags: Iterable[str]) -> Mapping[str, Digest]:
+        """Return what was signed of tags of packages; reads their bins alone."""
         published = self._published()
-        found = published.role(published.bin_of(tag)).targets.get(tag)
-        return None if found is None else Target(found.length, found.hashes["sha256"]).digest
+        found = {tag: published.role(published.bin_of(tag)).targets.get(tag) for tag in tags}
+        return {
+            tag: Target(each.length, each.hashes["sha256"]).digest
+            for tag, each in found.items()
+            if each is not None
+        }
 
     def accepts(self, image: Reference) -> bool:
         """Tell whether an image was signed with a key that signs this repository."""
@@ -115,16 +120,28 @@ class TrustedTarget:
             return False
         return True
 
-    def vouch(self, artifact: ArtifactMetadata) -> dict[str, Descriptor]:
-        """Return the images that a package has, by tag, if another owner of the keys signed them.
+    def adopt(self, artifact: ArtifactMetadata) -> dict[str, Descriptor]:
+        """Return the images that a package has, by tag, where nothing at all is signed so far.
 
-        Raises `TrustError` if nobody did, or if the metadata is not what the index says.
+        Then the signature of an image is all that an owner can say of it. Raises `TrustError` for
+        images without one, or that say they hold another package, and where something is signed.
         """
+        if self.index() is not None:
+            raise self._unclaimed(artifact)
         found = {tag: self._signed_image(artifact, tag) for tag in tags_of(artifact.id)}
-        if index_entry(self._metadata(artifact, found)) != index_entry(artifact):
+        image = pinned(self.target, found[tags_of(artifact.id)[0]].digest)
+        try:
+            compare_labels(self.registry, image, artifact.id)
+        except ImageError as error:
+            raise TrustError(f"{self.target}: {artifact.id}: {error}") from error
+        self.compare(artifact, found)
+        return found
+
+    def compare(self, artifact: ArtifactMetadata, images: Mapping[str, Descriptor]) -> None:
+        """Raise `TrustError` unless the images of a package hold the metadata that is listed."""
+        if index_entry(self._metadata(artifact, images)) != index_entry(artifact):
             message = f"{self.target}: {artifact.id} is listed with other metadata than was signed"
             raise TrustError(message, hint="publish it again with --force-push")
-        return found
 
     def write(
         self, index: Mapping[str, Descriptor], artifacts: Mapping[str, Descriptor | None]
@@ -184,6 +201,12 @@ class TrustedTarget:
     @property
     def _keys(self) -> tuple[PublicKey, ...]:
         return policy_of(self._published().root_data, TARGETS).keys
+
+    def _unclaimed(self, artifact: ArtifactMetadata) -> TrustError:
+        """Say of a package that nobody who published it says what its images are."""
+        place = tagged(self.target, tags_of(artifact.id)[0])
+        message = f"{place}: is listed, and no publication says that it pushed it"
+        return TrustError(message, hint=f"publish {artifact.id} again with --force-push")
 
     def _signed_image(self, artifact: ArtifactMetadata, tag: str) -> Descriptor:
         """Return what a tag of a package names, which somebody with a key has signed."""

@@ -1,6 +1,6 @@
 """Puts states of a repository together, and tells what is in them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from compiler.artifact.metadata import ArtifactMetadata, index_entry
 from compiler.publish.state import State
@@ -31,6 +31,22 @@ def is_part(state: State, listed: dict[PackageId, ArtifactMetadata]) -> bool:
         artifact.id in listed and index_entry(listed[artifact.id]) == index_entry(artifact)
         for artifact in state.repository.index.artifacts
     )
+
+
+def is_changed(
+    artifact: ArtifactMetadata,
+    states: Iterable[Mapping[PackageId, ArtifactMetadata]],
+    *,
+    is_new: bool,
+) -> bool:
+    """Tell whether a package differs from what is published, in any state that was seen.
+
+    `is_new` is the answer for one that none of them lists.
+    """
+    published = [state[artifact.id] for state in states if artifact.id in state]
+    if not published:
+        return is_new
+    return any(index_entry(each) != index_entry(artifact) for each in published)
 
 
 def union(

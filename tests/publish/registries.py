@@ -9,6 +9,7 @@ from compiler.errors import RegistryError
 from compiler.oci import Descriptor, Reference
 from compiler.registry import Progress
 from compiler.registry.memory import MemoryRegistry
+from compiler.repository.trust import tag
 from tests.publish.shop import Shop
 
 
@@ -56,6 +57,34 @@ class Stopping(MemoryRegistry):
     ) -> bool:
         self._change()
         return super().put_blob(repository, source, blob, progress)
+
+
+class Unsigning(MemoryRegistry):
+    """A registry that refuses signed metadata for as long as it is told to."""
+
+    stops = False
+
+    def put_manifest(self, reference: Reference, data: bytes, media_type: str) -> Descriptor:
+        if self.stops and reference.tag.startswith(tag("")):
+            raise RegistryError("the line is dead")
+        return super().put_manifest(reference, data, media_type)
+
+
+class Interrupting(MemoryRegistry):
+    """A registry in which something else is done just before a tag that begins so is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: list[tuple[str, Callable[[], None]]] = []
+
+    def before(self, tag: str, work: Callable[[], None]) -> None:
+        """Do some work, once, before the next such tag is written."""
+        self._waiting = [(tag, work)]
+
+    def put_manifest(self, reference: Reference, data: bytes, media_type: str) -> Descriptor:
+        if self._waiting and reference.tag.startswith(self._waiting[0][0]):
+            self._waiting.pop()[1]()
+        return super().put_manifest(reference, data, media_type)
 
 
 def together(publish: Callable[[Shop], object], shops: Iterable[Shop]) -> None:

@@ -382,6 +382,25 @@ def test_where_the_index_that_is_signed_is_gone_nothing_is_lost_without_a_word(
     assert Reader(registry, tmp_path / "client").packages() == ["t/b-1"]
 
 
+def test_a_new_beginning_brings_nothing_back_and_counts_on(
+    registry: MemoryRegistry, shop: Shop, tmp_path: Path
+) -> None:
+    publish(shop, registry)
+    pruned = replace(shop.options(now=NOW + 30), prune=True)
+    publish(shop, registry, pruned, names=["a-1"])
+    gone = registry.manifest(tagged(TARGET, "repository.yaml")).descriptor
+    registry.delete(pinned(TARGET, gone.digest))
+    begun = replace(shop.options(now=NOW + 60), prune=True)
+
+    made = publish(shop, registry, begun, names=["a-1"])
+
+    assert Reader(registry, tmp_path / "client").packages() == ["t/a-1"]
+    assert made.repository.info.revision == 3
+    shop.build("c")
+    publish(shop, registry, shop.options(now=NOW + 90), names=["c-1"])
+    assert Reader(registry, tmp_path / "later").packages() == ["t/a-1", "t/c-1"]
+
+
 def _listed_tags(registry: MemoryRegistry, folder: Path) -> list[str]:
     """List what a client without keys sees."""
     config = RepositoryConfig(name="main", type="docker", urls=(str(TARGET),))
