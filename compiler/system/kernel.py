@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 _RENAME_NOREPLACE = 1
+_RENAME_EXCHANGE = 2
+_HERE = -100  # AT_FDCWD of linux/fcntl.h
 _UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -25,6 +27,17 @@ def sync_path(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def exchange_names(one: Path, other: Path) -> bool:
+    """Let two files have each other's name (renameat2(2)); False where that cannot be done."""
+    names = os.fsencode(one), os.fsencode(other)
+    if _libc.renameat2(_HERE, names[0], _HERE, names[1], _RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number not in _UNSUPPORTED:
+        raise OSError(number, os.strerror(number), str(one), None, str(other))
+    return False
 
 
 def rename_to_free_name(source: str, target: str, *, source_folder: int, folder: int) -> None:

@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from compiler.agent.journal import checkpoint
 from compiler.agent.life.host import Host, sync_file, sync_folder
 from compiler.agent.life.inventory import Inventory
 from compiler.agent.life.phases import LifeError, Phase, during
 from compiler.layout import MIB, TRANSITION_IMAGE
+from compiler.system.kernel import exchange_names
 
 _MOUNT_POINTS = {
     "proc": 0o555, "sys": 0o555, "dev": 0o755, "tmp": 0o1777, "run": 0o755, "mnt": 0o755,
@@ -125,7 +127,17 @@ def set_label(host: Host, image: Path, label: str) -> None:
 
 
 def rename(source: Path, target: Path) -> None:
-    """Give a file its name, in place of what has it, on disk when this returns."""
+    """Give a file its name, in place of what has it, on disk when this returns.
+
+    What had the name is freed only when the disk has the new one there. The boot menu reads no
+    journal: were both done at once, and the power went while they are written out, it could find
+    the name still on a file that has nothing in it any more. So both exchange their names first;
+    what a stop leaves then is a leftover, as of any change that was stopped.
+    """
     with during(Phase.COPY, str(target)):
-        source.rename(target)
+        if target.exists() and exchange_names(source, target):
+            checkpoint(target.parent)
+            source.unlink()
+        else:
+            source.rename(target)
         sync_folder(target.parent)

@@ -97,7 +97,7 @@ class State:
                     slots.copy_file(self.host, place / source, place / target)
                     sync_file(place / target)
                 case Rename(source, target):
-                    (place / source).rename(place / target)
+                    slots.rename(place / source, place / target)
                 case Remove(path):
                     (place / path).unlink(missing_ok=True)
                 case Mark(changes):
