@@ -15,6 +15,7 @@ from tests.servers.registry import RegistryServer
 
 pytestmark = [pytest.mark.container, pytest.mark.registry]
 
+PASSWORD = {"COSIGN_PASSWORD": "x"}
 TREE = {
     "base": on_base("echo base > /base"),
     "middle": on("base", "cat /base > /middle"),
@@ -113,7 +114,7 @@ def test_only_what_the_owner_of_the_key_signed_is_fetched(
     labs: tuple[Lab, Lab, Lab], cache: Reference, tmp_path: Path
 ) -> None:
     one, two, three = labs
-    one.env["COSIGN_PASSWORD"] = "x"  # noqa: S105  (of keys that only this test has)
+    one.env |= PASSWORD
     for name in ("good", "other"):
         made = one.cos("key", "generate", "--output", tmp_path / name)
         assert made.returncode == 0, made.stderr
@@ -152,7 +153,7 @@ def test_who_has_the_key_replaces_what_a_stranger_pushed(
     labs: tuple[Lab, Lab, Lab], cache: Reference, tmp_path: Path
 ) -> None:
     one, two, _ = labs
-    one.env["COSIGN_PASSWORD"] = "x"  # noqa: S105  (of keys that only this test has)
+    one.env |= PASSWORD
     for name in ("good", "other"):
         made = one.cos("key", "generate", "--output", tmp_path / name)
         assert made.returncode == 0, made.stderr
@@ -166,7 +167,7 @@ def test_who_has_the_key_replaces_what_a_stranger_pushed(
 
 def key(lab: Lab, folder: Path, name: str = "good") -> tuple[str, str]:
     """Make a key pair; returns where its halves are."""
-    lab.env["COSIGN_PASSWORD"] = "x"  # noqa: S105  (of keys that only this test has)
+    lab.env |= PASSWORD
     made = lab.cos("key", "generate", "--output", folder / name)
     assert made.returncode == 0, made.stderr
     return f"{folder / name}.key", f"{folder / name}.pub"
@@ -290,12 +291,17 @@ def test_a_base_image_is_pulled_by_its_name(
     assert image in listed
 
 
+def pushing(place: Reference) -> tuple[tuple[str, ...], Reference]:
+    """Return how the final image of `base` is pushed, and the tag that it gets."""
+    words = ("t/base", "--push-final-images-repository", str(place))
+    return words, replace(place, tag="base-t-1")
+
+
 def test_a_final_image_joins_those_of_other_platforms(
     labs: tuple[Lab, Lab, Lab], registry_server: RegistryServer, tmp_path: Path
 ) -> None:
-    lab, place = labs[0], registry_server.repository("final")
-    final = ("t/base", "--push-final-images-repository", str(place))
-    tag = replace(place, tag="base-t-1")
+    lab = labs[0]
+    final, tag = pushing(registry_server.repository("final"))
     events(lab, *final)
     with client_for(registry_server, tmp_path) as client:
         ours = platforms_of(client.manifest(tag).data, str(tag))
@@ -313,9 +319,8 @@ def test_a_final_image_joins_those_of_other_platforms(
 def test_a_final_image_that_is_there_stays_unless_another_is_forced_in(
     labs: tuple[Lab, Lab, Lab], registry_server: RegistryServer, tmp_path: Path
 ) -> None:
-    lab, place = labs[0], registry_server.repository("final")
-    final = ("t/base", "--push-final-images-repository", str(place))
-    tag = replace(place, tag="base-t-1")
+    lab = labs[0]
+    final, tag = pushing(registry_server.repository("final"))
     events(lab, *final)
     lab.tree({"base": on_base("echo other > /base")})
     with client_for(registry_server, tmp_path) as client:

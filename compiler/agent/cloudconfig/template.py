@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Mapping
-from typing import Any
+from types import ModuleType
 
 from compiler.agent.log import Log
 from compiler.errors import OutsideError
@@ -32,7 +32,7 @@ def rendered(text: str, values: Mapping[str, object], log: Log) -> str:
     return result
 
 
-def _engine() -> Any:  # noqa: ANN401  (a module)
+def _engine() -> ModuleType:
     try:
         return importlib.import_module(_ENGINE)
     except ImportError as error:
