@@ -196,7 +196,7 @@ def owners(registry: MemoryRegistry, folder: Path) -> list[Callable[[], None]]:
     return [owner(AMD64), owner(ARM64)]
 
 
-@pytest.mark.parametrize("point", [CLAIM, "trust-", "repository.yaml"])
+@pytest.mark.parametrize("point", [CLAIM, "trust-timestamp", "repository.yaml"])
 def test_two_owners_who_publish_for_two_platforms_at_once_lose_none(
     tmp_path: Path, point: str
 ) -> None:

@@ -56,6 +56,8 @@ class Published:
         """The snapshot that counts in place of the one that the timestamp names; "" if none."""
         self.doubtful: tuple[str, ...] = ()
         """Snapshots with newer versions that do not count."""
+        self.overtaken: Mapping[str, int] = {}
+        """Versions of targets that clients may have seen beside this state, by file."""
 
     def later(self, name: str) -> "Published | None":
         """Return the state of a snapshot if it follows this one, and all of it is there and signed.
@@ -74,11 +76,18 @@ class Published:
         ):
             return None
         timestamp = deepcopy(self.timestamp)
+        timestamp.version = max(timestamp.version, version)  # that of its own was no lower
         timestamp.snapshot_meta = MetaFile.from_data(version, data, ["sha256"])
         found = Published(self.root_data, snapshot, Metadata(timestamp), self._read)
         for role in (TARGETS, *found.bins):
             found.role(role)
         found.resumed = name
+        return found
+
+    def under(self, root: bytes) -> "Published":
+        """Return the same state, to be followed by what is signed under another root."""
+        found = Published(root, Metadata(self.snapshot), Metadata(self.timestamp), self._read)
+        found.resumed = self.resumed
         return found
 
     def warnings(self, now: int) -> Iterator[str]:
@@ -177,18 +186,23 @@ def _newest(named: Published, names: Iterable[str]) -> Published:
     doubtful: list[str] = []
     found = named
     for name in sorted(newer, key=version_of, reverse=True):
-        try:
-            state = named.later(name)
-        except (Interrupted, DeniedError, UnansweredError):  # what is there is not known
-            raise
-        except CompilerError:  # it was made up or is damaged, or it is just being written
-            state = None
+        state = following(named, name)
         if state is not None:
             found = state
             break
         doubtful.append(name)
     found.doubtful = tuple(doubtful)
     return found
+
+
+def following(known: Published, name: str) -> Published | None:
+    """Return the state of a snapshot if it counts as one that follows a state that is known."""
+    try:
+        return known.later(name)
+    except (Interrupted, DeniedError, UnansweredError):  # what is there is not known
+        raise
+    except CompilerError:  # it was made up or is damaged, or it is just being written
+        return None
 
 
 def publication_of(target: TargetFile) -> int:
