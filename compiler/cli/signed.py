@@ -13,10 +13,16 @@ from compiler.cli.key import signing_key
 from compiler.cli.registries import open_registry, repository_named, scratch_folder
 from compiler.cli.rootfile import read_root_file
 from compiler.cli.settings import Settings
-from compiler.errors import InputError
+from compiler.errors import (
+    CompilerError,
+    DeniedError,
+    InputError,
+    Interrupted,
+    UnansweredError,
+)
 from compiler.repository.trust.keys import Signing
 from compiler.repository.trust.places import FolderPlace, Place, RegistryPlace
-from compiler.repository.trust.published import Published, read_published
+from compiler.repository.trust.published import Published, named_versions, read_published
 from compiler.repository.trust.writing import Writer
 from compiler.signing.keys import PrivateKey
 from compiler.store.images import host_platform
@@ -78,3 +84,27 @@ def _verified(place: Place, root: Path) -> Published:
 def _floor(repository: str) -> int:
     """Tell the lowest version that is written now."""
     return 1 if is_folder(repository) else time.time_ns() // 1000
+
+
+def is_signed(place: Place, root: bytes) -> bool:
+    """Tell whether a repository is signed; whatever else lies there, somebody may have left."""
+    try:
+        if place.read("timestamp.json") is None:
+            return False
+        named_versions(place.read)
+    except (Interrupted, DeniedError, UnansweredError):
+        raise
+    except CompilerError as error:
+        typer.echo(f"warning: what lies there in place of signed metadata: {error}", err=True)
+        return _has_state(place, root)
+    return True
+
+
+def _has_state(place: Place, root: bytes) -> bool:
+    """Tell whether there is a state that is signed under a root."""
+    try:
+        return read_published(place.read, root, place.names()) is not None
+    except (Interrupted, DeniedError, UnansweredError):
+        raise
+    except CompilerError:
+        return False

@@ -12,7 +12,7 @@ import typer
 from compiler.cli.key import public_keys, signing_key
 from compiler.cli.rootfile import read_begun, read_root_file, write_root_file
 from compiler.cli.settings import Settings
-from compiler.cli.signed import is_folder, opened, published, signing_with, writer
+from compiler.cli.signed import is_folder, is_signed, opened, published, signing_with, writer
 from compiler.errors import InputError, TrustError, UsageError
 from compiler.repository.index import REPOSITORY
 from compiler.repository.trust import (
@@ -82,7 +82,7 @@ def init_trust(  # noqa: PLR0913  (one parameter for each option)
         data = roots.first_root(policy, signing.now)
     data = roots.sign_root(data, ours) if ours else data
     with opened(settings, repository) as place:
-        if place.read("timestamp.json") is not None:
+        if is_signed(place, data):
             what = "repo sign" if is_folder(repository) else "create-repo --sign"
             hint = f"`cos repo rotate` changes keys, `cos {what}` signs what is new"
             raise TrustError(f"{repository}: is signed already", hint=hint)
