@@ -1,6 +1,5 @@
 """What the commands about signed metadata do: keys and places in, files out, and what is told."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,9 +10,9 @@ from typing import TypedDict
 import typer
 
 from compiler.cli.key import public_keys, signing_key
-from compiler.cli.registries import open_registry, repository_named, scratch_folder
 from compiler.cli.rootfile import read_begun, read_root_file, write_root_file
 from compiler.cli.settings import Settings
+from compiler.cli.signed import is_folder, is_signed, opened, published, signing_with, writer
 from compiler.errors import InputError, TrustError, UsageError
 from compiler.repository.index import REPOSITORY
 from compiler.repository.trust import (
@@ -30,10 +29,8 @@ from compiler.repository.trust import publisher as signer
 from compiler.repository.trust import root as roots
 from compiler.repository.trust.contents import freeze, thaw
 from compiler.repository.trust.keys import Signing
-from compiler.repository.trust.places import FolderPlace, Place, RegistryPlace
-from compiler.repository.trust.published import Published, ends_of, latest_root, read_published
-from compiler.signing.keys import PrivateKey
-from compiler.store.images import host_platform
+from compiler.repository.trust.places import FolderPlace
+from compiler.repository.trust.published import Published, ends_of, latest_root
 
 _ONLINE = "online"
 _SOON = timedelta(days=60)
@@ -73,7 +70,7 @@ def init_trust(  # noqa: PLR0913  (one parameter for each option)
     if given and root.exists():
         hint = "leave them out, or begin another root with --root"
         raise UsageError(f"{root} is there: it says what {' and '.join(given)} would", hint=hint)
-    signing = _signing(settings, key, repository)
+    signing = signing_with(settings, key, repository)
     ours = [signing_key(each) for each in keys]
     if root.exists():
         data = read_begun(root, ours)
@@ -84,12 +81,12 @@ def init_trust(  # noqa: PLR0913  (one parameter for each option)
         policy = {**policy, **_with_days(policy, _pairs("--days", days))}
         data = roots.first_root(policy, signing.now)
     data = roots.sign_root(data, ours) if ours else data
-    with _opened(settings, repository) as place:
-        if place.read("timestamp.json") is not None:
-            what = "repo sign" if _is_folder(repository) else "create-repo --sign"
+    with opened(settings, repository) as place:
+        if is_signed(place, data):
+            what = "repo sign" if is_folder(repository) else "create-repo --sign"
             hint = f"`cos repo rotate` changes keys, `cos {what}` signs what is new"
             raise TrustError(f"{repository}: is signed already", hint=hint)
-        contents = _contents(repository) if _is_folder(repository) else _NOTHING
+        contents = _contents(repository) if is_folder(repository) else _NOTHING
         if not _carried(root, data):
             return
         files = signer.start(data, contents, signing, bins=bins)
@@ -102,8 +99,8 @@ def init_trust(  # noqa: PLR0913  (one parameter for each option)
 def check_keys(settings: Settings | None, folder: Path, key: Sequence[str], root: Path) -> None:
     """Raise `TrustError` unless the repository in a folder can be signed with these keys."""
     place = FolderPlace(folder)
-    signing = _signing(settings or Settings(), key, str(folder))
-    signer.check_signing(_published(place, root), signing)
+    signing = signing_with(settings or Settings(), key, str(folder))
+    signer.check_signing(published(place, root), signing)
 
 
 def _contents(repository: str) -> signer.Contents:
@@ -147,19 +144,19 @@ def _written(root: Path, data: bytes) -> Iterator[None]:
 def sign(settings: Settings | None, repository: str, key: Sequence[str], root: Path) -> None:
     """Sign what a folder holds."""
     settings = settings or Settings()
-    if not _is_folder(repository):
+    if not is_folder(repository):
         hint = "`cos create-repo --sign` signs what it publishes"
         raise InputError(f"{repository}: is not a folder", hint=hint)
     folder = Path(repository)
     place = FolderPlace(folder)
-    published = _published(place, root)
-    signing = _signing(settings, key, repository)
-    signer.check_signing(published, signing)
+    before = published(place, root)
+    signing = signing_with(settings, key, repository)
+    signer.check_signing(before, signing)
     contents = _contents(repository)
-    changed = signer.differences(published, contents.artifacts)
-    files = signer.sign_contents(published, replace(contents, artifacts=changed), signing)
+    changed = signer.differences(before, contents.artifacts)
+    files = signer.sign_contents(before, replace(contents, artifacts=changed), signing)
     place.write(files)
-    thaw(folder, _published(place, root).targets.targets)
+    thaw(folder, published(place, root).targets.targets)
     _tell_past(settings, files)
     typer.echo(f"{repository}: signed, {_count(contents)}, {len(changed)} of them changed")
 
@@ -167,11 +164,11 @@ def sign(settings: Settings | None, repository: str, key: Sequence[str], root: P
 def refresh(settings: Settings | None, repository: str, key: Sequence[str], root: Path) -> None:
     """Sign the timestamp again."""
     settings = settings or Settings()
-    signing = _signing(settings, key, repository)
-    with _opened(settings, repository) as place:
-        files = signer.refresh(_published(place, root), signing)
-        place.write(files)
-        _tell_ends(_published(place, root), signing.now)
+    signing = signing_with(settings, key, repository)
+    with opened(settings, repository) as place:
+        published(place, root)
+        files = writer(place, root, signing, repository).write(signer.refresh)
+        _tell_ends(published(place, root), signing.now)
     _tell_past(settings, files)
     typer.echo(f"{repository}: {', '.join(files)}")
 
@@ -188,8 +185,8 @@ def rotate(  # noqa: PLR0913  (one parameter for each option)
 ) -> None:
     """Publish the next root."""
     settings = settings or Settings()
-    signing = _signing(settings, keys["keys"], repository)
-    with _opened(settings, repository) as place:
+    signing = signing_with(settings, keys["keys"], repository)
+    with opened(settings, repository) as place:
         current = latest_root(place.read, read_root_file(root))
         is_new = file is not None and not file.exists()
         data = _next_root(current, changes, signing, file)
@@ -202,15 +199,17 @@ def rotate(  # noqa: PLR0913  (one parameter for each option)
         if restart:
             roots.check_restart(data, current)
             files = signer.start(data, _to_restart(repository), signing, bins=_bins(repository))
+            place.write(files)
         else:
-            files = signer.rotate(_published(place, root), data, signing)
-        place.write(files)
+            published(place, root)
+            writing = writer(place, root, signing, repository)
+            files = writing.write(lambda before, by: signer.rotate(before, data, by))
         write_root_file(root, data)
-        if restart and _is_folder(repository):
-            thaw(Path(repository), _published(place, root).targets.targets)
+        if restart and is_folder(repository):
+            thaw(Path(repository), published(place, root).targets.targets)
     _tell_past(settings, files)
     typer.echo(f"{repository}: root {version}; {root} is that root now, the one before works, too")
-    if restart and not _is_folder(repository):
+    if restart and not is_folder(repository):
         typer.echo(f"{repository}: nothing is signed yet; {_PUBLISH} publishes what is yours")
 
 
@@ -250,7 +249,7 @@ def _to_restart(repository: str) -> signer.Contents:
 
     What lies in a registry may be what the thief put there.
     """
-    return _contents(repository) if _is_folder(repository) else _NOTHING
+    return _contents(repository) if is_folder(repository) else _NOTHING
 
 
 def _bins(repository: str) -> int:
@@ -314,42 +313,6 @@ def _number(role: str, text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < len("100000")):
         raise UsageError(f"{role}: {text[:40]!r} is no number")
     return int(text)
-
-
-def _signing(settings: Settings, keys: Sequence[str], repository: str) -> Signing:
-    """Read keys, and say what time it is; in a registry, versions are times (`publish.trusted`)."""
-    stamp = settings.source_date_epoch
-    now = datetime.now(UTC) if stamp is None else datetime.fromtimestamp(stamp, UTC)
-    secrets: tuple[PrivateKey, ...] = tuple(signing_key(each) for each in keys)
-    return Signing(secrets, now, floor=1 if _is_folder(repository) else time.time_ns() // 1000)
-
-
-def _is_folder(repository: str) -> bool:
-    """Tell a folder from the name of a docker repository."""
-    return Path(repository).is_dir()
-
-
-@contextmanager
-def _opened(settings: Settings, repository: str) -> Iterator[Place]:
-    """Open the place where the TUF files of a repository lie."""
-    if _is_folder(repository):
-        yield FolderPlace(Path(repository))
-        return
-    if repository.startswith(("/", ".")):
-        raise InputError(f"{repository}: there is no such folder")
-    target = repository_named(repository, "REPO")
-    with open_registry(replace(settings, mirrors=())) as registry, scratch_folder() as folder:
-        yield RegistryPlace(registry, target, host_platform(), folder)
-
-
-def _published(place: Place, root: Path) -> Published:
-    """Verify what a repository has."""
-    found = read_published(place.read, read_root_file(root), place.names())
-    if found is None:
-        raise place.unsigned()
-    for words in found.warnings(time.time_ns()):
-        typer.echo(f"warning: {words}", err=True)
-    return found
 
 
 def _tell_ends(published: Published, now: datetime) -> None:

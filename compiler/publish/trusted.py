@@ -7,13 +7,13 @@ the repository says so. Versions of files are times: two publishers never write 
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from compiler.artifact.metadata import SUFFIX, ArtifactMetadata, index_entry, parse_metadata
-from compiler.errors import ImageError, NotFoundError, RegistryError, TrustError
+from compiler.errors import ImageError, NotFoundError, TrustError
 from compiler.events import Noted, Reporter, silent
 from compiler.oci import Descriptor, Digest, Reference
 from compiler.publish.check import compare_labels
@@ -35,11 +35,11 @@ from compiler.repository.trust.publisher import (
 )
 from compiler.repository.trust.root import policy_of
 from compiler.repository.trust.sources import SignedImages
+from compiler.repository.trust.writing import Writer
 from compiler.signing.images import pinned, verify_image
 from compiler.signing.keys import PrivateKey, PublicKey
 from compiler.store.images import host_platform
 
-_ATTEMPTS = 10
 _LARGEST = 64 << 20
 """How many bytes the metadata of a package may have."""
 
@@ -175,15 +175,14 @@ class TrustedTarget:
         )
 
     def _write(self, make: Callable[[Published, Signing], Files]) -> None:
-        """Write what is made of what is signed now, unless others write meanwhile."""
-        for _ in range(_ATTEMPTS):
-            published = self._published()
-            signing = replace(self.signing, floor=self.clock() // 1000)
-            files = make(published, signing)
-            if self._published().timestamp == published.timestamp:
-                self.place.write(files)
-                return
-        raise RegistryError(f"{self.target}: others keep signing", hint="run the command again")
+        """Write what is made of what is signed, together with what others write meanwhile."""
+        Writer(
+            place=self.place,
+            read=self._published,
+            signing=self.signing,
+            floor=lambda: self.clock() // 1000,
+            name=str(self.target),
+        ).write(make)
 
     def is_settled(self) -> bool:
         """Whether the index that clients without keys find is the one that is signed."""

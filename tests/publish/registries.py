@@ -77,6 +77,11 @@ class Interrupting(MemoryRegistry):
         super().__init__()
         self._waiting: list[tuple[str, Callable[[], None]]] = []
 
+    @property
+    def is_done(self) -> bool:
+        """Whether it was done."""
+        return not self._waiting
+
     def before(self, tag: str, work: Callable[[], None]) -> None:
         """Do some work, once, before the next such tag is written."""
         self._waiting = [(tag, work)]

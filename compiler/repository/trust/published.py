@@ -11,7 +11,7 @@ not what the timestamp names: else clients would be shown, signed anew, what the
 
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from tuf.api.exceptions import LengthOrHashMismatchError, RepositoryError, UnsignedMetadataError
@@ -56,6 +56,20 @@ class Published:
         """The snapshot that counts in place of the one that the timestamp names; "" if none."""
         self.doubtful: tuple[str, ...] = ()
         """Snapshots with newer versions that do not count."""
+        self.spoiled = ""
+        """Why what the timestamp names does not count, or it does not itself; "" if it does."""
+        self.false_root = ""
+        """The file in place of the next root that is no root; "" if there is none."""
+        self.overtaken: Mapping[str, int] = {}
+        """Versions of targets that clients may have seen beside this state, by file."""
+
+    @classmethod
+    def empty(cls, root: bytes, read: Read) -> "Published":
+        """Return a state before all others, of which nothing is there."""
+        snapshot = Snapshot(meta={})
+        snapshot.version = 0
+        timestamp = Timestamp(expires=datetime.fromtimestamp(0, UTC))  # the same at each reading
+        return cls(root, Metadata(snapshot), Metadata(timestamp), read)
 
     def later(self, name: str) -> "Published | None":
         """Return the state of a snapshot if it follows this one, and all of it is there and signed.
@@ -74,6 +88,7 @@ class Published:
         ):
             return None
         timestamp = deepcopy(self.timestamp)
+        timestamp.version = max(timestamp.version, version)  # that of its own was no lower
         timestamp.snapshot_meta = MetaFile.from_data(version, data, ["sha256"])
         found = Published(self.root_data, snapshot, Metadata(timestamp), self._read)
         for role in (TARGETS, *found.bins):
@@ -81,12 +96,29 @@ class Published:
         found.resumed = name
         return found
 
+    def under(self, root: bytes) -> "Published":
+        """Return the same state, to be followed by what is signed under another root."""
+        found = Published(root, Metadata(self.snapshot), Metadata(self.timestamp), self._read)
+        found.resumed = self.resumed
+        return found
+
     def warnings(self, now: int) -> Iterator[str]:
         """Say what is wrong with the timestamp; `now` is in nanoseconds.
 
         In a registry versions are times, in microseconds: those of a time to come were made up.
         """
-        if self.resumed:
+        if self.false_root:
+            yield (
+                f"{self.false_root} does not follow the root that counts, and machines refuse the "
+                "repository until `cos repo rotate` writes the next root in its place"
+            )
+        if self.spoiled:
+            yield (
+                f"{self.spoiled}; {self.resumed} counts instead, the newest state that is whole "
+                "and signed (somebody spoiled what is named; what is missing now is to be "
+                "published again)"
+            )
+        elif self.resumed:
             yield (
                 f"the timestamp names an older state than {self.resumed}, which is signed and "
                 "counts instead (somebody put an older timestamp back, or a publication was "
@@ -95,7 +127,7 @@ class Published:
         false = [
             name for name in self.doubtful if version_of(name) <= (now + CLOCKS_DIFFER) // 1000
         ]
-        if false:
+        if false and not self.spoiled:
             yield (
                 f"{false[0]} is newer than the state that counts, and is not whole and signed "
                 "(somebody publishes right now, made it up, or put an older state back and "
@@ -156,18 +188,62 @@ def read_published(read: Read, root: bytes, names: Iterable[str] = ()) -> Publis
     follows the one that is named. Raises `TrustError` for what is there and was not signed as it
     has to be.
     """
-    current = latest_root(read, root)
-    signed = check_root(current).signed
+    current, false = _roots(read, root)
+    names = tuple(names)
+    try:
+        found = _named(read, current)
+        found = found and _newest(found, names)
+    except (Interrupted, DeniedError, UnansweredError):  # what is there is not known
+        raise
+    except CompilerError as error:
+        found = _salvaged(Published.empty(current, read), names, error)
+        if found is None:
+            raise
+    if found is not None:
+        found.false_root = false
+        _check_named_root(found)
+    return found
+
+
+def _named(read: Read, root: bytes) -> Published | None:
+    """Verify the state that the timestamp names; None if there is no timestamp."""
     data = read("timestamp.json")
     if data is None:
         return None
+    signed = check_root(root).signed
     timestamp = _verified(Timestamp, "timestamp.json", data, (signed, TIMESTAMP))
     meta = timestamp.signed.snapshot_meta
     file = f"{meta.version}.snapshot.json"
     snapshot = _verified(Snapshot, file, _bytes(read, file, meta), (signed, SNAPSHOT))
     if snapshot.signed.version != meta.version:
         raise TrustError(f"{file}: is of another version, {snapshot.signed.version}")
-    return _newest(Published(current, snapshot, timestamp, read), names)
+    return Published(root, snapshot, timestamp, read)
+
+
+def _salvaged(nothing: Published, names: Iterable[str], why: CompilerError) -> Published | None:
+    """Find the newest state that is whole and signed, where what is named as that is not.
+
+    Whoever may push can overwrite the timestamp, or what it names, and must not keep the owners
+    from publishing. Clients may have seen newer versions of all targets than are found here.
+    """
+    found = _newest(nothing, names)
+    if found is nothing:
+        return None
+    found.spoiled = str(why)
+    if found.doubtful:
+        newest = version_of(found.doubtful[0])
+        found.overtaken = dict.fromkeys(found.snapshot.meta, newest)
+    return found
+
+
+def _check_named_root(found: Published) -> None:
+    """Raise `TrustError` for an old root: with a false one after it, it seems to be the newest."""
+    named = found.snapshot.meta.get(f"{ROOT}.json")
+    if named is not None and named.version > found.root.version:
+        raise TrustError(
+            f"root {named.version} is the newest, and {found.root.version + 1}.root.json is not it",
+            hint="give the newest root file, which `cos repo rotate` wrote",
+        )
 
 
 def _newest(named: Published, names: Iterable[str]) -> Published:
@@ -177,18 +253,23 @@ def _newest(named: Published, names: Iterable[str]) -> Published:
     doubtful: list[str] = []
     found = named
     for name in sorted(newer, key=version_of, reverse=True):
-        try:
-            state = named.later(name)
-        except (Interrupted, DeniedError, UnansweredError):  # what is there is not known
-            raise
-        except CompilerError:  # it was made up or is damaged, or it is just being written
-            state = None
+        state = following(named, name)
         if state is not None:
             found = state
             break
         doubtful.append(name)
     found.doubtful = tuple(doubtful)
     return found
+
+
+def following(known: Published, name: str) -> Published | None:
+    """Return the state of a snapshot if it counts as one that follows a state that is known."""
+    try:
+        return known.later(name)
+    except (Interrupted, DeniedError, UnansweredError):  # what is there is not known
+        raise
+    except CompilerError:  # it was made up or is damaged, or it is just being written
+        return None
 
 
 def publication_of(target: TargetFile) -> int:
@@ -241,13 +322,28 @@ def named_targets(read: Read) -> Mapping[str, Target]:
 
 
 def latest_root(read: Read, root: bytes) -> bytes:
-    """Follow the roots of a repository from a trusted one; raises `TrustError` for a false one."""
+    """Follow the roots of a repository from a trusted one, as far as each follows the one before.
+
+    What lies in place of the next root and is none counts as not there: anybody who may push can
+    leave it, and the next root is written over it.
+    """
+    return _roots(read, root)[0]
+
+
+def _roots(read: Read, root: bytes) -> tuple[bytes, str]:
+    """Follow the roots; names what lies in place of the next one and does not follow."""
     version = check_root(root).signed.version
     for number in range(version + 1, version + _MOST_ROOTS):
-        data = read(f"{number}.root.json")
-        if data is None:
-            return root
-        check_root(data, root)
+        name = f"{number}.root.json"
+        try:
+            data = read(name)
+            if data is None:
+                return root, ""
+            check_root(data, root)
+        except (Interrupted, DeniedError, UnansweredError):  # what is there is not known
+            raise
+        except CompilerError:
+            return root, name
         root = data
     raise TrustError(f"there are more than {_MOST_ROOTS} roots")
 

@@ -28,11 +28,13 @@ from compiler.errors import TrustError
 from compiler.repository.index import REPOSITORY
 from compiler.repository.trust import (
     AT,
+    ROOT,
     SNAPSHOT,
     TARGETS,
     TIMESTAMP,
     Files,
     Target,
+    role_of,
 )
 from compiler.repository.trust.keys import Signing, sign_for, too_few, tuf_key
 from compiler.repository.trust.published import Published, publication_of
@@ -155,8 +157,11 @@ def refresh(published: Published, signing: Signing) -> Files:
 def rotate(published: Published, root: bytes, signing: Signing) -> Files:
     """Publish the next root, and sign anew what its keys have to sign.
 
-    Raises `TrustError` if too few keys have signed it, or are given for roles that it changes.
+    Of a state that is under that root already the timestamp is signed again. Raises `TrustError` if
+    too few keys have signed the root, or are given for roles that it changes.
     """
+    if published.root_data == root:
+        return refresh(published, signing)
     signed = check_root(root, published.root_data).signed
     draft = _Draft.after(published, signed, signing)
     named = {f"{signed.version}.{_ROOT_FILE}": root}
@@ -208,12 +213,15 @@ class _Draft:
         self._files: Files = {}
         self._versions = {SNAPSHOT: version and snapshot.version}
         self._versions[TIMESTAMP] = version and timestamp.version
+        self._before: Published | None = None
 
     @classmethod
     def after(cls, published: Published, root: Root, signing: Signing) -> "_Draft":
         """Begin with what is published, under this root."""
         snapshot, timestamp = deepcopy(published.snapshot), deepcopy(published.timestamp)
-        return cls(root, signing, snapshot, timestamp, version=1)
+        draft = cls(root, signing, snapshot, timestamp, version=1)
+        draft._before = published
+        return draft
 
     def bin(self, name: str, targets: Targets, top: Targets) -> None:
         """Sign a bin as `top` says."""
@@ -229,6 +237,7 @@ class _Draft:
 
     def finish(self, root: Files | None = None, *, all_anew: bool = False) -> Files:
         """Sign the snapshot if it has to be, and the timestamp; returns all files."""
+        self._overtake()
         role = self._root.roles[SNAPSHOT]
         named = MetaFile(version=self._root.version)
         due = self._snapshot.meta.get(_ROOT_FILE) != named or _is_due(
@@ -244,6 +253,18 @@ class _Draft:
         self._prepare(self._timestamp, TIMESTAMP)
         self._sign(Metadata(self._timestamp), TIMESTAMP, "timestamp.json")
         return self._files
+
+    def _overtake(self) -> None:
+        """Sign anew, unchanged, what clients may have seen in a newer version than is there."""
+        before = self._before
+        for file, version in before.overtaken.items() if before else ():
+            known, name = self._snapshot.meta.get(file), role_of(file)
+            if before and known and name != ROOT and known.version < version:
+                self._snapshot.meta[file] = MetaFile(version=version)
+                if name == TARGETS:
+                    self.top(deepcopy(before.targets))
+                else:
+                    self.bin(name, deepcopy(before.role(name)), before.targets)
 
     def _targets(self, name: str, targets: Targets, role: Role, days: int) -> None:
         """Sign targets of one role and note them in the snapshot."""
