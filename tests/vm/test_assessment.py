@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from compiler.agent.assessment import DEFAULT_TRIES
 from tests.vm.machine import BOOT, Machine
 from tests.vm.systems import (
     booted,
@@ -20,9 +21,8 @@ pytestmark = pytest.mark.vm
 
 Installed = Callable[..., Machine]
 
+PANIC = "echo 'set kernelcmd=\"$kernelcmd rdinit=/none root=/dev/none\"' >> etc/cos/bootargs.cfg"
 BROKEN = {
-    "the kernel panics": "echo 'set kernelcmd=\"$kernelcmd rdinit=/none root=/dev/none\"'"
-    " >> etc/cos/bootargs.cfg",
     "the root is empty": "rm -rf usr/lib/systemd usr/bin/sh usr/bin/bash usr/bin/dash sbin/init",
     "init hangs": "printf '#!/bin/sh\\nexec sleep infinity\\n' > usr/lib/systemd/hang &&"
     " chmod 755 usr/lib/systemd/hang && ln -sfn ../lib/systemd/hang usr/sbin/init &&"
@@ -33,6 +33,8 @@ BROKEN = {
 
 
 _LONG = ("the root is empty", "init hangs")
+_PASSIVE = "This is the passive system, for the active one is bad"
+_KERNEL = "Linux version "
 
 
 @pytest.mark.parametrize(
@@ -48,9 +50,29 @@ def test_the_passive_system_comes_up_by_itself_when(installed: Installed, how: s
                   " boot_assessment_allowed=1 && sync")  # fmt: skip
 
     machine.run("systemctl reboot")
-    machine.wait_console("This is the passive system, for the active one is bad", 3 * BOOT)
-    machine.wait_up()
+    machine.wait_console(_PASSIVE, 3 * BOOT)
 
+    check_fallen_back(machine)
+
+
+def test_a_system_whose_kernel_panics_gets_three_tries_and_then_the_passive_one_comes_up(
+    installed: Installed,
+) -> None:
+    machine = installed()
+    new_tree(machine, renamed("9.9.9"), PANIC)
+    upgrade_to_tree(machine)
+    before = len(machine.console())
+
+    machine.run("systemctl reboot")
+    machine.wait_console(_PASSIVE, 4 * BOOT)
+
+    assert machine.console()[before:].count(_KERNEL) == DEFAULT_TRIES + 1
+    check_fallen_back(machine)
+
+
+def check_fallen_back(machine: Machine) -> None:
+    """Fail unless the passive system runs for the active one was found to be bad."""
+    machine.wait_up()
     assert (booted(machine), version(machine)) == ("passive", VERSION)
     assert "upgrade_failure" in machine.check("cat /proc/cmdline")
     machine.check("test -f /run/cos/upgrade_failure")
