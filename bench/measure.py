@@ -5,11 +5,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 COS = str(Path(sys.executable).with_name("cos"))
 """The command of the environment that measures."""
+
+_STARTER = ProcessPoolExecutor(1, mp_context=get_context("fork"))
+"""Starts programs, from before this process grows: Linux counts the memory of whoever starts a
+program as the program's own peak (getrusage(2), execve(2))."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +39,14 @@ def run(argv: Sequence[str], *, env: Mapping[str, str] | None = None, ends: int 
 
     Raises `ProgramFailed` if it does not end with the exit code `ends`.
     """
+    return _STARTER.submit(_run, argv, {**os.environ, **(env or {})}, ends).result()
+
+
+def _run(argv: Sequence[str], env: Mapping[str, str], ends: int) -> Cost:
     started = time.perf_counter()
     child = subprocess.Popen(  # noqa: S603  (programs are what is measured)
         argv,
-        env={**os.environ, **(env or {})},
+        env=env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -70,21 +70,19 @@ def measure_registries(scratch: Path) -> Iterator[Result]:
 
 def _publishing(place: Path, server: RegistryServer) -> Iterator[Result]:
     """Measure a publication after one package changed, of few and of many."""
-    asked = {}
-    for count in (SMALL, LARGE):
-        cost, asked[count] = _publication(place / str(count), server, count)
-        what = f"publishing 1 of {count} packages"
-        yield Result(name=what, value=cost.seconds, unit="s")
-        yield Result(name=f"{what}, requests", value=asked[count], unit="")
-        yield Result(name=f"{what}, sent", value=_sent(cost) / 1000, unit="kB")
-        yield Result(name=f"{what}, peak memory", value=cost.peak_mb, unit="MB", limit=MOST_MEMORY)
-    ratio = asked[LARGE] / asked[SMALL]
-    yield Result(name="requests, many by few packages", value=ratio, unit="times", limit=1.0)
-    cost, count = _publication(place / "signed", server, LARGE, signed=True)
-    what = f"publishing 1 of {LARGE} packages, signed"
-    yield Result(name=what, value=cost.seconds, unit="s")
-    yield Result(name=f"{what}, requests", value=count, unit="")
-    yield Result(name=f"{what}, peak memory", value=cost.peak_mb, unit="MB", limit=MOST_MEMORY)
+    for suffix in ("", ", signed"):
+        asked = {}
+        for count in (SMALL, LARGE):
+            folder = place / f"{count}{suffix[2:]}"
+            cost, asked[count] = _publication(folder, server, count, signed=bool(suffix))
+            what = f"publishing 1 of {count} packages{suffix}"
+            yield Result(name=what, value=cost.seconds, unit="s")
+            yield Result(name=f"{what}, requests", value=asked[count], unit="")
+            yield Result(name=f"{what}, sent", value=_sent(cost) / 1000, unit="kB")
+            name = f"{what}, peak memory"
+            yield Result(name=name, value=cost.peak_mb, unit="MB", limit=MOST_MEMORY)
+        ratio, name = asked[LARGE] / asked[SMALL], f"requests, many by few packages{suffix}"
+        yield Result(name=name, value=ratio, unit="times", limit=1.0)
 
 
 def _sent(cost: Cost) -> int:
