@@ -215,6 +215,12 @@ def unreadable(path: object, error: OSError, hint: str | None = None) -> Compile
     return kind(f"{path}: cannot be read: {error.strerror or error}", hint=hint)
 
 
+def unwritable(path: object, error: OSError) -> OutsideError:
+    """Say that a file or folder cannot be written, and what helps."""
+    message = f"{path}: cannot be written: {error.strerror or error}"
+    return OutsideError(message, hint=room_hint(error))
+
+
 def room_hint(error: OSError, hint: str = "make room on its disk") -> str | None:
     """Say what helps, if a disk is full."""
     return hint if error.errno in {errno.ENOSPC, errno.EDQUOT} else None

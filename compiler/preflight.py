@@ -134,7 +134,8 @@ def _missing_image(
     except ImageError as error:
         return SpecError(error.message, location=location, hint="write it as NAME:TAG")
     others = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""
-    message = f"the image {name!r}, from which {first.id}{others} is built, is not in the store"
+    are = "are" if others else "is"
+    message = f"the image {name!r}, from which {first.id}{others} {are} built, is not in the store"
     if refusal is None:
         return ImageError(message, location=location, hint=image_hint(name))
     refused = f"{message}, and cannot be pulled: {refusal.message}"

@@ -14,7 +14,7 @@ from compiler.archive.unpack import unpack_tar
 from compiler.artifact import archive_name
 from compiler.artifact.metadata import ArtifactMetadata, build_time, built_definition, metadata_text
 from compiler.artifact.selection import Selection
-from compiler.errors import OutsideError, UsageError
+from compiler.errors import OutsideError, UsageError, unwritable
 from compiler.oci import Platform
 from compiler.spec.package import BuildSpec, PackageId, PackageSpec
 
@@ -128,7 +128,7 @@ def _writing(path: Path) -> Iterator[None]:
     except (FileExistsError, NotADirectoryError) as error:
         raise UsageError(f"{path.parent}: is not a folder") from error
     except OSError as error:
-        raise OutsideError(f"{path}: cannot be written: {error.strerror}") from error
+        raise unwritable(path, error) from error
 
 
 def _entries(selection: Selection, moved: dict[str, str]) -> Iterator[Entry]:

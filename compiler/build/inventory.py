@@ -18,7 +18,7 @@ from compiler.artifact.pack import Artifact
 from compiler.artifact.selection import Strategy, strategy_of
 from compiler.build.settings import BuildSettings
 from compiler.engine.lookup import Lowers
-from compiler.errors import OutsideError
+from compiler.errors import OutsideError, unwritable
 from compiler.events import Noted, Reporter
 from compiler.keys import ArtifactKey, LayerKey
 from compiler.oci import Digest, hex_of, parse_reference
@@ -250,7 +250,7 @@ def write_documents(
             with atomic_file(path) as file:
                 file.writelines(pieces)
         except OSError as error:
-            raise OutsideError(f"{path}: cannot be written: {error.strerror}") from error
+            raise unwritable(path, error) from error
         written.append(path)
     return tuple(written)
 

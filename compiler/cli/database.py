@@ -9,7 +9,7 @@ from compiler.archive.compress import atomic_file
 from compiler.artifact.metadata import ArtifactMetadata, index_entry, read_metadata
 from compiler.cli.client import open_client, tell
 from compiler.cli.listing import yaml_listing
-from compiler.errors import CompilerError, OutsideError, ResolutionError, UsageError
+from compiler.errors import CompilerError, ResolutionError, UsageError, unwritable
 from compiler.spec.package import PackageId
 from compiler.system.database import Installed
 from compiler.system.solve import Solver
@@ -85,7 +85,7 @@ def get_all_installed(
             with atomic_file(output) as file:
                 file.write(text.encode())
         except OSError as error:
-            raise OutsideError(f"{output}: cannot be written: {error.strerror}") from error
+            raise unwritable(output, error) from error
 
 
 def _found(solver: Solver, package: str) -> PackageId | None:

@@ -27,6 +27,7 @@ from compiler.errors import (
     UsageError,
     room_hint,
     unreadable,
+    unwritable,
 )
 from compiler.events import Noted
 from compiler.oci import Digest, Image, Platform, Reference, image_hint, parse_reference
@@ -119,7 +120,7 @@ def pack_archive(name: str, source: Path, target: Path, platform: Platform) -> N
                 file.writelines(json_member("manifest.json", [names]))
                 file.write(END)
         except OSError as error:
-            raise OutsideError(f"{target}: cannot be written: {error.strerror}") from error
+            raise unwritable(target, error) from error
 
 
 def exists(settings: Settings, name: str, auth: Mapping[str, str]) -> bool:

@@ -240,7 +240,10 @@ def _from_somewhere(client: Client) -> Iterator[None]:
         hint = "`cos repo add` adds one"
         if client.config.repositories:
             hint = "`cos repo list` shows those that are switched off, `cos repo add` adds one"
-        raise ResolutionError("there is no repository to install from", hint=hint) from error
+        where = client.config.root
+        missing = "" if where.is_dir() else f"there is no folder {where}, and so "
+        message = f"{missing}there is no repository to install from"
+        raise ResolutionError(message, hint=hint) from error
 
 
 def _wanted(client: Client, packages: list[str]) -> list[Requirement]:

@@ -33,6 +33,7 @@ from compiler.errors import (
     OutsideError,
     TrustError,
     UsageError,
+    unwritable,
 )
 from compiler.events import Noted
 from compiler.oci import parse_repository
@@ -221,7 +222,11 @@ def _given_root(given: Path | None, repository: RepositoryConfig, source: str) -
 def _checked_root(path: Path) -> bytes:
     """Read a root and check it; TUF's library is loaded for nothing else here."""
     data = read_root_file(path)
-    importlib.import_module("compiler.repository.trust.root").check_root(data)
+    roots = importlib.import_module("compiler.repository.trust.root")
+    try:
+        roots.check_root(data)
+    except TrustError as error:
+        raise TrustError(f"{path}: {error.message}", hint=error.hint) from error
     return data
 
 
@@ -335,4 +340,4 @@ def _write(path: Path, data: bytes, *, mode: int) -> None:
             os.fchmod(file.fileno(), mode)
             file.write(data)
     except OSError as error:
-        raise OutsideError(f"{path}: cannot be written: {error.strerror}") from error
+        raise unwritable(path, error) from error

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from compiler.archive.compress import atomic_file
-from compiler.errors import OutsideError, UsageError
+from compiler.errors import UsageError, unwritable
 from compiler.repository.trust.kept import read_root
 from compiler.repository.trust.root import names_all
 from compiler.signing.keys import PrivateKey
@@ -30,4 +30,4 @@ def write_root_file(path: Path, data: bytes) -> None:
         with atomic_file(path) as file:
             file.write(data)
     except OSError as error:
-        raise OutsideError(f"{path}: cannot be written: {error.strerror}") from error
+        raise unwritable(path, error) from error

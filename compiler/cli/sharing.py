@@ -17,7 +17,7 @@ from compiler.errors import CompilerError, NotFoundError
 from compiler.events import Noted, Reporter
 from compiler.lock import Lock
 from compiler.oci import INDEXES, Image, Reference, platforms_of
-from compiler.packed import files_of
+from compiler.packed import document_files, files_of
 from compiler.plan import Action
 from compiler.publish.packages import Packed, name_packages, upload_packages
 from compiler.publish.push import Pusher, Traffic
@@ -135,7 +135,12 @@ class RegistrySharing:
     def _push_archives(self, cache: RemoteCache, planned: Planned, request: Request) -> set[str]:
         """Push what archives the repository lacks and are here; returns the keys as above."""
         archives = {each.keys.artifact: each for each in planned.nodes if not each.id.variant}
-        missing = cache.lacking(archives, ARTIFACT)
+        documents = {
+            own: {name for name, _ in document_files(each.node.spec, each.keys)}
+            for own, each in archives.items()
+            if request.form.documents
+        }
+        missing = cache.lacking(archives, ARTIFACT, documents)
         for own in missing:
             spec, keys = archives[own].node.spec, archives[own].keys
             names = dict(files_of(spec, keys, request.form))

@@ -31,6 +31,7 @@ from compiler.repository.trust.contents import freeze, thaw
 from compiler.repository.trust.keys import Signing
 from compiler.repository.trust.places import FolderPlace
 from compiler.repository.trust.published import Published, ends_of, latest_root
+from compiler.signing.keys import PrivateKey, PublicKey
 
 _ONLINE = "online"
 _SOON = timedelta(days=60)
@@ -75,7 +76,7 @@ def init_trust(  # noqa: PLR0913  (one parameter for each option)
     if root.exists():
         data = read_begun(root, ours)
     else:
-        holders = [each.public for each in ours] + list(public_keys(others))
+        holders = _holders(ours, others)
         online = [each.public for each in signing.keys]
         policy = roots.make_policy(holders, online, root_threshold=threshold or 1)
         policy = {**policy, **_with_days(policy, _pairs("--days", days))}
@@ -94,6 +95,14 @@ def init_trust(  # noqa: PLR0913  (one parameter for each option)
             place.write(files)
     _tell_past(settings, files)
     typer.echo(f"{repository}: signed, {_count(contents)}; clients need {root}")
+
+
+def _holders(ours: Sequence[PrivateKey], others: Sequence[str]) -> list[PublicKey]:
+    """Say whose keys sign the root; raises `UsageError` if nobody's do."""
+    if not ours and not others:
+        hint = "--root-key KEY signs it here, --root-public KEY says who signs elsewhere"
+        raise UsageError("nobody is to sign the root", hint=hint)
+    return [*(each.public for each in ours), *public_keys(others)]
 
 
 def check_keys(settings: Settings | None, folder: Path, key: Sequence[str], root: Path) -> None:

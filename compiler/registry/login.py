@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from compiler.errors import DeniedError, OutsideError
+from compiler.errors import DeniedError, OutsideError, unwritable
 from compiler.process import Command, ask
 from compiler.registry.auth import HELPER_TIMEOUT, HUB_KEY, Credentials, is_helper, plain_key
 from compiler.registry.settings import is_hub
@@ -143,4 +143,4 @@ def _write(path: Path, config: Mapping[str, object]) -> None:
                 temporary.unlink(missing_ok=True)
                 raise
     except OSError as error:
-        raise OutsideError(f"{path}: cannot be written: {error.strerror}") from error
+        raise unwritable(path, error) from error

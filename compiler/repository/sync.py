@@ -24,6 +24,7 @@ from compiler.errors import (
     NotFoundError,
     OutsideError,
     TrustError,
+    unwritable,
 )
 from compiler.events import Noted, Reporter, silent
 from compiler.repository.archives import read_texts
@@ -130,7 +131,7 @@ def _newest(
         remove_stale(folder)
         _remove_scratch(folder)
     except OSError as error:
-        raise OutsideError(f"{folder}: cannot be written: {error.strerror}") from error
+        raise unwritable(folder, error) from error
     for attempt in range(_ATTEMPTS):
         try:
             with TemporaryDirectory(dir=folder, prefix=_SCRATCH) as scratch:

@@ -137,22 +137,25 @@ class RemoteCache:
         """Tell which archives can be fetched."""
         return frozenset(ArtifactKey(key) for key in self._known(keys, ARTIFACT))
 
-    def lacking(self, keys: Iterable[Key], kind: str) -> Sequence[Key]:
+    def lacking(
+        self, keys: Iterable[Key], kind: str, files: Mapping[Key, Set[str]] | None = None
+    ) -> Sequence[Key]:
         """Tell which keys the repository that is pushed to does not have a record of that kind for.
 
-        Where records are signed, one that others signed, or that does not fit its key, is none: it
-        is of no use to those who verify, and would be in the way of a good one.
+        `files` are those that the record of a key has to have. Where records are signed, one that
+        others signed, or that does not fit its key, is none: it is of no use to those who verify,
+        and would be in the way of a good one.
         """
         asked = tuple(keys)
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="cache") as pool:
-            there = list(pool.map(lambda key: self._has(key, kind), asked))
+            there = list(pool.map(lambda key: self._has(key, kind, (files or {}).get(key)), asked))
         return [key for key, is_there in zip(asked, there, strict=True) if not is_there]
 
-    def _has(self, key: str, kind: str) -> bool:
+    def _has(self, key: str, kind: str, files: Set[str] | None) -> bool:
         """Tell whether the repository that is pushed to has a record that need not be replaced."""
         place = replace(self._target(), tag=key, digest="")
         ours = self._sealing.ours
-        if ours is None:
+        if ours is None and not files:
             return self._registry.head(place) is not None
         try:
             found = self._read(place, self._registry.manifest(place).data, kind, ours)
@@ -161,7 +164,7 @@ class RemoteCache:
         except (ImageError, TrustError) as error:
             self._tell_once(place, f"is pushed again: {error}")
             return False
-        return _fits(found, key, kind)
+        return _fits(found, key, kind, files or frozenset())
 
     def refuse(self, key: str) -> None:
         """Treat a key as if it were not there: what was found for it is of no use."""
@@ -379,13 +382,13 @@ class RemoteCache:
                 raise RegistryError(f"{repository}: a layer of it is not what its record says")
 
 
-def _fits(found: Found, key: str, kind: str) -> bool:
-    """Tell whether what was found is what its key asks for."""
+def _fits(found: Found, key: str, kind: str, files: Set[str]) -> bool:
+    """Tell whether what was found is what its key asks for, with these files."""
     try:
         if kind == NODE:
             node_in(found, LayerKey(key))
         elif kind == ARTIFACT:
-            files_in(found, ArtifactKey(key))
+            return files <= {file.name for file, _ in files_in(found, ArtifactKey(key))}
         else:
             return image_key(parse_digest(str(found.record.get("source")))) == key
     except (ImageError, RegistryError):

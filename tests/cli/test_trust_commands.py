@@ -222,6 +222,13 @@ def test_another_root_key_is_not_passed_over_where_there_is_a_root(desk: Desk) -
     assert desk.sees_everything(desk.root.read_bytes())
 
 
+def test_a_root_that_nobody_is_to_sign_is_not_begun(desk: Desk) -> None:
+    refusal = desk.refusal("init-trust", desk.folder, "--key", "@online.key")
+
+    assert refusal.startswith("nobody is to sign the root (--root-key KEY signs it here")
+    assert not desk.root.exists()
+
+
 def test_root_keys_stay_on_other_machines(desk: Desk) -> None:
     others = ("--root-public", "@root.pub", "--root-public", "@root-2.pub",
               "--root-public", "@root-3.pub", "--root-threshold", "2")  # fmt: skip

@@ -9,7 +9,7 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-from compiler.errors import OutsideError, TrustError
+from compiler.errors import TrustError, unwritable
 from compiler.repository.configured import RepositoryConfig
 from compiler.repository.trust import ROLES, limit_of
 
@@ -57,7 +57,7 @@ def state_folder(folder: Path) -> Path:
     try:
         state.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutsideError(f"{state}: cannot be written: {error.strerror}") from error
+        raise unwritable(state, error) from error
     return state
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from compiler.archive import DEFAULT_EPOCH
 from compiler.archive.compress import atomic_file, remove_stale
-from compiler.errors import NotFoundError, OutsideError, TrustError
+from compiler.errors import NotFoundError, OutsideError, TrustError, unwritable
 from compiler.oci import Platform, Reference
 from compiler.registry import Registry
 from compiler.repository.oci import image_of, layer_of_file
@@ -82,7 +82,7 @@ class FolderPlace:
                 (self._folder / name).unlink(missing_ok=True)
         except OSError as error:
             path = error.filename or self._folder
-            raise OutsideError(f"{path}: cannot be written: {error.strerror}") from error
+            raise unwritable(path, error) from error
 
     def unsigned(self) -> TrustError:
         """Say what is not there; where there is no folder, the name may be a registry's."""
