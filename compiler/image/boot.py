@@ -51,16 +51,16 @@ def processors_of(tree: Tree, wanted: Processors | None = None) -> Processors:
     """
     path, found = _told(tree)
     told = processors_named(found)
-    if not found or told == wanted:
+    if not found:
         return wanted or AMD64
+    if told is not None and wanted in {None, told}:
+        return told
     what = f"{tree.name}: /{path} is a program for {found}"
     if wanted is not None:
         hint = f"take the system for {wanted.architecture}"
         raise ImageError(f"{what}, and the image is to be for {wanted.architecture}", hint=hint)
-    if told is None:
-        hint = "take the system for one of these"
-        raise ImageError(f"{what}, and images are made for {NAMES} only", hint=hint)
-    return told
+    hint = "take the system for one of these"
+    raise ImageError(f"{what}, and images are made for {NAMES} only", hint=hint)
 
 
 def _told(tree: Tree) -> tuple[str, str]:
