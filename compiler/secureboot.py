@@ -2,8 +2,9 @@
 
 The firmware starts shim, which Microsoft signed; shim starts `grubx64.efi` beside it, which the
 distribution signed (or `mmx64.efi`, to enroll another key); that GRUB starts kernels which the
-distribution signed. Nothing of it can be made here: it is copied. The signed GRUB reads a menu at
-a place that is built into it, and loads no modules, so it has to have all that our menus need.
+distribution signed. Other processors have other letters for `x64`. Nothing of it can be made here:
+it is copied. The signed GRUB reads a menu at a place that is built into it, and loads no modules,
+so it has to have all that our menus need.
 
 Formats: PE/COFF (Microsoft, "PE Format"), and GRUB 2.06, include/grub/kernel.h: a section `mods`
 begins with a `grub_module_info64`; what follows are objects, each with its type and size.
@@ -15,20 +16,10 @@ from dataclasses import dataclass
 
 from compiler.errors import ImageError
 from compiler.layout import Label
+from compiler.processors import Processors
 
-SHIM = ("/usr/lib/shim/shimx64.efi.signed", "/usr/lib/shim/shimx64.efi.signed.latest")
-GRUB = ("/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed",)
-MANAGER = ("/usr/lib/shim/mmx64.efi.signed", "/usr/lib/shim/mmx64.efi")
-"""Where Debian and its descendants have them (packages shim-signed and grub-efi-amd64-signed)."""
-
-LOADER = "EFI/BOOT/BOOTX64.EFI"
-"""Where a firmware looks when it knows of nothing else (UEFI specification, 3.5.1.1)."""
-
-_GRUB_PLACE, _MANAGER_PLACE = "EFI/BOOT/grubx64.efi", "EFI/BOOT/mmx64.efi"
-"""Where shim looks: beside itself."""
-
-FALLBACK = "EFI/BOOT/fbx64.efi"
-"""What must not be beside shim: it would start this, which makes boot entries, rather than GRUB."""
+_FOLDER = "EFI/BOOT"
+"""Where shim is, and looks for the others: beside itself."""
 
 NEEDED = frozenset({
     "all_video", "boot", "configfile", "echo", "ext2", "fat", "gfxterm", "gzio", "iso9660", "linux",
@@ -80,7 +71,27 @@ class Chain:
     manager: bytes
 
 
-def chain_files(chain: Chain, script: str) -> Mapping[str, bytes]:
+def chain_places(processors: Processors) -> tuple[tuple[str, ...], ...]:
+    """Say where Debian and its descendants have shim, GRUB and MokManager: the first that is there.
+
+    Their packages are `shim-signed` and `grub-efi-amd64-signed`, or `grub-efi-arm64-signed`.
+    """
+    letters = processors.letters
+    shim = f"/usr/lib/shim/shim{letters}.efi.signed"
+    grub = f"/usr/lib/grub/{processors.efi}-signed/grub{letters}.efi.signed"
+    manager = f"/usr/lib/shim/mm{letters}.efi"
+    return (shim, f"{shim}.latest"), (grub,), (f"{manager}.signed", manager)
+
+
+def fallback_place(processors: Processors) -> str:
+    """Return what must not be beside shim, which would start it rather than GRUB.
+
+    It makes boot entries.
+    """
+    return f"{_FOLDER}/fb{processors.letters}.efi"
+
+
+def chain_files(chain: Chain, processors: Processors, script: str) -> Mapping[str, bytes]:
     """Say what is on the EFI system partition, by path; `script` is what GRUB runs first.
 
     Raises `ImageError` if the signed GRUB is none, or lacks a module: it could not load it.
@@ -92,9 +103,9 @@ def chain_files(chain: Chain, script: str) -> Mapping[str, bytes]:
             hint="the boot menu needs it, and a signed GRUB cannot load modules",
         )
     return {
-        LOADER: chain.shim,
-        _GRUB_PLACE: chain.grub,
-        _MANAGER_PLACE: chain.manager,
+        processors.loader: chain.shim,
+        f"{_FOLDER}/grub{processors.letters}.efi": chain.grub,
+        f"{_FOLDER}/mm{processors.letters}.efi": chain.manager,
         menu_place(core): first_script(core, script).encode(),
     }
 

@@ -39,6 +39,9 @@ test | command -v notary notary-server                         | notary         
 machine | command -v qemu-system-x86_64                        | qemu-system-x86        | qemu-system-x86        | qemu-x86
 machine | command -v qemu-img                                  | qemu-utils             | qemu-img               | qemu-tools
 test | ls /usr/share/OVMF/OVMF_CODE*.fd                        | ovmf                   | edk2-ovmf              | qemu-ovmf-x86_64
+test | command -v qemu-system-aarch64                          | qemu-system-arm        | qemu-system-aarch64    | qemu-arm
+test | ls /usr/share/AAVMF/AAVMF_CODE.fd                       | qemu-efi-aarch64       | edk2-aarch64           | qemu-uefi-aarch64
+test | command -v cpio                                         | cpio                   | cpio                   | cpio
 test | command -v ssh                                      | openssh-client         | openssh-clients        | openssh-clients
 test | command -v systemd-analyze && command -v systemd-escape | systemd                | systemd                | systemd
 test | command -v sbverify                                     | sbsigntool             | sbsigntools            | sbsigntools

@@ -8,6 +8,7 @@ import pytest
 
 from compiler.errors import ImageError
 from compiler.image.menu import SIGNED, live_menu
+from compiler.processors import AMD64
 from compiler.secureboot import NEEDED, Chain, Core, chain_files, disk_script, parse_core
 from tests.image.trees import signed_grub
 
@@ -89,7 +90,7 @@ def test_a_grub_says_where_it_looks_for_its_menu_and_which_modules_it_has(tmp_pa
 def test_the_programs_get_the_names_that_each_looks_for_the_next_by(tmp_path: Path) -> None:
     grub = signed_grub(tmp_path, "/EFI/acme")
 
-    files = chain_files(Chain(b"shim", grub, b"manager"), "echo hello\n")
+    files = chain_files(Chain(b"shim", grub, b"manager"), AMD64, "echo hello\n")
 
     assert files == {
         "EFI/BOOT/BOOTX64.EFI": b"shim",
@@ -102,14 +103,14 @@ def test_the_programs_get_the_names_that_each_looks_for_the_next_by(tmp_path: Pa
 def test_a_grub_that_measures_nothing_is_told_nothing_of_it(tmp_path: Path) -> None:
     grub = signed_grub(tmp_path, "/EFI/acme", without="tpm")
 
-    assert chain_files(Chain(b"", grub, b""), "echo\n")["EFI/acme/grub.cfg"] == b"echo\n"
+    assert chain_files(Chain(b"", grub, b""), AMD64, "echo\n")["EFI/acme/grub.cfg"] == b"echo\n"
 
 
 def test_a_signed_grub_that_lacks_a_module_is_refused(tmp_path: Path) -> None:
     grub = signed_grub(tmp_path, "/EFI/acme", without="squash4")
 
     with pytest.raises(ImageError) as caught:
-        chain_files(Chain(b"", grub, b""), "")
+        chain_files(Chain(b"", grub, b""), AMD64, "")
 
     assert str(caught.value) == (
         "the signed GRUB has no module squash4"

@@ -19,7 +19,7 @@ from compiler.cli.report import Relay
 from compiler.cli.settings import Settings
 from compiler.errors import CompilerError, OutsideError, UsageError
 from compiler.events import Noted, Reporter
-from compiler.oci import parse_reference
+from compiler.oci import Platform, parse_reference
 from compiler.registry import Registry
 from compiler.repository.configured import RepositoryConfig
 from compiler.repository.sources.http import HttpSettings
@@ -65,11 +65,16 @@ def client_config(settings: Settings) -> Config:
 
 @contextmanager
 def open_client(
-    context: typer.Context, *, makes_root: bool = False, config: Config | None = None
+    context: typer.Context,
+    *,
+    makes_root: bool = False,
+    config: Config | None = None,
+    platform: Platform | None = None,
 ) -> Iterator[Client]:
     """Open the system that the configuration names; its root is made if it may be.
 
-    After an error a root that is new goes again, unless something was put into it.
+    `platform` is the one that packages are for, this machine's unless given. After an error a root
+    that is new goes again, unless something was put into it.
     """
     settings: Settings = context.obj or Settings()
     config = config or client_config(settings)
@@ -81,7 +86,7 @@ def open_client(
             stack.enter_context(_new_root(config.root))
         opening = Opening(
             registry=_registries(settings, Path(folder), report),
-            platform=host_platform(),
+            platform=platform or host_platform(),
             place=config.host_path,
             http=HttpSettings(timeout=config.general.http_timeout),
             report=report,

@@ -18,6 +18,7 @@ from compiler.cli.imaging import (
     NoSquash,
     Output,
     OverlayRoot,
+    PlatformOption,
     Squash,
     clamp_of,
     cloud_files,
@@ -53,6 +54,7 @@ def disk(  # noqa: PLR0913  (one parameter for each option)
     *,
     local: Local = None,
     output: Output = Path(),
+    platform: PlatformOption = "",
     name: Name = "",
     date: Date = None,
     form: Annotated[
@@ -78,12 +80,13 @@ def disk(  # noqa: PLR0913  (one parameter for each option)
 ) -> None:
     """Make a disk image of a manifest, or of a root tree; its SHA-256 is written beside it.
 
-    It starts on BIOS and UEFI machines. What it has to spare grows with the disk at the first boot.
+    It starts on BIOS and UEFI machines, one for arm64 on UEFI machines. What it has to spare grows
+    with the disk at the first boot.
     """
     settings: Settings = context.obj or Settings()
     given = Given(
-        argument=argument, name=name, date=date, overlays=overlay_rootfs, cloud_init=cloud_init,
-        squash=squash_compression, uncompressed=squash_no_compression,
+        argument=argument, platform=platform, name=name, date=date, overlays=overlay_rootfs,
+        cloud_init=cloud_init, squash=squash_compression, uncompressed=squash_no_compression,
     )  # fmt: skip
     spec = spec_of(settings, given)
     sizes = {**spec.disk.sizes, **_sizes(partition)}
@@ -106,10 +109,12 @@ def _disk_of(spec: ImageSpec, settings: Settings, shop: Shop, options: _Options)
     sizes, layout, form, command = options
     clamp = clamp_of(settings)
     root = root_of(spec, shop, clamp)
-    recovery = open_sources(spec.disk.recovery or spec.image, shop, clamp)
+    named = spec.disk.recovery.get(root.processors.architecture, ())
+    recovery = open_sources(named or spec.image, shop, clamp)
     feature = feature_of(root.tree) if form is Format.VAGRANT else {}
     return Disk(
         root=root.tree,
+        processors=root.processors,
         layout=layout,
         recovery=recovery.tree,
         sizes=sizes,
@@ -117,7 +122,7 @@ def _disk_of(spec: ImageSpec, settings: Settings, shop: Shop, options: _Options)
         deploy_command=command or spec.disk.deploy_command or _DEPLOY,
         squashfs=spec.squashfs_options,
         title=spec.title or title_of(root.tree),
-        origin=root.origin(),
+        origin=root.opened.origin(),
         recovery_origin=recovery.origin_of(RECOVERY_FILE),
         step=form.step,
         epoch=clamp.epoch,

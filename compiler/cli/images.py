@@ -57,9 +57,9 @@ def unpack(settings: Settings, name: str, target: Path, how: Unpacking) -> None:
     """Write the root of an image into a folder; what is not whole or not signed writes nothing."""
     if target.exists() and not target.is_dir():
         raise UsageError(f"{target}: is not a folder")
-    platform = _platform(how.platform)
+    platform_of(how.platform)
     prepare()
-    with scratch_folder() as folder, obtained(settings, name, platform, how, folder) as found:
+    with scratch_folder() as folder, obtained(settings, name, how, folder) as found:
         store, image = found
         try:
             with _whole(target) as place:
@@ -154,9 +154,13 @@ def _plain(source: Path, layer: Path) -> Digest:
 
 @contextmanager
 def obtained(
-    settings: Settings, name: str, platform: Platform, how: Unpacking, folder: Path
+    settings: Settings, name: str, how: Unpacking, folder: Path
 ) -> Iterator[tuple[ImageStore, Image]]:
-    """Have an image: out of a file, from the store if it is there, or else from a registry."""
+    """Have an image: out of a file, from the store if it is there, or else from a registry.
+
+    Where a platform is wanted, the store's image does if it is for that.
+    """
+    platform = platform_of(how.platform)
     source = f"tar:{name.removeprefix('file://')}" if name.startswith("file://") else name
     is_file = source.startswith(_KINDS)
     if is_file and how.keys:
@@ -171,13 +175,22 @@ def obtained(
         return
     with LocalStore(settings.store or default_store_path(None)) as store:
         stored = store.image(name) if not how.keys else None
-        if stored is not None:
+        if stored is not None and (not how.platform or _is_for(stored, platform)):
             yield store, stored
             return
         if how.local:
             full = parse_reference(name)
+            if stored is not None:
+                raise ImageError(f"the store has {full} for {stored.platform}, not for {platform}")
             raise ImageError(f"the store has no image {full}", hint=image_hint(str(full)))
     yield loose, _pulled(settings, name, platform, how, loose)
+
+
+def _is_for(image: Image, platform: Platform) -> bool:
+    """Whether it runs on a platform; a variant counts only if the platform names one."""
+    theirs = image.platform
+    same = (theirs.os, theirs.architecture) == (platform.os, platform.architecture)
+    return same and platform.variant in {"", theirs.variant}
 
 
 def _pulled(
@@ -206,8 +219,8 @@ def _registry(
         yield registry_with(settings, file, reporter(settings))
 
 
-def _platform(text: str) -> Platform:
-    """Read `os/architecture[/variant]`; nothing is this machine's."""
+def platform_of(text: str) -> Platform:
+    """Read `os/architecture[/variant]`; nothing is this machine's. Raises `UsageError`."""
     if not text:
         return host_platform()
     parts = text.split("/")

@@ -12,15 +12,17 @@ from typing import Annotated
 import typer
 
 from compiler.archive import DEFAULT_EPOCH, Clamp
+from compiler.cli.images import platform_of
 from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
 from compiler.errors import Faults, ImageError, InputError, Location, SpecError, UsageError
 from compiler.events import Noted, Reporter
-from compiler.image.boot import boot_files, check_architecture
+from compiler.image.boot import boot_files, processors_of
 from compiler.image.layers import MemoryLayer
 from compiler.image.rootfs import Opened, Shop, open_root, open_sources
 from compiler.image.squashfs import DEFAULT_OPTIONS, NO_COMPRESSION
 from compiler.image.tree import Layer, Tree
+from compiler.processors import NAMES, Processors, processors_named
 from compiler.spec.image import ImageSpec
 from compiler.spec.manifest import read_manifest
 from compiler.spec.source import ImageSource, SourceKind, parse_source
@@ -59,6 +61,10 @@ Squash = Annotated[
 NoSquash = Annotated[
     bool, typer.Option("--squash-no-compression", help="Squash without compression: fast.")
 ]
+PlatformOption = Annotated[
+    str,
+    typer.Option("--platform", help="OS/ARCHITECTURE that it is for. [as its sources are]"),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace a result that is there.")]
 
 
@@ -67,6 +73,7 @@ class Given:
     """The options that both commands have, as they were given."""
 
     argument: str | None
+    platform: str
     name: str
     date: bool | None
     overlays: Sequence[Path]
@@ -78,9 +85,12 @@ class Given:
 def spec_of(settings: Settings, given: Given) -> ImageSpec:
     """Read what is asked for, options winning over the manifest; tells its doubts.
 
-    Raises `UsageError` if nothing is asked for, `Faults` for what is wrong in the manifest.
+    Raises `UsageError` if nothing is asked for, or a platform that no image can be made for, and
+    `Faults` for what is wrong in the manifest.
     """
     spec = _named(given.argument)
+    platform = given.platform or spec.platform
+    _wanted(platform)
     report = reporter(settings)
     for warning in spec.warnings:
         report(Noted(str(warning), warning=True))
@@ -92,12 +102,24 @@ def spec_of(settings: Settings, given: Given) -> ImageSpec:
         squash = NO_COMPRESSION
     return replace(
         spec,
+        platform=platform,
         name=given.name or spec.name,
         date=spec.date if given.date is None else given.date,
         overlay_rootfs=spec.overlay_rootfs + overlays,
         cloud_init=spec.cloud_init + tuple(map(str, given.cloud_init)),
         squashfs_options=squash or spec.squashfs_options or DEFAULT_OPTIONS,
     )
+
+
+def _wanted(platform: str) -> Processors | None:
+    """Return the processors of a platform, None for none; raises `UsageError`."""
+    if not platform:
+        return None
+    wanted = platform_of(platform)
+    found = processors_named(wanted.architecture)
+    if found is None or wanted.os != "linux":
+        raise UsageError(f"images are made for linux on {NAMES} only, not for {wanted}")
+    return found
 
 
 def file_name(spec: ImageSpec, epoch: int | None) -> str:
@@ -126,20 +148,33 @@ def clamp_of(settings: Settings) -> Clamp:
     return Clamp(epoch=epoch, after=epoch if settings.source_date_epoch is not None else 2**62)
 
 
-def root_of(spec: ImageSpec, shop: Shop, clamp: Clamp) -> Opened:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Root:
+    """The root of an image, and the processors that its programs are for."""
+
+    opened: Opened
+    processors: Processors
+
+    @property
+    def tree(self) -> Tree:
+        """What is in it."""
+        return self.opened.tree
+
+
+def root_of(spec: ImageSpec, shop: Shop, clamp: Clamp) -> Root:
     """Open the root of an image.
 
-    Raises what is wrong with its sources, and `ImageError` if it cannot boot, at the place of the
-    last of them.
+    Raises what is wrong with its sources, and `ImageError` if it cannot boot or is for other
+    processors than the image, at the place of the last of them.
     """
     opened = open_root(spec.rootfs, spec.overlay_rootfs, shop, clamp)
     try:
         boot_files(opened.tree, spec.kernel, spec.initrd)
-        check_architecture(opened.tree)
+        processors = processors_of(opened.tree, _wanted(spec.platform))
     except ImageError as error:
         error.location = error.location or spec.rootfs[-1].location
         raise
-    return opened
+    return Root(opened=opened, processors=processors)
 
 
 def tree_of(

@@ -17,6 +17,7 @@ from compiler.cli.imaging import (
     NoSquash,
     Output,
     OverlayRoot,
+    PlatformOption,
     Squash,
     clamp_of,
     cloud_files,
@@ -31,7 +32,7 @@ from compiler.cli.settings import Settings
 from compiler.cli.shop import open_shop
 from compiler.events import Noted
 from compiler.image.boot import title_of
-from compiler.image.iso import Firmware, Iso, make_iso
+from compiler.image.iso import Firmware, Iso, firmware_of, make_iso
 from compiler.image.menu import CONFIGURATION
 from compiler.image.output import refuse_existing
 from compiler.image.rootfs import Shop
@@ -55,6 +56,7 @@ def iso(  # noqa: PLR0913  (one parameter for each option)
     *,
     local: Local = None,
     output: Output = Path(),
+    platform: PlatformOption = "",
     name: Name = "",
     date: Date = None,
     label: Annotated[str, typer.Option("--label", help="The volume label. [COS_LIVE]")] = "",
@@ -73,7 +75,7 @@ def iso(  # noqa: PLR0913  (one parameter for each option)
     ] = None,
     cloud_init: CloudInit = [],  # noqa: B006
     firmware: Annotated[
-        list[Firmware], typer.Option("--firmware", help="What it starts on; repeatable. [both]")
+        list[Firmware], typer.Option("--firmware", help="What it starts on; repeatable. [all]")
     ] = [],  # noqa: B006
     recovery: Annotated[
         bool | None,
@@ -85,12 +87,13 @@ def iso(  # noqa: PLR0913  (one parameter for each option)
 ) -> None:
     """Make an ISO image of a manifest, or of a root tree; its SHA-256 is written beside it.
 
-    It starts on BIOS and UEFI machines, from a CD or written to a USB stick.
+    It starts on BIOS and UEFI machines, from a CD or written to a USB stick; one for arm64 on UEFI
+    machines.
     """
     settings: Settings = context.obj or Settings()
     given = Given(
-        argument=argument, name=name, date=date, overlays=overlay_rootfs, cloud_init=cloud_init,
-        squash=squash_compression, uncompressed=squash_no_compression,
+        argument=argument, platform=platform, name=name, date=date, overlays=overlay_rootfs,
+        cloud_init=cloud_init, squash=squash_compression, uncompressed=squash_no_compression,
     )  # fmt: skip
     spec = spec_of(settings, given)
     spec = replace(
@@ -115,13 +118,16 @@ def iso(  # noqa: PLR0913  (one parameter for each option)
 def _iso_of(spec: ImageSpec, settings: Settings, shop: Shop, *, keeps_recovery: bool) -> Iso:
     """Open everything that the ISO is made of."""
     clamp = clamp_of(settings)
-    root = root_of(spec, shop, clamp).tree
+    found = root_of(spec, shop, clamp)
+    root = found.tree
+    firmware = firmware_of(found.processors, [Firmware(each) for each in spec.firmware])
     configs = config_layer(CONFIGURATION, cloud_files(spec, reporter(settings)), clamp.epoch)
     files = tree_of((*spec.image, *spec.overlay_image), shop, clamp, configs)
     if files is not None and not keeps_recovery:
         files = files.without(RECOVERY_FILE)
     return Iso(
         root=root,
+        processors=found.processors,
         uefi=tree_of((*spec.uefi, *spec.overlay_uefi), shop, clamp),
         files=files,
         label=spec.label,
@@ -131,7 +137,7 @@ def _iso_of(spec: ImageSpec, settings: Settings, shop: Shop, *, keeps_recovery: 
         timeout=_TIMEOUT if spec.timeout is None else spec.timeout,
         kernel=spec.kernel,
         initrd=spec.initrd,
-        firmware=frozenset(map(Firmware, spec.firmware)) or frozenset(Firmware),
+        firmware=firmware,
         squashfs=spec.squashfs_options,
         epoch=clamp.epoch,
     )

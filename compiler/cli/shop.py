@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from compiler.archive import Clamp
 from compiler.artifact.layered import LayeredRoot
 from compiler.cli.client import client_config, open_client
-from compiler.cli.images import Unpacking, obtained
+from compiler.cli.images import Unpacking, obtained, platform_of
 from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
 from compiler.cli.userns import enter_user_namespace
@@ -26,7 +26,6 @@ from compiler.image.tree import Tree
 from compiler.image.unpacked import unpack_file_system
 from compiler.repository.configured import RepositoryConfig, kind_of
 from compiler.spec.image import ImageSpec, RepositorySpec
-from compiler.store.images import host_platform
 from compiler.system.change import Incoming
 from compiler.system.client import Client
 from compiler.system.config import read_repository
@@ -83,9 +82,9 @@ class _Shop:
     def image(self, name: str) -> ImageLayer:
         """Bring an image here, from the store if that has it."""
         enter_user_namespace()
-        how = Unpacking(auth={})
+        how = Unpacking(platform=self._spec.platform, auth={})
         folder = self._folder("cos-images-")
-        found = obtained(self.settings, name, host_platform(), how, folder)
+        found = obtained(self.settings, name, how, folder)
         store, image = self._stack.enter_context(found)
         layers = [(store.layer_path(each), store.entries(each)) for each in image.layers]
         root = LayeredRoot(layers, clamp=_AS_THEY_ARE)
@@ -127,7 +126,9 @@ class _Shop:
             "system": config.system.model_copy(update={"rootfs": rootfs}),
             "repositories": tuple(found.values()),
         }
-        client = open_client(self._context, config=config.model_copy(update=update))
+        wanted = config.model_copy(update=update)
+        platform = platform_of(self._spec.platform)
+        client = open_client(self._context, config=wanted, platform=platform)
         return self._stack.enter_context(client)
 
     def _described(self, packages: Sequence[Incoming]) -> Iterator[RepositoryConfig]:

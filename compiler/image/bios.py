@@ -11,7 +11,7 @@ from pathlib import Path
 
 from compiler.errors import OutsideError
 from compiler.image.gpt import SECTOR, Slice
-from compiler.image.grub import DISK_BIOS, module_folder
+from compiler.image.grub import Modules
 
 _CODE = 440
 """Bytes of the first sector that are code; after them is the table of partitions."""
@@ -30,12 +30,13 @@ _SEGMENT = 0x820
 """Where that part is loaded: right after the core's first sector at 0x8000."""
 
 
-def write_boot_code(disk: Path, core: Path, slot: Slice) -> None:
+def write_boot_code(disk: Path, core: Path, slot: Slice, modules: Modules) -> None:
     """Write GRUB's first sector, and its core into the partition that is there for it.
 
-    Raises `OutsideError` if the core does not fit, or is built in a way that is not known.
+    `modules` are those that the core is made of. Raises `OutsideError` if the core does not fit, or
+    is built in a way that is not known.
     """
-    boot = bytearray((module_folder(DISK_BIOS) / "boot.img").read_bytes())
+    boot = bytearray((modules.folder / "boot.img").read_bytes())
     data = bytearray(core.read_bytes())
     if len(data) > slot.size:
         raise OutsideError(f"GRUB's core has {len(data)} bytes, and only {slot.size} are there")

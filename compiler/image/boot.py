@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 
 from compiler.archive import Entry, Kind
+from compiler.archive.tar import Source
 from compiler.elf import ELF_HEAD, PROGRAMS, architecture_of
 from compiler.errors import ImageError
 from compiler.image.tree import Tree
 from compiler.layout import BOOT_ARGUMENTS, GRUB_MENU, INITRD, KERNEL
+from compiler.processors import AMD64, NAMES, Processors, processors_named
 
 _MISSING = {
     KERNEL: "a link to the kernel",
@@ -15,10 +17,6 @@ _MISSING = {
     GRUB_MENU: "the boot menu, from the package system/grub-config",
 }
 """What is expected at a path, in words for who has to bring it."""
-
-
-_ARCHITECTURE = "amd64"
-"""The processors that images are made for, in the words of GOARCH."""
 
 _TITLE = "cOS"
 _OS_RELEASE = "/etc/os-release"
@@ -45,19 +43,43 @@ def boot_files(tree: Tree, kernel: str = "", initrd: str = "") -> BootFiles:
     return BootFiles(*(each.path for each in found))
 
 
-def check_architecture(tree: Tree) -> None:
-    """Raise `ImageError` if a program of a system is for other processors than its image."""
+def processors_of(tree: Tree, wanted: Processors | None = None) -> Processors:
+    """Say for which processors a system is, as its own programs tell.
+
+    Where none is there to tell, it is taken for `wanted`, or else for amd64. Raises `ImageError` if
+    it is for others than wanted, or for such as no image can be made for.
+    """
+    path, found = _told(tree)
+    told = processors_named(found)
+    if not found:
+        return wanted or AMD64
+    if told is not None and wanted in {None, told}:
+        return told
+    what = f"{tree.name}: /{path} is a program for {found}"
+    if wanted is not None:
+        hint = f"take the system for {wanted.architecture}"
+        raise ImageError(f"{what}, and the image is to be for {wanted.architecture}", hint=hint)
+    hint = "take the system for one of these"
+    raise ImageError(f"{what}, and images are made for {NAMES} only", hint=hint)
+
+
+def _told(tree: Tree) -> tuple[str, str]:
+    """Find a program that tells for which processors it is: its path, and GOARCH."""
     programs = filter(None, (tree.resolve(f"/{each}") for each in sorted(PROGRAMS)))
-    one = next((each.path for each in programs if each.kind is Kind.FILE), None)
-    for path, data in tree.files([one] if one else []):
-        head = data[:ELF_HEAD] if isinstance(data, bytes) else data.read(ELF_HEAD) or b""
-        found = architecture_of(head)
-        if found and found != _ARCHITECTURE:
-            raise ImageError(
-                f"{tree.name}: /{path} is a program for {found}, and images are made for"
-                f" {_ARCHITECTURE} only",
-                hint=f"take the system for {_ARCHITECTURE}",
-            )
+    for one in {each.path: each for each in programs if each.kind is Kind.FILE}:
+        for path, data in tree.files([one]):
+            if found := architecture_of(_head(data)):
+                return path, found
+    return "", ""
+
+
+def _head(data: bytes | Source) -> bytes:
+    if isinstance(data, bytes):
+        return data[:ELF_HEAD]
+    try:
+        return data.read(ELF_HEAD) or b""
+    finally:
+        data.close()
 
 
 def title_of(tree: Tree) -> str:

@@ -13,9 +13,9 @@ from compiler.image.boot import boot_files, need
 from compiler.image.disk_plan import Disk, divide
 from compiler.image.formats import About, Format, convert
 from compiler.image.gpt import identity, write_table
-from compiler.image.grub import DISK_BIOS, EFI, make_scripted_core, module_folder
+from compiler.image.grub import DISK_BIOS, efi_platform, find_modules, make_scripted_core
 from compiler.image.output import Result, result_of, scratch_beside, write_result
-from compiler.image.partitions import SCRIPT, Filler
+from compiler.image.partitions import SCRIPT, Filler, Loader
 from compiler.image.place import place_files
 from compiler.image.systems import make_images
 from compiler.image.tools import DISK as DISK_TOOLS
@@ -44,17 +44,26 @@ def make_disk(disk: Disk, target: Path, scratch: Path, report: Reporter = silent
     Raises `CompilerError` for a root that cannot boot, a size that is too small, or what fails.
     """
     need_programs(DISK_TOOLS)
-    module_folder(EFI)
     boot_files(disk.root)
     need(disk.root, layout.BOOT_ARGUMENTS)
-    menu = scratch / "grub.cfg"
-    place_files(disk.root, {need(disk.root, layout.GRUB_MENU).path: menu})
+    loader = _loader(disk, scratch)
     images = make_images(disk, scratch, report)
     slices, size = divide(disk, images)
     with target.open("r+b") as file:
         file.truncate(size)
     write_table(target, list(slices.values()), disk.seed)
-    Filler(disk, target, menu.read_bytes(), scratch).fill(images, slices)
+    Filler(disk, target, loader, scratch).fill(images, slices)
+    if loader.bios is None:
+        return
     core = scratch / "core.img"
-    make_scripted_core(DISK_BIOS, core, script=SCRIPT, epoch=disk.epoch)
-    write_boot_code(target, core, slices["bios"])
+    make_scripted_core(loader.bios, core, script=SCRIPT, epoch=disk.epoch)
+    write_boot_code(target, core, slices["bios"], loader.bios)
+
+
+def _loader(disk: Disk, scratch: Path) -> Loader:
+    """Find GRUB and its menu; raises `CompilerError` for what is not there."""
+    menu, modules = scratch / "grub.cfg", scratch / "modules"
+    efi = find_modules(efi_platform(disk.processors), disk.root, modules)
+    bios = find_modules(DISK_BIOS, disk.root, modules) if disk.processors.bios else None
+    place_files(disk.root, {need(disk.root, layout.GRUB_MENU).path: menu})
+    return Loader(menu=menu.read_bytes(), bios=bios, efi=efi)

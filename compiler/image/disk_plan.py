@@ -13,6 +13,7 @@ from compiler.image.record import Origin
 from compiler.image.squashfs import DEFAULT_OPTIONS
 from compiler.image.tree import Tree
 from compiler.layout import MIB
+from compiler.processors import AMD64, Processors
 
 SIZES = ("size", "efi", "oem", "state", "recovery", "persistent")
 """What can be given a size, the first of them the whole disk."""
@@ -45,6 +46,7 @@ class Disk:
     """
 
     root: Tree
+    processors: Processors = AMD64
     layout: Layout = Layout.FULL
     recovery: Tree | None = None
     sizes: Mapping[str, int] = field(default_factory=dict)
@@ -79,12 +81,13 @@ class Images:
 def divide(disk: Disk, images: Images) -> tuple[dict[str, Slice], int]:
     """Divide a disk; returns its partitions by name, in order, and its size in bytes.
 
-    Raises `UsageError` if something is to be smaller than what has to be in it.
+    One for BIOS is there if machines with such processors have that. Raises `UsageError` if
+    something is to be smaller than what has to be in it.
     """
     squashed = _mib(images.recovery.stat().st_size)
     recovery = _size(disk, "recovery", 2 * squashed + _SPARE, squashed + _LEAST)
-    wanted = [
-        ("bios", BIOS_TYPE, 1),
+    wanted = [("bios", BIOS_TYPE, 1)] if disk.processors.bios else []
+    wanted += [
         ("efi", EFI_TYPE, _size(disk, "efi", layout.ESP.size, _LEAST)),
         ("oem", LINUX_TYPE, _size(disk, "oem", layout.OEM.size, _LEAST)),
     ]

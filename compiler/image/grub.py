@@ -9,17 +9,22 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from compiler.archive import Entry
+from compiler.archive import Entry, Kind
 from compiler.archive.tar import Content, write_tar
 from compiler.errors import OutsideError
 from compiler.image.layers import MemoryLayer
+from compiler.image.place import place_files
 from compiler.image.tools import run_tool
 from compiler.image.tree import Tree
 from compiler.process import Command
+from compiler.processors import Processors
 from compiler.programs import which
 
 MODULE_FOLDERS = ("/usr/lib/grub", "/usr/share/grub2", "/usr/share/grub", "/usr/lib/grub2")
 """Where Debian, openSUSE, Fedora and others have GRUB's modules, a folder for each platform."""
+
+_A_MODULE = "normal.mod"
+"""One that every platform has."""
 
 _PROGRAMS = ("grub-mkimage", "grub2-mkimage")
 
@@ -53,32 +58,75 @@ class Platform:
 
 CD_BIOS = Platform("i386-pc-eltorito", ("biosdisk", "vbe", "vga"))
 DISK_BIOS = Platform("i386-pc", ("biosdisk", "vbe", "vga"))
-EFI = Platform("x86_64-efi", ("efi_gop", "efi_uga"))
+_EFI = {
+    each.form: each
+    for each in (
+        Platform("x86_64-efi", ("efi_gop", "efi_uga")),
+        Platform("arm64-efi", ("efi_gop",)),
+    )
+}
+_PACKAGES = {
+    "i386-pc": ("grub-pc-bin", "grub2-pc-modules", "grub2-i386-pc"),
+    "x86_64-efi": ("grub-efi-amd64-bin", "grub2-efi-x64-modules", "grub2-x86_64-efi"),
+    "arm64-efi": ("grub-efi-arm64-bin", "grub2-efi-aa64-modules", "grub2-arm64-efi"),
+}
+"""What has the modules, for apt, dnf and zypper."""
 
 
-def module_folder(platform: Platform) -> Path:
-    """Find the modules of a platform; raises `OutsideError` that says which package has them."""
+def efi_platform(processors: Processors) -> Platform:
+    """Return what starts on EFI."""
+    return _EFI[processors.efi]
+
+
+@dataclass(frozen=True, slots=True)
+class Modules:
+    """The modules of a platform, in a folder of this machine."""
+
+    platform: Platform
+    folder: Path
+
+    @property
+    def files(self) -> list[Path]:
+        """The modules, and the lists that say which module has a command."""
+        return sorted(each for each in self.folder.iterdir() if each.suffix in {".mod", ".lst"})
+
+
+def find_modules(platform: Platform, root: Tree, scratch: Path) -> Modules:
+    """Find the modules of a platform on this machine, or else in the root tree of the image.
+
+    The latter are placed into a folder of `scratch`. Raises `OutsideError` that says which package
+    has them.
+    """
     for folder in MODULE_FOLDERS:
         found = Path(folder, platform.folder)
-        if (found / "normal.mod").is_file():
-            return found
-    packages = {
-        "i386-pc": ("grub-pc-bin", "grub2-pc-modules", "grub2-i386-pc"),
-        "x86_64-efi": ("grub-efi-amd64-bin", "grub2-efi-x64-modules", "grub2-x86_64-efi"),
-    }[platform.folder]
+        if (found / _A_MODULE).is_file():
+            return Modules(platform, found)
+    for folder in MODULE_FOLDERS:
+        inside = root.resolve(f"{folder}/{platform.folder}/{_A_MODULE}")
+        if inside is not None:
+            return Modules(platform, _placed(root, inside.path, scratch / platform.folder))
+    packages = _PACKAGES[platform.folder]
     raise OutsideError(
         f"GRUB's modules for {platform.folder} are missing",
-        hint="apt install {}, dnf install {} or zypper install {}".format(*packages),
+        hint="apt install {}, dnf install {} or zypper install {}, here or in the root of"
+        " the image".format(*packages),
     )
 
 
-def module_files(platform: Platform) -> list[Path]:
-    """List the modules of a platform, and the lists that say which module has a command."""
-    folder = module_folder(platform)
-    return sorted(each for each in folder.iterdir() if each.suffix in {".mod", ".lst"})
+def _placed(root: Tree, one: str, target: Path) -> Path:
+    """Place the files of the folder that a module of a tree is in; done once only."""
+    if not target.is_dir():
+        folder = one.rpartition("/")[0]
+        files = [
+            each.path
+            for each in root.entries
+            if each.kind is Kind.FILE and each.path.rpartition("/")[0] == folder
+        ]
+        place_files(root, {path: target / path.rpartition("/")[2] for path in files})
+    return target
 
 
-def make_core(platform: Platform, target: Path, *, prefix: str, early: str) -> None:
+def make_core(modules: Modules, target: Path, *, prefix: str, early: str) -> None:
     """Write a core that runs the commands `early`, then the menu `grub.cfg` of the folder `prefix`.
 
     The commands may be no more than simple ones. Raises `OutsideError` if a program or a module is
@@ -87,12 +135,12 @@ def make_core(platform: Platform, target: Path, *, prefix: str, early: str) -> N
     script = target.with_name(f"{target.name}.cfg")
     script.write_text(early)
     try:
-        _make(platform, target, ("--prefix", prefix, "--config", str(script)), ())
+        _make(modules, target, ("--prefix", prefix, "--config", str(script)), ())
     finally:
         script.unlink()
 
 
-def make_scripted_core(platform: Platform, target: Path, *, script: str, epoch: int) -> None:
+def make_scripted_core(modules: Modules, target: Path, *, script: str, epoch: int) -> None:
     """Write a core that runs a whole script, which it carries as its menu in a disk of memory.
 
     Raises as `make_core`.
@@ -103,17 +151,15 @@ def make_scripted_core(platform: Platform, target: Path, *, script: str, epoch: 
         Tree.of([files], epoch=epoch).write(partial(_write_archive, file))
     try:
         options = ("--memdisk", str(disk), "--prefix", "(memdisk)/boot/grub")
-        _make(platform, target, options, ("memdisk", "tar"))
+        _make(modules, target, options, ("memdisk", "tar"))
     finally:
         disk.unlink()
 
 
-def _make(
-    platform: Platform, target: Path, options: tuple[str, ...], modules: tuple[str, ...]
-) -> None:
+def _make(modules: Modules, target: Path, options: tuple[str, ...], more: tuple[str, ...]) -> None:
     argv = (
-        _program(), "--directory", str(module_folder(platform)), "--format", platform.form,
-        "--output", str(target), *options, *platform.modules, *modules,
+        _program(), "--directory", str(modules.folder), "--format", modules.platform.form,
+        "--output", str(target), *options, *modules.platform.modules, *more,
     )  # fmt: skip
     run_tool(Command(argv=argv))
 

@@ -48,11 +48,14 @@ menuentry "{title} (nomodeset)" --id nomodeset {{
 """
 
 
-def live_arguments(label: str, extra: Sequence[str], *, configured: bool) -> str:
+def live_arguments(
+    label: str, extra: Sequence[str], serial: Sequence[str], *, configured: bool
+) -> str:
     """Return the kernel's arguments for the live system of an ISO with a volume label.
 
-    The first ones are dracut's (dracut.cmdline(7), "Booting live images"); `rd.cos.disable` keeps
-    the root of an installed system from being looked for.
+    The first ones are dracut's (dracut.cmdline(7), "Booting live images"); `serial` are the lines
+    that are consoles besides the screen; `rd.cos.disable` keeps the root of an installed system
+    from being looked for.
     """
     words = [
         "cdroot",
@@ -60,7 +63,7 @@ def live_arguments(label: str, extra: Sequence[str], *, configured: bool) -> str
         "rd.live.dir=/",
         f"rd.live.squashimg={SQUASHFS.strip('/')}",
         "console=tty1",
-        "console=ttyS0",
+        *(f"console={line}" for line in serial),
         "rd.cos.disable",
     ]
     if configured:

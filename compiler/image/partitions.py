@@ -1,6 +1,7 @@
 """What is on the partitions of a disk image, and how they get it."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from compiler import layout
@@ -11,12 +12,12 @@ from compiler.image.efi import Fat, make_fat
 from compiler.image.ext import Ext, Item, make_ext
 from compiler.image.first_boot import DEPLOYING, GROWING, deploying, growing
 from compiler.image.gpt import Slice, identity
-from compiler.image.grub import DISK_BIOS, EFI, make_scripted_core, module_files
+from compiler.image.grub import Modules, make_scripted_core
 from compiler.image.record import Origin, state_record
 from compiler.image.signed import signed_files, write_files
 from compiler.image.sparse import copy_sparse
 from compiler.layout import Label
-from compiler.secureboot import LOADER, disk_script
+from compiler.secureboot import disk_script
 
 GRUB_FOLDER = "grub2"
 
@@ -37,13 +38,23 @@ _DEPLOYED_STATE = layout.STATE.size
 _Files = Mapping[str, bytes | Path]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loader:
+    """The boot loader of a disk: the menu of its tree, and GRUB for each firmware."""
+
+    menu: bytes
+    bios: Modules | None
+    """None where machines have no BIOS."""
+    efi: Modules
+
+
 class Filler:
     """Fills the partitions of one disk."""
 
-    def __init__(self, disk: Disk, target: Path, menu: bytes, scratch: Path) -> None:
+    def __init__(self, disk: Disk, target: Path, loader: Loader, scratch: Path) -> None:
         self._disk = disk
         self._target = target
-        self._menu = menu
+        self._loader = loader
         self._scratch = scratch
 
     def fill(self, images: Images, slices: Mapping[str, Slice]) -> None:
@@ -78,10 +89,10 @@ class Filler:
 
     def _grub(self) -> dict[str, bytes | Path]:
         """Say what GRUB finds in its folder: the menu of the tree, and modules."""
-        files: dict[str, bytes | Path] = {f"{GRUB_FOLDER}/grub.cfg": self._menu}
-        for platform in (DISK_BIOS, EFI):
-            for module in module_files(platform):
-                files[f"{GRUB_FOLDER}/{platform.folder}/{module.name}"] = module
+        files: dict[str, bytes | Path] = {f"{GRUB_FOLDER}/grub.cfg": self._loader.menu}
+        for modules in filter(None, (self._loader.bios, self._loader.efi)):
+            for module in modules.files:
+                files[f"{GRUB_FOLDER}/{modules.platform.folder}/{module.name}"] = module
         return files
 
     def _make(self, part: Slice, label: Label, files: _Files) -> None:
@@ -97,11 +108,12 @@ class Filler:
         That is the signed one of the tree, if there is one.
         """
         folder, image = self._scratch / "efi", self._scratch / "efi.img"
-        loader = folder / LOADER
-        write_files(signed_files(self._disk.root, disk_script(), self._scratch / "signed"), folder)
+        processors, scratch = self._disk.processors, self._scratch / "signed"
+        loader = folder / processors.loader
+        write_files(signed_files(self._disk.root, processors, disk_script(), scratch), folder)
         if not loader.exists():
             loader.parent.mkdir(parents=True)
-            make_scripted_core(EFI, loader, script=SCRIPT, epoch=self._disk.epoch)
+            make_scripted_core(self._loader.efi, loader, script=SCRIPT, epoch=self._disk.epoch)
         number = identity(self._disk.seed, Label.GRUB).time_low
         fat = Fat(label=Label.GRUB, volume_id=number, size=part.size)
         make_fat(fat, folder, image, epoch=self._disk.epoch)

@@ -7,23 +7,27 @@ from compiler.archive import Entry, Kind
 from compiler.errors import ImageError
 from compiler.image.place import place_files
 from compiler.image.tree import Tree
-from compiler.secureboot import GRUB, MANAGER, SHIM, Chain, chain_files
+from compiler.processors import Processors
+from compiler.secureboot import Chain, chain_files, chain_places
 
 
-def signed_files(root: Tree, script: str, scratch: Path) -> Mapping[str, bytes]:
+def signed_files(
+    root: Tree, processors: Processors, script: str, scratch: Path
+) -> Mapping[str, bytes]:
     """Say what an EFI system partition has for secure boot: nothing, if the tree has no chain.
 
     `script` is what GRUB runs first; `scratch` is a new folder to work in. Raises `ImageError` for
     a chain that could not boot.
     """
-    entries = [_find(root, places) for places in (SHIM, GRUB, MANAGER)]
+    entries = [_find(root, places) for places in chain_places(processors)]
     found = [each.path for each in entries if each is not None]
     if len(found) < len(entries):
         return {}
     copies = {path: scratch / str(number) for number, path in enumerate(found)}
     place_files(root, copies)
     try:
-        return chain_files(Chain(*(copy.read_bytes() for copy in copies.values())), script)
+        chain = Chain(*(copy.read_bytes() for copy in copies.values()))
+        return chain_files(chain, processors, script)
     except ImageError as error:
         raise ImageError(f"{root.name}: {error.message}", hint=error.hint) from error
 

@@ -25,8 +25,8 @@ class DiskSpec:
 
     sizes: Mapping[str, int] = field(default_factory=dict)
     """In MiB, of `efi`, `oem`, `state`, `recovery`, `persistent`, and `size` of the whole disk."""
-    recovery: tuple[ImageSource, ...] = ()
-    """What holds `recovery.squashfs`."""
+    recovery: Mapping[str, tuple[ImageSource, ...]] = field(default_factory=dict)
+    """What holds `recovery.squashfs`, by the processors that it is for (GOARCH)."""
     deploy_command: str = ""
 
 
@@ -38,6 +38,8 @@ class ImageSpec:
     """
 
     name: str = ""
+    platform: str = ""
+    """Which of several platforms it is for, as `linux/arm64`; empty: as its sources are."""
     date: bool = False
     label: str = ""
     title: str = ""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from compiler.errors import Faults, Location, SpecError, UsageError
+from compiler.processors import NAMES, processors_named
 from compiler.spec.fields import Note, Reader
 from compiler.spec.image import DiskSpec, ImageSpec, RepositorySpec
 from compiler.spec.load import read_text
@@ -119,12 +120,13 @@ class _ManifestReader(Reader):
         return 0
 
     def architecture(self, value: object, path: KeyPath) -> str:
-        """Take the one architecture that images are made for."""
+        """Take an architecture that images are made for."""
         text = self.text(value, path)
-        if text not in {"x86_64", "amd64", ""}:
-            message = f"images are made for x86_64 only, not for {text[:40]!r}"
+        found = processors_named(text)
+        if text and found is None:
+            message = f"images are made for {NAMES} only, not for {text[:40]!r}"
             self.faults.append(Note(path, message))
-        return text
+        return found.architecture if found else ""
 
     def firmwares(self, value: object, path: KeyPath) -> tuple[str, ...]:
         """Take what an ISO starts on."""
@@ -141,15 +143,18 @@ class _ManifestReader(Reader):
         ]
         return tuple(each for each in found if each is not None)
 
-    def raw_disk(self, value: object, path: KeyPath) -> tuple[ImageSource, ...]:
+    def raw_disk(self, value: object, path: KeyPath) -> Mapping[str, tuple[ImageSource, ...]]:
         """Take the packages of version 0.8's disks: those that hold the recovery system."""
-        found: list[ImageSource] = []
+        found: dict[str, tuple[ImageSource, ...]] = {}
         for arch, section in self._pairs(value, path):
-            if arch not in {"x86_64", "amd64"}:
+            processors = processors_named(arch)
+            if processors is None:
                 continue
             known = self._closed(section, (*path, arch), _ARCHITECTURE)
-            found += cast("Sequence[ImageSource]", known.get("packages", ()))
-        return tuple(found)
+            new = cast("tuple[ImageSource, ...]", known.get("packages", ()))
+            name = processors.architecture
+            found[name] = found.get(name, ()) + new
+        return found
 
     def placed(self, value: object, path: KeyPath) -> tuple[ImageSource, ...]:
         """Take packages with a target; only what goes to `root/cOS` is not made here anyway."""
@@ -327,8 +332,10 @@ def _spec(values: Mapping[str, object]) -> ImageSpec:
     """Make one model of both spellings."""
     known = _Known(values)
     timeout = known.value("timeout")
+    arch = known.text("arch")
     return ImageSpec(
         name=known.text("image_prefix") + known.text("image_name", "name"),
+        platform=f"linux/{arch}" if arch else "",
         date=bool(known.value("image_date", "date")),
         label=known.text("iso.label", "label"),
         title=known.text("title", "iso.grub-entry-name"),
@@ -354,7 +361,7 @@ def _spec(values: Mapping[str, object]) -> ImageSpec:
                 for name in ("size", "efi", "oem", "state", "recovery", "persistent")
                 if isinstance(size := known.value(f"disk.{name}"), int)
             },
-            recovery=known.list("raw_disk"),
+            recovery=cast("Mapping[str, tuple[ImageSource, ...]]", known.value("raw_disk") or {}),
             deploy_command=known.text("disk.deploy-command"),
         ),
     )

@@ -18,6 +18,7 @@ from compiler.oci import Descriptor, Reference, canonical_json, descriptor_json,
 from compiler.registry import Registry
 from compiler.registry.client import RegistryClient
 from compiler.registry.settings import RegistrySettings
+from compiler.store.images import host_platform
 from tests.cli.machine import add_shell
 from tests.cli.test_main import CHECKOUT, cos
 from tests.repository.luet import luet_tar, push_schema2
@@ -142,6 +143,24 @@ def test_a_hostile_archive_writes_nothing(tmp_path: Path) -> None:
     )  # fmt: skip
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / "evil").exists()
+
+
+def test_an_image_of_the_store_for_another_platform_is_not_taken(
+    root: Path, tmp_path: Path
+) -> None:
+    store = ("--store", "store")
+    cos(*store, "image", "import", "mine:1", f"dir:{root}", cwd=tmp_path)
+    unpack = (*store, "util", "unpack", "--local", "--platform")
+
+    other = cos(*unpack, "linux/s390x", "mine:1", "out", cwd=tmp_path)
+
+    assert (other.returncode, other.stderr) == (
+        1,
+        f"error: the store has docker.io/library/mine:1 for {host_platform()}, not for"
+        " linux/s390x\n",
+    )
+    assert cos(*unpack, str(host_platform()), "mine:1", "out", cwd=tmp_path).returncode == 0
+    assert contents(tmp_path / "out") == HELD
 
 
 def test_an_image_of_the_store_is_taken_before_any_other(root: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from compiler.registry.client import RegistryClient
 from compiler.registry.settings import RegistrySettings
 from tests.cli.machine import add_shell
 from tests.cli.test_main import CHECKOUT, cos
+from tests.image.arm64 import PROGRAM
 from tests.image.test_disk import cut, dump
 from tests.image.trees import FILES, write_archive, write_tree
 from tests.publish.shop import Shop
@@ -349,15 +350,36 @@ def test_a_system_without_a_kernel_is_told_at_the_line_that_names_it(
 
 @pytest.mark.parametrize("command", ["iso", "disk"])
 def test_a_system_for_other_processors_is_refused(tmp_path: Path, command: str) -> None:
-    arm = b"\x7fELF\x02\x01" + bytes(12) + (183).to_bytes(2, "little") + bytes(40)
-    write_tree(tmp_path / "root", usr__bin__env=arm)
+    risc = b"\x7fELF\x02\x01" + bytes(12) + (243).to_bytes(2, "little") + bytes(40)
+    write_tree(tmp_path / "root", usr__bin__env=risc)
 
     done = cos(command, "dir:root", cwd=tmp_path)
 
     assert (done.returncode, done.stderr) == (
         1,
-        "error: root: /usr/bin/env is a program for arm64, and images are made for amd64 only"
+        "error: root: /usr/bin/env is a program for riscv64, and images are made for amd64 and"
+        " arm64 only (take the system for one of these)\n",
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["root"]
+
+
+@pytest.mark.parametrize("command", ["iso", "disk"])
+def test_a_system_for_another_platform_than_asked_for_is_refused(
+    tmp_path: Path, command: str
+) -> None:
+    write_tree(tmp_path / "root", usr__bin__env=PROGRAM)
+
+    done = cos(command, "dir:root", "--platform", "linux/amd64", cwd=tmp_path)
+    other = cos(command, "dir:root", "--platform", "plan9/386", cwd=tmp_path)
+
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: root: /usr/bin/env is a program for arm64, and the image is to be for amd64"
         " (take the system for amd64)\n",
+    )
+    assert (other.returncode, other.stderr) == (
+        2,
+        "error: images are made for linux on amd64 and arm64 only, not for plan9/386\n",
     )
     assert [path.name for path in tmp_path.iterdir()] == ["root"]
 

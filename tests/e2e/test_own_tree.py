@@ -14,7 +14,8 @@ from compiler.archive import Clamp, Kind
 from compiler.archive.scan import entries_of
 from compiler.artifact.layered import LayeredRoot
 from compiler.engine.overlay import OverlayEngine
-from compiler.secureboot import GRUB, MANAGER, SHIM, parse_core
+from compiler.processors import AMD64
+from compiler.secureboot import chain_places, parse_core
 from compiler.store.local import LocalStore
 from compiler.tree import load_tree
 from tests.e2e.own_tree import CHECKOUT, BuiltTree, cos, values
@@ -279,10 +280,11 @@ def test_what_installs_and_repairs_machines_is_there(root: Root) -> None:
 def test_secure_boot_finds_signed_programs_and_a_grub_that_has_what_our_menus_need(
     own_tree: BuiltTree, tmp_path: Path
 ) -> None:
+    shim, grub, manager = (places[0] for places in chain_places(AMD64))
     signers = {
-        SHIM[0]: "Microsoft Corporation UEFI CA 2011",
-        GRUB[0]: "Debian Secure Boot CA",
-        MANAGER[0]: "Debian Secure Boot CA",
+        shim: "Microsoft Corporation UEFI CA 2011",
+        grub: "Debian Secure Boot CA",
+        manager: "Debian Secure Boot CA",
     }
     found = {}
     for archive, member in own_tree.members("cos-system-0.1.0"):
@@ -293,7 +295,7 @@ def test_secure_boot_finds_signed_programs_and_a_grub_that_has_what_our_menus_ne
             found[path] = content.read()
 
     kernel = next(path for path in found if path.startswith("/boot/"))
-    core = parse_core(found[GRUB[0]])
+    core = parse_core(found[grub])
     assert (core.prefix, core.lacking) == ("/EFI/debian", frozenset())
     for path, signer in {**signers, kernel: "Debian Secure Boot CA"}.items():
         (tmp_path / "program").write_bytes(found[path])

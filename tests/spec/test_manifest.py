@@ -159,7 +159,8 @@ def test_what_a_disk_is_like_is_read() -> None:
 
     assert spec.disk.sizes == {"size": 8192, "state": 4096}
     assert spec.disk.deploy_command == "cos-deploy"
-    assert [str(each) for each in spec.disk.recovery] == ["channel:recovery/cos-img"]
+    found = {name: [str(each) for each in of] for name, of in spec.disk.recovery.items()}
+    assert found == {"amd64": ["channel:recovery/cos-img"], "arm64": ["channel:x/y"]}
 
 
 def test_keys_of_other_boot_loaders_and_slips_are_told_as_warnings() -> None:
@@ -196,7 +197,7 @@ def test_everything_that_is_wrong_is_told_at_once_with_its_line() -> None:
         " (write it as a list: one line for each, starting with '- ')",
         "m.yaml:3:10: 'dir:' names no source (write dir:PATH, file:PATH, oci:IMAGE …)",
         "m.yaml:4:13: 'image_date' must be true or false, not a string",
-        "m.yaml:5:7: images are made for x86_64 only, not for 'sparc'",
+        "m.yaml:5:7: images are made for amd64 and arm64 only, not for 'sparc'",
         "m.yaml:6:23: a repository needs an address (write urls: [ADDRESS])",
         "m.yaml:7:10: 'timeout' must be a whole number, 0 or more",
         "m.yaml:8:11: 'firmware' is bios, efi, or a list of both",

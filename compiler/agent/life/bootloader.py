@@ -11,12 +11,11 @@ from compiler.agent.life.signed import copy_chain
 from compiler.errors import CompilerError
 from compiler.grubenv import change_block, read_block
 from compiler.layout import BOOT_SETTINGS, GRUB_MENU, OWNER_CHOICES, Label
+from compiler.processors import processors_named
 from compiler.secureboot import disk_script
 
 INSTALLERS = ("grub2-install", "grub-install")
 _TITLE = "cOS"
-_TARGETS = {"x86_64": ("i386-pc", "x86_64-efi"), "aarch64": ("", "arm64-efi")}
-"""GRUB's platforms for BIOS and EFI, by what uname(2) calls the machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +33,7 @@ class Places:
 def install(host: Host, places: Places, *, tree: Path, machine: str) -> None:
     """Install GRUB on a disk, and the menu of a tree; raises `LifeError`.
 
+    `machine` is what uname(2) calls the machine.
     Where the tree has the signed programs of secure boot, EFI starts those.
     """
     with during(Phase.BOOTLOADER, "the boot loader cannot be installed"):
@@ -42,14 +42,17 @@ def install(host: Host, places: Places, *, tree: Path, machine: str) -> None:
             raise LifeError("grub2-install and grub-install are missing", Phase.TOOLS)
         host.call(program, *arguments(places, tree=tree, machine=machine))
         copy_menu(tree, places.state)
-        if places.efi is not None and machine == "x86_64":
-            copy_chain(host, tree, places.efi, disk_script(*places.labels))
+        processors = processors_named(machine)
+        if places.efi is not None and processors is not None:
+            copy_chain(host, tree, places.efi, processors, disk_script(*places.labels))
 
 
 def arguments(places: Places, *, tree: Path, machine: str) -> list[str]:
     """Say what GRUB's installer is told; raises `LifeError` for a machine that it cannot serve."""
-    bios, efi = _TARGETS.get(machine, ("", ""))
-    target = efi if places.firmware is Firmware.EFI else bios
+    found = processors_named(machine)
+    target = "" if found is None else found.bios
+    if found is not None and places.firmware is Firmware.EFI:
+        target = found.efi
     if not target:
         raise LifeError(f"there is no boot loader for {machine} here", Phase.BOOTLOADER)
     words = [f"--target={target}", f"--root-directory={tree}", f"--boot-directory={places.state}"]

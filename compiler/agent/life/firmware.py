@@ -13,14 +13,11 @@ from compiler.agent.life.medium import LIVE_MEDIUM
 from compiler.agent.life.phases import LifeError, Phase
 from compiler.agent.life.settings import Settings
 from compiler.errors import CompilerError
-from compiler.secureboot import LOADER
+from compiler.processors import processors_named
 
 _VARIABLES = "/sys/firmware/efi/efivars"
 _PROGRAM = "efibootmgr"
 _TITLE = "cOS"
-_LOADERS = {"x86_64": LOADER, "aarch64": "EFI/BOOT/BOOTAA64.EFI"}
-"""Where GRUB's installer puts the loader, by what uname(2) calls the machine."""
-
 _ENTRY = re.compile(r"Boot([0-9A-Fa-f]{4})\*?\s+([^\t]*)(?:\t(.*))?")
 _PARTITION = re.compile(r"HD\(\d+,GPT,([0-9A-Fa-f-]{36})")
 _EJECT = "usr/lib/systemd/system-shutdown/cos-eject"
@@ -33,8 +30,8 @@ exec eject --force --no-unmount --no-partitions-unmount {device}
 def add_entry(host: Host, settings: Settings, partition: str | None) -> None:
     """Let an EFI firmware boot a partition of GRUB's first, unless that is not wanted."""
     unwanted = settings.flag("DISABLE_BOOT_ENTRY")
-    loader = _LOADERS.get(os.uname().machine, "")
-    if not partition or not loader or unwanted or not host.path(_VARIABLES).is_dir():
+    processors = processors_named(os.uname().machine)
+    if not partition or processors is None or unwanted or not host.path(_VARIABLES).is_dir():
         return
     title = settings.text("GRUB_ENTRY_NAME") or _TITLE
     try:
@@ -44,19 +41,20 @@ def add_entry(host: Host, settings: Settings, partition: str | None) -> None:
             raise LifeError(f"{partition} is not there", Phase.ABSENT)
         others = {each.part_identity for each in devices if each is not ours}
         listing = host.answer(_PROGRAM, "--verbose")
-        for words in entry_commands(listing, ours, others, title, loader):
+        for words in entry_commands(listing, ours, others, title, processors.loader):
             host.call(_PROGRAM, *words)
     except CompilerError as error:
         host.log.warning(f"the firmware has no boot entry for {partition}: {error}")
 
 
 def entry_commands(
-    listing: str, ours: Device, others: Collection[str], title: str, loader: str = LOADER
+    listing: str, ours: Device, others: Collection[str], title: str, loader: str
 ) -> list[list[str]]:
     """Decide what efibootmgr is told: nothing, if the firmware knows our loader already.
 
     `listing` is what `efibootmgr --verbose` prints, `others` are the identities of all other
-    partitions. An entry of our title whose partition is no more goes.
+    partitions, and `loader` is where GRUB's installer puts it on its partition. An entry of our
+    title whose partition is no more goes.
     """
     stale = []
     for number, name, path in _entries(listing):

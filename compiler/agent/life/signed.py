@@ -6,31 +6,32 @@ from pathlib import Path
 from compiler.agent.life.host import Host, write_whole
 from compiler.errors import ImageError
 from compiler.links import follow
-from compiler.secureboot import FALLBACK, GRUB, LOADER, MANAGER, SHIM, Chain, chain_files
+from compiler.processors import Processors
+from compiler.secureboot import Chain, chain_files, chain_places, fallback_place
 
 _MODE = 0o755
 """FAT has no modes, and refuses any but what all its files are shown with."""
 
 
-def copy_chain(host: Host, tree: Path, efi: Path, script: str) -> bool:
+def copy_chain(host: Host, tree: Path, efi: Path, processors: Processors, script: str) -> bool:
     """Copy the chain of a tree over what GRUB's installer has written; false if it has none.
 
     `script` is what GRUB runs first. What the firmware starts comes last. Raises `OSError`.
     """
-    programs = [_find(tree, places) for places in (SHIM, GRUB, MANAGER)]
+    programs = [_find(tree, places) for places in chain_places(processors)]
     found = [each.read_bytes() for each in programs if each is not None]
     if len(found) < len(programs):
         return False
     try:
-        files = chain_files(Chain(*found), script)
+        files = chain_files(Chain(*found), processors, script)
     except ImageError as error:
         host.log.warning(f"{error}: this machine will not start with secure boot")
         return False
-    for path in sorted(files, key=lambda path: path == LOADER):
+    for path in sorted(files, key=lambda path: path == processors.loader):
         (efi / path).parent.mkdir(parents=True, exist_ok=True)
         write_whole(efi / path, files[path], _MODE)
     with suppress(FileNotFoundError):
-        (efi / FALLBACK).unlink()
+        (efi / fallback_place(processors)).unlink()
     return True
 
 

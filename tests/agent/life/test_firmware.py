@@ -10,6 +10,7 @@ from compiler.agent.life.firmware import add_entry, cd_of, eject_at_shutdown, en
 from compiler.agent.life.host import Host
 from compiler.agent.life.settings import gather
 from compiler.agent.log import Level, Log
+from compiler.processors import AMD64
 
 OURS, OTHER, GONE = (f"{digit * 8}-1111-2222-3333-444444444444" for digit in "abc")
 ESP = Device(name="/dev/sda1", disk="/dev/sda", kind="part", size=1, part_number=1,
@@ -18,6 +19,8 @@ CREATE = [
     "--quiet", "--create", "--disk", "/dev/sda", "--part", "1", "--label", "cOS",
     "--loader", "\\EFI\\BOOT\\BOOTX64.EFI",
 ]  # fmt: skip
+
+LOADER = AMD64.loader
 
 HEAD = """BootCurrent: 0001
 Timeout: 3 seconds
@@ -32,25 +35,25 @@ def entry(number: int, name: str, partition: str, file: str = r"\EFI\BOOT\BOOTX6
 
 
 def test_a_firmware_that_knows_nothing_of_us_gets_an_entry() -> None:
-    assert entry_commands(HEAD, ESP, {OTHER}, "cOS") == [CREATE]
+    assert entry_commands(HEAD, ESP, {OTHER}, "cOS", LOADER) == [CREATE]
 
 
 def test_an_entry_that_is_there_stays_where_it_is_in_the_order() -> None:
     listing = HEAD + entry(3, "whatever", OURS.upper())
 
-    assert entry_commands(listing, ESP, {OTHER}, "cOS") == []
+    assert entry_commands(listing, ESP, {OTHER}, "cOS", LOADER) == []
 
 
 def test_an_older_efibootmgr_writes_files_otherwise() -> None:
     listing = HEAD + entry(3, "cOS", OURS, r"File(\EFI\BOOT\BOOTX64.EFI)")
 
-    assert entry_commands(listing, ESP, {OTHER}, "cOS") == []
+    assert entry_commands(listing, ESP, {OTHER}, "cOS", LOADER) == []
 
 
 def test_an_entry_of_our_title_goes_if_its_partition_is_no_more() -> None:
     listing = HEAD + entry(0x1F, "cOS", GONE) + entry(4, "Windows", GONE) + entry(5, "cOS", OTHER)
 
-    assert entry_commands(listing, ESP, {OTHER}, "cOS") == [
+    assert entry_commands(listing, ESP, {OTHER}, "cOS", LOADER) == [
         ["--quiet", "--delete-bootnum", "--bootnum", "001F"],
         CREATE,
     ]
@@ -59,7 +62,7 @@ def test_an_entry_of_our_title_goes_if_its_partition_is_no_more() -> None:
 def test_another_loader_on_our_partition_is_not_ours() -> None:
     listing = HEAD + entry(3, "cOS", OURS, r"\EFI\debian\shimx64.efi")
 
-    commands = entry_commands(listing, ESP, {OTHER}, "cOS")
+    commands = entry_commands(listing, ESP, {OTHER}, "cOS", LOADER)
 
     assert commands[-1] == CREATE
 

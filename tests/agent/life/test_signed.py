@@ -7,6 +7,7 @@ import pytest
 from compiler.agent.life.host import Host
 from compiler.agent.life.signed import copy_chain
 from compiler.agent.log import Level, Log
+from compiler.processors import AMD64
 from tests.image.trees import signed_grub, with_chain, write_tree
 
 SCRIPT = "echo\n"
@@ -44,7 +45,7 @@ def test_the_signed_programs_take_the_place_of_what_grub_installed(
     grub = signed_grub(tmp_path, "/EFI/acme")
     tree = with_chain(tmp_path / "root", grub)
 
-    assert copy_chain(host, tree, efi, SCRIPT)
+    assert copy_chain(host, tree, efi, AMD64, SCRIPT)
 
     assert files(efi) == {
         "EFI/BOOT/BOOTX64.EFI": b"shim",
@@ -59,7 +60,7 @@ def test_without_a_chain_all_stays_as_grub_installed_it(
 ) -> None:
     before = files(efi)
 
-    assert not copy_chain(host, write_tree(tmp_path / "root"), efi, SCRIPT)
+    assert not copy_chain(host, write_tree(tmp_path / "root"), efi, AMD64, SCRIPT)
 
     assert files(efi) == before
 
@@ -70,7 +71,7 @@ def test_a_chain_that_could_not_boot_is_told_and_left_out(
     before = files(efi)
     tree = with_chain(tmp_path / "root", b"no GRUB")
 
-    assert not copy_chain(host, tree, efi, SCRIPT)
+    assert not copy_chain(host, tree, efi, AMD64, SCRIPT)
 
     assert files(efi) == before
     assert any("this machine will not start with secure boot" in each for each in said)
@@ -83,4 +84,4 @@ def test_links_never_lead_out_of_the_tree(host: Host, efi: Path, tmp_path: Path)
     manager.unlink()
     manager.symlink_to("../../../../outside")
 
-    assert not copy_chain(host, tree, efi, SCRIPT)
+    assert not copy_chain(host, tree, efi, AMD64, SCRIPT)
