@@ -182,7 +182,7 @@ def test_a_missing_image_is_told_once_with_the_commands_that_bring_it(shop: Work
 
     assert isinstance(fault, ImageError)
     assert str(fault) == (
-        "tree/a/build.yaml: the image 'nowhere:1', from which t/a-1 and 1 more is built,"
+        "tree/a/build.yaml: the image 'nowhere:1', from which t/a-1 and 1 more are built,"
         " is not in the store"
         " (`cos image import nowhere:1 SOURCE` takes it from a file or folder)"
     )

@@ -105,7 +105,7 @@ def test_nodeps_without_what_is_needed_is_wrong_usage(cos: Cos) -> None:
 def test_a_missing_image_stops_a_build_before_it_starts(cos: Cos) -> None:
     assert cos("build", "--all") == 3
     assert cos.err.startswith(f"error: {cos.tree}/alone/build.yaml:1:")
-    assert "from which t/alone-1 and 1 more is built" in cos.err
+    assert "from which t/alone-1 and 1 more are built" in cos.err
     assert not (cos.tree.parent / "out").exists()
 
 
