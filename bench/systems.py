@@ -14,7 +14,6 @@ import struct
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 
@@ -96,14 +95,8 @@ class Shop:
         self.folder = folder
         self.repository = folder / "repository"
         self.configuration = folder / "cos.yaml"
-        # in a process of its own: what a process starts counts its memory as theirs (getrusage(2))
-        writer = get_context("fork").Process(target=self._write, args=(wares,))
-        writer.start()
-        writer.join()
-        _spread(folder)
-
-    def _write(self, wares: Callable[[], Iterable[Ware]]) -> None:
         write_repository(self.repository, wares())
+        _spread(folder)
 
     def fresh(self, name: str) -> Path:
         """Make an empty folder, the root of the next commands; the disk has nothing left to do."""

@@ -91,13 +91,15 @@ class Modules:
         return sorted(each for each in self.folder.iterdir() if each.suffix in {".mod", ".lst"})
 
 
-def find_modules(platform: Platform, root: Tree, scratch: Path) -> Modules:
+def find_modules(
+    platform: Platform, root: Tree, scratch: Path, here: Sequence[str] = MODULE_FOLDERS
+) -> Modules:
     """Find the modules of a platform on this machine, or else in the root tree of the image.
 
-    The latter are placed into a folder of `scratch`. Raises `OutsideError` that says which package
-    has them.
+    `here` are folders of this machine. What comes out of the root is placed into a folder of
+    `scratch`. Raises `OutsideError` that says which package has modules.
     """
-    for folder in MODULE_FOLDERS:
+    for folder in here:
         found = Path(folder, platform.folder)
         if (found / _A_MODULE).is_file():
             return Modules(platform, found)

@@ -24,26 +24,10 @@ from tests.publish.test_trusted import (
     ROOT,
     ROOT_FILE,
     Reader,
-    begin,
     publish,
 )
 
 SIGNING = Signing((ONLINE,), BEGUN, floor=2 * 10**15)
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> MemoryRegistry:
-    made = MemoryRegistry()
-    begin(made, tmp_path / "begin")
-    return made
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Shop:
-    made = Shop(tmp_path / "shop")
-    made.build("a")
-    made.build("b")
-    return made
 
 
 def place(registry: MemoryRegistry, folder: Path) -> RegistryPlace:

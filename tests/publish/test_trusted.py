@@ -113,21 +113,6 @@ class Reader:
         return sorted(str(each) for each in synced.packages)
 
 
-@pytest.fixture
-def registry(tmp_path: Path) -> MemoryRegistry:
-    made = MemoryRegistry()
-    begin(made, tmp_path / "begin")
-    return made
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Shop:
-    made = Shop(tmp_path / "shop")
-    made.build("a")
-    made.build("b")
-    return made
-
-
 def test_a_client_with_the_root_gets_everything_that_is_published(
     registry: MemoryRegistry, shop: Shop, tmp_path: Path
 ) -> None:

@@ -33,8 +33,8 @@ class Places:
 def install(host: Host, places: Places, *, tree: Path, machine: str) -> None:
     """Install GRUB on a disk, and the menu of a tree; raises `LifeError`.
 
-    `machine` is what uname(2) calls the machine.
-    Where the tree has the signed programs of secure boot, EFI starts those.
+    `machine` is what uname(2) calls the machine. Where the tree has the signed programs of secure
+    boot, EFI starts those.
     """
     with during(Phase.BOOTLOADER, "the boot loader cannot be installed"):
         program = next((each for each in INSTALLERS if host.has(each)), None)
