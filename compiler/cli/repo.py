@@ -95,6 +95,13 @@ _Root = Annotated[
     Path | None,
     typer.Option("--root", help="The root of the repository's signed metadata, to sign it, too."),
 ]
+_Older = Annotated[
+    bool,
+    typer.Option(
+        "--older-state",
+        help="For type docker: go on from an older signed state where the newest was spoiled.",
+    ),
+]
 _ContentTrust = Annotated[
     str, typer.Option("--content-trust", help="A Notary server at which tags are signed, too.")
 ]
@@ -138,6 +145,7 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
     sign: _Sign = [],  # noqa: B006  (read only, and how typer is told a default)
     resign: _Resign = [],  # noqa: B006  (read only, and how typer is told a default)
     root: _Root = None,
+    older_state: _Older = False,
     content_trust: _ContentTrust = "",
     backend: _Backend = "docker",
     repo: _Repo = "",
@@ -176,6 +184,7 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
         "--repair": repair,
         "--prune": prune,
         "--resign": bool(resign),
+        "--older-state": older_state,
     }
     without = {} if options.type == DOCKER else in_registry
     _pass_over({**without, "--backend": backend != "docker"}, options.type)
@@ -201,6 +210,7 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
                     sign=sign,
                     resign=resign,
                     root=root,
+                    older=older_state,
                     content_trust=content_trust,
                 ),
                 settings,
