@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from compiler.keys import ArtifactKey, LayerKey
 from compiler.oci import MANIFEST, Descriptor, Digest, Image, Platform, Reference, canonical_json
 from compiler.registry import Manifest
 from compiler.registry.memory import MemoryRegistry
-from compiler.store import ArtifactRecord, NodeRecord
+from compiler.store import ArtifactFile, ArtifactRecord, NodeRecord
 from compiler.store.local import LocalStore
-from compiler.store.remote import ARTIFACT, NODE, SIGNATURE, Places, RemoteCache, Sealing
+from compiler.store.remote import SIGNATURE, Places, RemoteCache, Sealing
+from compiler.store.remote_records import ARTIFACT, NODE
 
 PLACE = Reference("registry.test", "cache")
 KEY = LayerKey("1" * 64)
@@ -101,7 +102,7 @@ def test_a_node_that_was_pushed_can_be_fetched_by_its_key(
     cache = pulling(registry, two)
 
     assert cache.nodes([KEY, LayerKey("3" * 64)]) == {KEY}
-    assert cache.fetch_node(KEY) == replace(record, log="", unverified=True)
+    assert cache.fetch_node(KEY) == replace(record, log="", unverified="registry.test/cache")
     assert (two.layer_path(record.layers[0]) / "file").read_text() == "content"
 
 
@@ -231,21 +232,17 @@ def test_what_was_fetched_unverified_is_not_signed_later(
     fetching.nodes([KEY])
     fetching.artifacts([PACKED])
     record = fetching.fetch_node(KEY)
-    fetching.fetch_artifact(PACKED, tmp_path / "in")
-    told: list[Event] = []
+    fetching.fetch_artifact(PACKED, files_of(names), tmp_path / "in")
     ours = replace(PLACE, repository="ours")
     sealing = Sealing(seal=seal, check=check, ours=check)
-    cache = RemoteCache(
-        registry, two, Places(target=ours), sealing=sealing, report=told.append
-    )  # fmt: skip
+    cache = RemoteCache(registry, two, Places(target=ours), sealing=sealing)
 
     cache.push_node(record)
     cache.push_artifact(PACKED, names, tmp_path / "in")
 
     assert cache.lacking([KEY], NODE) == [KEY]
     assert cache.lacking([PACKED], ARTIFACT) == [PACKED]
-    assert cache.pushed == set()
-    assert [each.warning for each in told if isinstance(each, Noted)] == [True]
+    assert (cache.pushed, cache.withheld) == (set(), {KEY, PACKED})
 
 
 def test_what_was_verified_when_it_was_fetched_is_signed_and_known_as_such(
@@ -367,6 +364,13 @@ def artifact(store: LocalStore, folder: Path, **texts: str) -> dict[str, Artifac
     return names
 
 
+def files_of(names: Mapping[str, ArtifactKey]) -> dict[str, ArtifactFile]:
+    """Say that files are of one package each, by what their names begin with."""
+    return {
+        name: ArtifactFile(key=key, package=name.partition(".")[0]) for name, key in names.items()
+    }
+
+
 def hash_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -380,13 +384,15 @@ def test_an_artifact_travels_with_its_metadata_and_records(
     pushing(registry, one).push_artifact(PACKED, names, tmp_path / "out")
     cache = pulling(registry, two)
     assert cache.artifacts([PACKED]) == {PACKED}
-    cache.fetch_artifact(PACKED, tmp_path / "in")
+    cache.fetch_artifact(PACKED, files_of(names), tmp_path / "in")
 
     assert (tmp_path / "in/a.package.tar").read_text() == "archive"
     assert (tmp_path / "in/a.metadata.yaml").read_text() == "text"
     known = one.artifact(names["a.metadata.yaml"])
     assert known is not None
-    assert two.artifact(names["a.metadata.yaml"]) == replace(known, unverified=True)
+    assert two.artifact(names["a.metadata.yaml"]) == replace(
+        known, unverified="registry.test/cache"
+    )
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/b", "..", ""])
@@ -409,7 +415,7 @@ def test_an_artifact_cannot_name_a_file_outside_of_the_destination(
     fetching.artifacts([PACKED])
 
     with pytest.raises(RegistryError, match="cannot be the name of an artifact's file"):
-        fetching.fetch_artifact(PACKED, tmp_path / "in")
+        fetching.fetch_artifact(PACKED, files_of(names), tmp_path / "in")
 
 
 def test_a_base_image_is_known_by_its_digest_in_the_registry(
