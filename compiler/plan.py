@@ -8,6 +8,7 @@ from enum import Enum
 from compiler.fingerprint import NodeKeys
 from compiler.graph import BuildGraph, BuildNode, NodeId
 from compiler.keys import ArtifactKey, LayerKey
+from compiler.packed import UNVERIFIED
 
 _LABELS = {"identity": "name or version", "retrieve": "what is retrieved"}
 
@@ -159,7 +160,7 @@ def _why_build(
     if node.id.variant:
         return "in a chain, where it stands on more than it requires"
     if keys.layer in present.doubted:
-        return "its layers came from others, or are made of such, and no signature was checked"
+        return UNVERIFIED
     if latest is None:
         return "not built before"
     changes = list(_changes(latest, keys.inputs))

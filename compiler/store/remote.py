@@ -155,7 +155,7 @@ class RemoteCache:
         except NotFoundError:
             return False
         except (ImageError, TrustError) as error:
-            self._tell_once(place, f"is pushed again: {error}")
+            self._tell_once(place, f"counts as not there: {error}")
             return False
         return fits(found, key, kind, files or frozenset())
 
