@@ -65,7 +65,7 @@ def build(  # noqa: PLR0913  (one parameter for each option that only this comma
     verify_key: Annotated[
         list[str] | None,
         typer.Option(
-            "--verify-key", help="Use of others only what the owner of this key has signed."
+            "--verify-key", help="Use nothing of others that the owner of this key has not signed."
         ),
     ] = None,
     sbom: Annotated[

@@ -117,7 +117,7 @@ def own_files_in(
         own = files.get(file.name)
         if own is None or own.key != file.record.key or names.count(file.name) > 1:
             message = f"the record of an artifact names {file.name}, which is no file of it"
-            hint = "whoever may push there has put it in: look who that is"
+            hint = "somebody who may push there did that; --verify-key takes only what a key signed"
             raise RegistryError(f"{found.repository}: {message}", hint=hint)
     for name, each in files.items():
         if not each.optional and name not in names:

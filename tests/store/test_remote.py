@@ -19,6 +19,7 @@ from compiler.registry import Manifest
 from compiler.registry.memory import MemoryRegistry
 from compiler.store import ArtifactFile, ArtifactRecord, NodeRecord
 from compiler.store.local import LocalStore
+from compiler.store.records import artifact_from_json, artifact_to_json
 from compiler.store.remote import SIGNATURE, Places, RemoteCache, Sealing
 from compiler.store.remote_records import ARTIFACT, NODE
 
@@ -451,6 +452,15 @@ def test_a_record_that_names_files_of_others_touches_nothing(
     assert {path.name: path.read_text() for path in ours.iterdir()} == before
     assert two.artifact(names["a.package.tar"]) == known
     assert two.artifact(ELSEWHERE) is None
+
+
+def test_records_of_a_store_that_say_no_place_count_all_the_same() -> None:
+    record = ArtifactRecord(key=PACKED, sha256="0" * 64, size=1, unverified="x")
+    value = artifact_to_json(record)
+
+    assert artifact_from_json(value) == record
+    assert artifact_from_json({**value, "unverified": True}).unverified == "another machine"
+    assert "unverified" not in artifact_to_json(replace(record, unverified=""))
 
 
 def test_documents_of_an_artifact_may_be_lacking(
