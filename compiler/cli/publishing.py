@@ -41,6 +41,8 @@ class Publishing:
     """The private keys that images are signed with: files, or `env://NAME`."""
     root: Path | None = None
     """The root of the repository's signed metadata, which `sign` then signs, too."""
+    older: bool = False
+    """Whether to go on from a signed state that may not be the newest."""
     resign: Sequence[str] = ()
     """Public keys whose signatures count for signing anew with `sign`."""
     content_trust: str = ""
@@ -101,7 +103,13 @@ def _trust(
     keys = tuple(signing_key(each) for each in publishing.sign)
     trusted = importlib.import_module("compiler.publish.trusted")
     opened: Trust = trusted.open_target(
-        registry, target, read_root_file(publishing.root), keys, folder=folder, report=report
+        registry,
+        target,
+        read_root_file(publishing.root),
+        keys,
+        folder=folder,
+        older=publishing.older,
+        report=report,
     )
     return opened
 

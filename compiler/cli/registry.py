@@ -163,7 +163,9 @@ def _trusted(
     """Open the signed metadata of a repository; without keys only to read it."""
     trusted = importlib.import_module("compiler.publish.trusted")  # start-up time: TUF's library
     keys = tuple(signing_key(each) for each in sign)
-    opened: Trust = trusted.open_target(client, target, read_root_file(root), keys, folder=folder)
+    opened: Trust = trusted.open_target(
+        client, target, read_root_file(root), keys, folder=folder, older=not sign
+    )
     return opened
 
 

@@ -102,6 +102,13 @@ _SignUnverified = Annotated[
         help="Also artifacts from others, or made of such, of which no signature was checked.",
     ),
 ]
+_Older = Annotated[
+    bool,
+    typer.Option(
+        "--older-state",
+        help="For type docker: go on from an older signed state where the newest was spoiled.",
+    ),
+]
 _ContentTrust = Annotated[
     str, typer.Option("--content-trust", help="A Notary server at which tags are signed, too.")
 ]
@@ -145,6 +152,7 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
     sign: _Sign = [],  # noqa: B006  (read only, and how typer is told a default)
     resign: _Resign = [],  # noqa: B006  (read only, and how typer is told a default)
     root: _Root = None,
+    older_state: _Older = False,
     content_trust: _ContentTrust = "",
     sign_unverified: _SignUnverified = False,
     backend: _Backend = "docker",
@@ -185,6 +193,7 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
         "--repair": repair,
         "--prune": prune,
         "--resign": bool(resign),
+        "--older-state": older_state,
     }
     without = {} if options.type == DOCKER else in_registry
     _pass_over({**without, "--backend": backend != "docker"}, options.type)
@@ -210,6 +219,7 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
                     sign=sign,
                     resign=resign,
                     root=root,
+                    older=older_state,
                     content_trust=content_trust,
                 ),
                 settings,

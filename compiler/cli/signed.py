@@ -22,7 +22,8 @@ from compiler.errors import (
 )
 from compiler.repository.trust.keys import Signing
 from compiler.repository.trust.places import FolderPlace, Place, RegistryPlace
-from compiler.repository.trust.published import Published, named_versions, read_published
+from compiler.repository.trust.published import Published, read_published
+from compiler.repository.trust.reading import named_versions
 from compiler.repository.trust.writing import Writer
 from compiler.signing.keys import PrivateKey
 from compiler.store.images import host_platform
@@ -54,30 +55,37 @@ def opened(settings: Settings, repository: str) -> Iterator[Place]:
         yield RegistryPlace(registry, target, host_platform(), folder)
 
 
-def published(place: Place, root: Path) -> Published:
-    """Verify what a repository has, and say what is strange about it."""
-    found = _verified(place, root)
+def published(place: Place, root: Path, *, older: bool = True) -> Published:
+    """Verify what a repository has, and say what is strange about it.
+
+    Raises `TrustError` for a state that may not be the newest, unless `older`.
+    """
+    found = _verified(place, root, older=older)
     for words in found.warnings(time.time_ns()):
         typer.echo(f"warning: {words}", err=True)
     return found
 
 
-def writer(place: Place, root: Path, signing: Signing, repository: str) -> Writer:
+def writer(
+    place: Place, root: Path, signing: Signing, repository: str, *, older: bool = False
+) -> Writer:
     """Write to a place where others may publish at the same time."""
     return Writer(
         place=place,
-        read=lambda: _verified(place, root),
+        read=lambda: _verified(place, root, older=older),
         signing=signing,
         floor=lambda: _floor(repository),
         name=repository,
     )
 
 
-def _verified(place: Place, root: Path) -> Published:
-    """Verify what a repository has."""
+def _verified(place: Place, root: Path, *, older: bool) -> Published:
+    """Verify what a repository has, which is to be the newest unless `older`."""
     found = read_published(place.read, read_root_file(root), place.names())
     if found is None:
         raise place.unsigned()
+    if not older:
+        found.check_newest(time.time_ns())
     return found
 
 

@@ -54,6 +54,10 @@ _Restart = Annotated[
         "--restart", help="Sign what the folder holds, in a registry nothing yet, and count anew."
     ),
 ]
+_Older = Annotated[
+    bool,
+    typer.Option("--older-state", help="Go on from an older state where the newest was spoiled."),
+]
 _Before = Annotated[
     Path | None, typer.Option("--before", help="The root that it follows, whose keys sign, too.")
 ]
@@ -107,10 +111,15 @@ def sign(
 
 @app.command("refresh")
 def refresh(
-    context: typer.Context, repository: _Repository, *, key: _Keys, root: _Root = Path("root.json")
+    context: typer.Context,
+    repository: _Repository,
+    *,
+    key: _Keys,
+    older_state: _Older = False,
+    root: _Root = Path("root.json"),
 ) -> None:
     """Sign the timestamp again, before it expires, and what else is half way to its end."""
-    _work().refresh(context.obj, repository, key, root)
+    _work().refresh(context.obj, repository, key, root, older=older_state)
 
 
 @app.command("rotate")
@@ -125,6 +134,7 @@ def rotate(  # noqa: PLR0913  (one parameter for each option)
     days: _Days = [],  # noqa: B006  (read only, and how typer is told a default)
     next_root: _Next = None,
     restart: _Restart = False,
+    older_state: _Older = False,
     root: _Root = Path("root.json"),
     sign_unverified: _Unverified = False,
 ) -> None:
@@ -135,7 +145,8 @@ def rotate(  # noqa: PLR0913  (one parameter for each option)
     changes = {"replace": replace, "threshold": threshold, "days": days}
     keys = {"root_keys": root_key, "keys": key}
     _work().rotate(context.obj, repository, root, file=next_root, restart=restart,
-                   keys=keys, changes=changes, unverified=sign_unverified)  # fmt: skip
+                   older=older_state, keys=keys, changes=changes,
+                   unverified=sign_unverified)  # fmt: skip
 
 
 @app.command("sign-root")

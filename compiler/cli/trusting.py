@@ -29,8 +29,9 @@ from compiler.repository.trust import publisher as signer
 from compiler.repository.trust import root as roots
 from compiler.repository.trust.contents import freeze, thaw
 from compiler.repository.trust.keys import Signing
-from compiler.repository.trust.places import FolderPlace
-from compiler.repository.trust.published import Published, ends_of, latest_root
+from compiler.repository.trust.places import FolderPlace, Place
+from compiler.repository.trust.published import Published, latest_root
+from compiler.repository.trust.reading import ends_of
 from compiler.signing.keys import PrivateKey, PublicKey
 
 _ONLINE = "online"
@@ -93,11 +94,16 @@ def init_trust(  # noqa: PLR0913  (one parameter for each option)
         )
         if not _carried(root, data):
             return
-        files = signer.start(data, contents, signing, bins=bins)
+        files = signer.start(data, contents, _in(place, signing), bins=bins)
         with _written(root, data):
             place.write(files)
     _tell_past(settings, files)
     typer.echo(f"{repository}: signed, {_count(contents)}; clients need {root}")
+
+
+def _in(place: Place, signing: Signing) -> Signing:
+    """Sign for a place, whose files may lie in images."""
+    return replace(signing, image_of=place.image_of)
 
 
 def _holders(ours: Sequence[PrivateKey], others: Sequence[str]) -> list[PublicKey]:
@@ -180,13 +186,15 @@ def sign(
     typer.echo(f"{repository}: signed, {_count(contents)}, {len(changed)} of them changed")
 
 
-def refresh(settings: Settings | None, repository: str, key: Sequence[str], root: Path) -> None:
-    """Sign the timestamp again."""
+def refresh(
+    settings: Settings | None, repository: str, key: Sequence[str], root: Path, *, older: bool
+) -> None:
+    """Sign the timestamp again; of a state that may not be the newest only with `older`."""
     settings = settings or Settings()
     signing = signing_with(settings, key, repository)
     with opened(settings, repository) as place:
-        published(place, root)
-        files = writer(place, root, signing, repository).write(signer.refresh)
+        published(place, root, older=older)
+        files = writer(place, root, signing, repository, older=older).write(signer.refresh)
         _tell_ends(published(place, root), signing.now)
     _tell_past(settings, files)
     typer.echo(f"{repository}: {', '.join(files)}")
@@ -199,11 +207,12 @@ def rotate(  # noqa: PLR0913  (one parameter for each option)
     *,
     file: Path | None,
     restart: bool,
+    older: bool,
     keys: Keys,
     changes: Changes,
     unverified: bool,
 ) -> None:
-    """Publish the next root."""
+    """Publish the next root; over a state that may not be the newest only with `older`."""
     settings = settings or Settings()
     signing = signing_with(settings, keys["keys"], repository)
     with opened(settings, repository) as place:
@@ -219,11 +228,12 @@ def rotate(  # noqa: PLR0913  (one parameter for each option)
         if restart:
             roots.check_restart(data, current)
             contents = _to_restart(repository, unverified=unverified)
-            files = signer.start(data, contents, signing, bins=_bins(repository))
+            by, bins = _in(place, signing), _bins(repository)
+            files = signer.start(data, contents, by, bins=bins)
             place.write(files)
         else:
-            published(place, root)
-            writing = writer(place, root, signing, repository)
+            published(place, root, older=older)
+            writing = writer(place, root, signing, repository, older=older)
             files = writing.write(lambda before, by: signer.rotate(before, data, by))
         write_root_file(root, data)
         if restart and is_folder(repository):

@@ -58,9 +58,10 @@ class Holdings:
     `parts` gives for the digest of an index the images in it. `subjects` tells of images without
     tags, which something is attached to, what they are themselves about. `signed` tells the newest
     versions of signed metadata by role; None if the repository does not say, and then all of it
-    stays. `broken` says of tags that cannot be read why not. `vouched` is all that is signed,
-    `claims` are the states of publications that may be under way. `published` numbers the tags of
-    snapshots by the publication that last had them, where that is signed and verified.
+    stays. `metadata` are the images that it names for its files, `vouched` is all that is signed.
+    `broken` says of tags that cannot be read why not. `claims` are the states of publications that
+    may be under way. `published` numbers the tags of snapshots by the publication that last had
+    them, where that is signed and verified.
     """
 
     tags: Mapping[str, Digest]
@@ -70,6 +71,7 @@ class Holdings:
     subjects: Mapping[Digest, Digest] = field(default_factory=dict)
     signed: Mapping[str, int] | None = None
     broken: Mapping[str, str] = field(default_factory=dict)
+    metadata: frozenset[Digest] = frozenset()
     vouched: frozenset[Digest] = frozenset()
     claims: Mapping[str, State] = field(default_factory=dict)
     published: Mapping[str, int] = field(default_factory=dict)
@@ -96,7 +98,8 @@ def decide(holdings: Holdings, *, keep: int, window: Window) -> tuple[Line, ...]
     lines = {name: _line(name, digest, known) for name, digest in holdings.tags.items()}
     used = staying(lines.values(), holdings)
     unsure = ", ".join(sorted(holdings.broken)[:_SHOWN])
-    by_tags = staying(lines.values(), replace(holdings, vouched=frozenset()))
+    unsigned = replace(holdings, vouched=frozenset(), metadata=frozenset())
+    by_tags = staying(lines.values(), unsigned)
     decided = (_with_attached(lines[name], used, unsure) for name in sorted(lines))
     return tuple(_with_shared(line, used, by_tags) for line in decided)
 
@@ -127,7 +130,8 @@ def staying(lines: Iterable[Line], holdings: Holdings) -> set[Digest]:
 
     What is about such images stays as well.
     """
-    stays = {line.digest for line in lines if not line.removed} | holdings.vouched
+    stays = {line.digest for line in lines if not line.removed}
+    stays |= holdings.vouched | holdings.metadata
     stays |= {part for digest in stays for part in holdings.parts.get(digest, ())}
     for _ in range(_NESTED):  # what is about an image may itself have something about it
         stays |= {each for each, subject in holdings.subjects.items() if subject in stays}

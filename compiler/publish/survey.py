@@ -10,7 +10,7 @@ from typing import TypeVar
 from uuid import uuid4
 
 from compiler.errors import CompilerError, Interrupted, NotFoundError, RegistryError, TrustError
-from compiler.oci import INDEXES, Digest, Reference, parse_digest
+from compiler.oci import INDEXES, Digest, Reference
 from compiler.publish.gc import Holdings, attached_to, snapshots_of
 from compiler.publish.state import State, Window, claims_of, read_state, tagged
 from compiler.registry import Registry
@@ -20,11 +20,10 @@ from compiler.repository.trust import Read, Target, role_of, tag
 from compiler.repository.trust.places import RegistryPlace
 from compiler.repository.trust.published import (
     Published,
-    named_targets,
-    named_versions,
     publication_of,
     read_published,
 )
+from compiler.repository.trust.reading import named_targets, named_versions
 from compiler.signing.images import pinned
 from compiler.store.images import host_platform
 
@@ -69,7 +68,7 @@ def survey(
     verified = None if root is None else _verified(place, root)
     signed = _targets(place.read, tags) if verified is None else dict(verified.all_targets())
     _check_signed(target, current.index.digest, signed)
-    vouched = frozenset(parse_digest(each.digest) for each in signed.values())
+    vouched = frozenset(each.digest for each in signed.values())
     found = _each(tags, lambda tag: registry.head(tagged(target, tag)))
     digests = {tag: each.digest for tag, each in found.items() if each is not None}
     unnamed = _each(
@@ -85,6 +84,7 @@ def survey(
         subjects=_subjects(registry, target, digests, images),
         tags=digests,
         vouched=vouched,
+        metadata=frozenset() if verified is None else frozenset(verified.images.values()),
         current=current,
         snapshots={tag: held for tag, held in states.items() if held and tag not in claims},
         claims={tag: held for tag, held in states.items() if held and tag in claims},

@@ -51,11 +51,13 @@ def open_target(  # noqa: PLR0913  (what is signed, with what, and where that is
     keys: tuple[PrivateKey, ...],
     *,
     folder: Path,
+    older: bool = False,
     report: Reporter = silent,
 ) -> "TrustedTarget":
     """Open the signed metadata of the repository `target`; `folder` is for files on their way.
 
-    `root` is the file that its clients were given, or a later one.
+    `root` is the file that its clients were given, or a later one; with `older` a publication goes
+    on from a state that may not be the newest (see `Published.check_newest`).
     """
     return TrustedTarget(
         registry=registry,
@@ -64,6 +66,7 @@ def open_target(  # noqa: PLR0913  (what is signed, with what, and where that is
         signing=Signing(keys, datetime.now(UTC)),
         place=RegistryPlace(registry, target, host_platform(), folder),
         folder=folder,
+        older=older,
         report=report,
     )
 
@@ -78,6 +81,8 @@ class TrustedTarget:
     signing: Signing
     place: RegistryPlace
     folder: Path
+    older: bool = False
+    """Whether to go on from a state that may not be the newest."""
     clock: Callable[[], int] = time.time_ns
     report: Reporter = silent
 
@@ -195,6 +200,8 @@ class TrustedTarget:
         found = read_published(self.place.read, self.root, self.place.names())
         if found is None:
             raise self.place.unsigned()
+        if not self.older:
+            found.check_newest(self.clock())
         return found
 
     @property

@@ -161,6 +161,37 @@ def test_an_artifact_whose_mark_came_from_elsewhere_is_packed_anew(
     assert shop.marks() == {}
 
 
+@pytest.mark.parametrize("kind", ["archive", "artifact"])
+def test_an_archive_or_metadata_from_others_is_made_anew_although_its_mark_is_gone(
+    shop: Workshop, tree: Tree, kind: str
+) -> None:
+    shop.run(tree)
+    shop.doubt_file(tree, "base", kind, PLACE)
+    assert shop.actions(tree)["base"] == "reuse"
+
+    verifying(shop)
+    reasons = {node.id.package.name: node.reason for node in shop.plan(tree).nodes}
+    shop.run(tree)
+
+    assert reasons["base"] == REASON
+    assert set(shop.actions(tree).values()) == {"reuse"}
+
+
+def test_an_archive_from_others_is_kept_and_marked_when_only_its_description_has_changed(
+    shop: Workshop,
+) -> None:
+    shop.run(tree_with(BASE))
+    shop.doubt_file(tree_with(BASE), "base", "archive", PLACE)
+    labels = {"labels": {"a": "b"}}
+    told = tree_with(replace(BASE, definition=BASE.definition.model_copy(update=labels)))
+
+    shop.run(told)
+    assert shop.marks() == {"base": PLACE}
+
+    verifying(shop).run(told)
+    assert shop.marks() == {}
+
+
 def test_documents_are_no_longer_marked_once_they_are_written_anew(shop: Workshop) -> None:
     shop.request = replace(shop.request, documents=True)
     tree = doubted(shop, BASE)

@@ -82,6 +82,13 @@ class Workshop:
         assert record is not None
         self.store.put_node(replace(record, unverified=source))
 
+    def doubt_file(self, tree: Tree, name: str, kind: str, source: str) -> None:
+        """Do the same with the archive of a package, or (`artifact`) with its metadata alone."""
+        (node,) = (each for each in self.plan(tree).nodes if _name(each) == name)
+        record = self.store.artifact(getattr(node.keys, kind))
+        assert record is not None
+        self.store.put_artifact(replace(record, unverified=source))
+
     def marks(self) -> dict[str, str]:
         """Tell which packages are marked in the destination, and where they came from."""
         names = [path.name.removesuffix(".unverified") for path in self._marks()]

@@ -1,5 +1,6 @@
 """`cos repo init-trust`, `sign`, `refresh`, `rotate` and `sign-root`, as people would use them."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from typer.testing import CliRunner
 from compiler.cli.settings import Settings
 from compiler.cli.trust import app
 from compiler.errors import CompilerError, InputError, TrustError, UsageError
+from compiler.registry.client import RegistryClient
+from compiler.registry.settings import RegistrySettings
 from compiler.repository.disk import RepositoryOptions, create_repository
 from compiler.repository.sources.disk import DiskSource
 from compiler.repository.trust import ROLES, target_of_file
@@ -496,6 +499,30 @@ def test_a_repository_in_a_registry_is_begun_and_refreshed(
     assert desk.refusal("sign", place, "--key", "@online.key") == (
         f"{place}: is not a folder (`cos create-repo --sign` signs what it publishes)"
     )
+
+
+@pytest.mark.registry
+def test_a_state_that_may_not_be_the_newest_is_signed_only_if_that_is_said(
+    desk: Desk, registry_server: RegistryServer
+) -> None:
+    place = registry_server.repository()
+    with RegistryClient(RegistrySettings()) as registry:
+        desk.run("init-trust", str(place), "--key", "@online.key", "--root-key", "@root.key")
+        desk.run("rotate", str(place), "--key", "@online.key", "--root-key", "@root.key")
+        newest = max(each for each in registry.tags(place) if each.endswith(".snapshot.json"))
+        root = registry.manifest(replace(place, tag="trust-1.root.json"))
+        for name in (newest, "trust-timestamp.json"):
+            registry.put_manifest(replace(place, tag=name), root.data, root.descriptor.media_type)
+
+    for words in (("refresh",), ("rotate", "--root-key", "@root.key")):
+        refusal = desk.refusal(words[0], str(place), "--key", "@online.key", *words[1:])
+        assert f"{newest.removeprefix('trust-')} was made after it, or made up" in refusal
+        assert "--older-state goes on from that state" in refusal
+    signed = desk.run("refresh", str(place), "--key", "@online.key", "--older-state")
+
+    assert "what is missing now is to be published again" in signed
+    assert signed.splitlines()[-1].startswith(f"{place}: ")
+    assert desk.run("refresh", str(place), "--key", "@online.key") == f"{place}: timestamp.json\n"
 
 
 @pytest.mark.parametrize("given", [("--bins", "3"), ("--days", "root=0")])

@@ -255,6 +255,26 @@ def test_what_is_signed_anew_leaves_as_many_snapshots_as_are_asked_for(tmp_path:
     assert Reader(registry, tmp_path / "before", reference=middle).packages() == ["t/a-1"]
 
 
+def test_an_image_that_signed_metadata_names_stays_whatever_tags_name_it(tmp_path: Path) -> None:
+    registry, shop = MemoryRegistry(), Shop(tmp_path / "shop")
+    begin(registry, tmp_path / "begin")
+    for number in range(5):
+        shop.build("a", version=str(number))
+        publish(shop, registry, shop.options(now=NOW + 60 * number), names=[f"a-{number}"])
+    tops = sorted(each for each in registry.tags(TARGET) if each.endswith(".targets.json"))
+    oldest, newest = (registry.manifest(tagged(TARGET, tops[at])) for at in (0, -1))
+    registry.put_manifest(tagged(TARGET, tops[0]), newest.data, MANIFEST)
+    registry.put_manifest(tagged(TARGET, tops[-1]), oldest.data, MANIFEST)
+
+    holdings = survey(registry, TARGET, tmp_path, FAR, GIVEN)
+    lines = decide(holdings, keep=5, window=FAR)
+    removed = remove(registry, TARGET, holdings, lines)
+
+    assert removed > 0
+    assert {line.tag: line.removed for line in lines}[tops[0]] is False
+    assert len(Reader(registry, tmp_path / "now").packages()) == 5
+
+
 def test_a_snapshot_that_nobody_signed_takes_no_place_of_one_that_is_signed(
     tmp_path: Path,
 ) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,14 @@ from compiler.events import Event, Noted
 from compiler.oci import MANIFEST
 from compiler.publish.state import tagged
 from compiler.registry.memory import MemoryRegistry
-from compiler.repository.trust import tag
+from compiler.repository.trust import role_of, tag
 from compiler.repository.trust.keys import Signing
 from compiler.repository.trust.places import RegistryPlace
-from compiler.repository.trust.published import read_published
+from compiler.repository.trust.published import Published, read_published
 from compiler.repository.trust.publisher import refresh, rotate
-from compiler.repository.trust.root import next_root, sign_root
+from compiler.repository.trust.root import RolePolicy, next_root, sign_root
+from compiler.repository.trust.writing import Make, Writer
+from compiler.signing.keys import generate
 from tests.publish.shop import AMD64, NOW, TARGET, Shop
 from tests.publish.test_trusted import (
     BEGUN,
@@ -54,10 +57,31 @@ def newest(registry: MemoryRegistry) -> str:
 Spoil = Callable[[MemoryRegistry, str], None]
 
 
-def said_by(shop: Shop, registry: MemoryRegistry, *names: str) -> list[str]:
+def read(there: RegistryPlace, root: bytes = ROOT_FILE) -> Published:
+    """Read what is signed, which has to be the newest."""
+    found = read_published(there.read, root, there.names())
+    assert found is not None
+    found.check_newest(time.time_ns())
+    return found
+
+
+def writer(there: RegistryPlace) -> Writer:
+    """Sign what is there, as commands do."""
+    return Writer(
+        place=there,
+        read=lambda: read(there),
+        signing=SIGNING,
+        floor=lambda: time.time_ns() // 1000,
+        name="repo",
+    )
+
+
+def said_by(shop: Shop, registry: MemoryRegistry, *names: str, older: bool = False) -> list[str]:
     """Publish; returns what is warned of."""
     said: list[Event] = []
-    publish(shop, registry, shop.options(now=NOW + 60), names=names, report=said.append)
+    publish(
+        shop, registry, shop.options(now=NOW + 60), names=names, older=older, report=said.append
+    )
     return [each.message for each in said if isinstance(each, Noted) and each.warning]
 
 
@@ -91,20 +115,144 @@ def test_it_can_be_signed_again_with_the_key_of_the_timestamp_alone(
     assert Reader(registry, tmp_path / "client").packages() == ["t/a-1", "t/b-1"]
 
 
+ROLES = ("snapshot", "targets", "bin-")
+
+
+def spoil_role(registry: MemoryRegistry, role: str, spoil: Spoil) -> None:
+    """Spoil all tags of files of a role, whatever their version."""
+    for name in registry.tags(TARGET):
+        if role_of(name.removeprefix(tag(""))).startswith(role):
+            spoil(registry, name)
+
+
+@pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("spoil", [image, nothing])
-def test_where_the_newest_snapshot_is_spoiled_the_one_before_counts_and_no_client_stays_behind(
-    registry: MemoryRegistry, shop: Shop, tmp_path: Path, spoil: Spoil
+def test_files_that_signed_files_name_are_read_out_of_their_images_whatever_their_tags_name(
+    registry: MemoryRegistry, shop: Shop, tmp_path: Path, spoil: Spoil, role: str
+) -> None:
+    publish(shop, registry, names=["a-1"])
+    spoil_role(registry, role, spoil)
+
+    assert Reader(registry, tmp_path / "before").packages() == ["t/a-1"]
+    assert said_by(shop, registry, "b-1") == []
+    assert Reader(registry, tmp_path / "after").packages() == ["t/a-1", "t/b-1"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_they_are_signed_again_and_under_another_root_as_well(
+    registry: MemoryRegistry, shop: Shop, tmp_path: Path, role: str
+) -> None:
+    publish(shop, registry)
+    root = sign_root(next_root(ROOT_FILE, {}, BEGUN), [ROOT], ROOT_FILE)
+    makes: list[Make] = [refresh, lambda published, signing: rotate(published, root, signing)]
+    there = place(registry, tmp_path)
+    for make in makes:
+        spoil_role(registry, role, image)
+        writer(there).write(make)
+
+    assert Reader(registry, tmp_path / "client").packages() == ["t/a-1", "t/b-1"]
+
+
+def test_an_image_that_is_gone_leaves_the_one_of_the_tag(
+    registry: MemoryRegistry, shop: Shop, tmp_path: Path
+) -> None:
+    publish(shop, registry, names=["a-1"])
+    names = [name for name in registry.tags(TARGET) if name.startswith(tag(""))]
+    tags = {name: registry.manifest(tagged(TARGET, name)) for name in names}
+    there = place(registry, tmp_path)
+    published = read_published(there.read, ROOT_FILE)
+    assert published is not None
+    for each in published.images.values():
+        registry.delete(replace(TARGET, tag="", digest=each))
+    for name, known in tags.items():  # the same files, in images that are made in another way
+        more = b'"annotations":{"a":"b"},"schemaVersion":2'
+        data = known.data.replace(b'"schemaVersion":2', more)
+        registry.put_manifest(tagged(TARGET, name), data, MANIFEST)
+
+    assert Reader(registry, tmp_path / "client").packages() == ["t/a-1"]
+
+
+def test_what_was_signed_before_images_were_named_names_them_with_the_next_publication(
+    registry: MemoryRegistry, shop: Shop, tmp_path: Path
+) -> None:
+    there = place(registry, tmp_path)
+    before = read_published(there.read, ROOT_FILE)
+    publish(shop, registry, names=["a-1"])
+    after = read_published(there.read, ROOT_FILE)
+
+    assert before is not None
+    assert after is not None
+    assert before.images == {}
+    assert after.images.keys() == {*after.snapshot.meta, "snapshot.json"} - {"root.json"}
+    for file, digest in after.images.items():
+        version = (
+            after.timestamp.snapshot_meta if file == "snapshot.json" else after.snapshot.meta[file]
+        ).version
+        named = registry.head(tagged(TARGET, tag(f"{version}.{file}")))
+        assert named is not None
+        assert named.digest == digest
+
+
+def test_the_key_of_the_timestamp_alone_names_no_images(
+    registry: MemoryRegistry, tmp_path: Path
+) -> None:
+    alone, there = generate(), place(registry, tmp_path)
+    root = sign_root(
+        next_root(ROOT_FILE, {"timestamp": RolePolicy(keys=(alone.public,), days=7)}, BEGUN),
+        [ROOT],
+        ROOT_FILE,
+    )
+    published = read_published(there.read, ROOT_FILE)
+    assert published is not None
+    there.write(rotate(published, root, Signing((ONLINE, alone), BEGUN)))
+
+    files = Writer(
+        place=there,
+        read=lambda: read(there, root),
+        signing=Signing((alone,), BEGUN),
+        floor=lambda: 2 * 10**15,
+        name="repo",
+    ).write(refresh)
+
+    assert list(files) == ["timestamp.json"]
+
+
+def test_a_state_older_than_one_that_was_spoiled_is_gone_on_from_only_if_that_is_said(
+    registry: MemoryRegistry, shop: Shop, tmp_path: Path
 ) -> None:
     publish(shop, registry, names=["a-1"])
     publish(shop, registry, shop.options(now=NOW + 30), names=["b-1"])
     client = Reader(registry, tmp_path / "client")
     client.packages()
-    spoil(registry, newest(registry))
+    lost, kept = newest(registry), sorted(registry.tags(TARGET))
+    image(registry, lost)
+    image(registry, tag("timestamp.json"))
+    there = place(registry, tmp_path)
+
+    with pytest.raises(TrustError) as caught:
+        publish(shop, registry, names=["b-1"])
+    with pytest.raises(TrustError):
+        writer(there).write(refresh)
+
+    assert f"{lost.removeprefix('trust-')} was made after it" in caught.value.message
+    assert "--older-state goes on from that state" in (caught.value.hint or "")
+    assert sorted(registry.tags(TARGET)) == kept
+    (warning,) = said_by(shop, registry, "b-1", older=True)
+    assert "what is missing now is to be published again" in warning
+    assert client.packages() == ["t/a-1", "t/b-1"]
+
+
+def test_a_number_of_a_time_to_come_is_no_state_that_was_lost(
+    registry: MemoryRegistry, shop: Shop, tmp_path: Path
+) -> None:
+    publish(shop, registry, names=["a-1"])
+    image(registry, tag(f"{time.time_ns() // 1000 + 3600 * 10**6}.snapshot.json"))
+    image(registry, tag("timestamp.json"))
 
     (warning,) = said_by(shop, registry, "b-1")
 
-    assert client.packages() == ["t/a-1", "t/b-1"]
-    assert "what is missing now is to be published again" in warning
+    assert "nothing is lost" in warning
+    assert Reader(registry, tmp_path / "client").packages() == ["t/a-1", "t/b-1"]
 
 
 def test_a_state_without_its_timestamp_is_the_same_at_each_reading(

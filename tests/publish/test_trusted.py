@@ -57,6 +57,7 @@ def publish(  # noqa: PLR0913  (what a publication can be told)
     *,
     names: Sequence[str] | None = None,
     key: PrivateKey = ONLINE,
+    older: bool = False,
     report: Reporter = silent,
 ) -> Published:
     """Publish packages of a shop and sign the repository, as `cos create-repo` does."""
@@ -68,6 +69,7 @@ def publish(  # noqa: PLR0913  (what a publication can be told)
         signing=Signing((key,), BEGUN),
         place=RegistryPlace(registry, TARGET, AMD64, shop.scratch),
         folder=shop.scratch,
+        older=older,
         report=report,
     )
     around = Surroundings(

@@ -28,6 +28,7 @@ from compiler.events import Noted, Reporter, silent
 from compiler.oci import (
     INDEXES,
     Descriptor,
+    Digest,
     Platform,
     Reference,
     hex_of,
@@ -96,10 +97,10 @@ class RegistrySource:
         """The name of the repository."""
         return str(self._repository)
 
-    def bring(self, name: str, target: Path, limit: int) -> None:
-        """Write the one file that an image holds."""
+    def bring(self, name: str, target: Path, limit: int, image: Digest | None = None) -> None:
+        """Write the one file that an image holds: the one that its tag names, unless `image` is."""
         name = check_name(name, self.address).replace("/", "-")
-        place = self._tagged(name)
+        place = self._tagged(name) if image is None else replace(self._repository, digest=image)
         layers = self._layers(place, self.manifest(place))
         if len(layers) != 1:
             raise RegistryError(f"{place}: is not the image of one file")

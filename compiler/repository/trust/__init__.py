@@ -26,7 +26,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from compiler.oci import Descriptor, Digest, hex_of
+from compiler.errors import CompilerError
+from compiler.oci import Descriptor, Digest, hex_of, parse_digest
 
 FOLDER = "trust"
 """The folder of TUF files in disk and http repositories."""
@@ -65,14 +66,21 @@ class Target:
 AT = "at"
 """The field of a target's `custom` that names the file which is read in its place."""
 
+IMAGE = "image"
+"""The field of a file in a snapshot or a timestamp (METAFILES, TUF specification, section 4.4) that
+names, in registries, the image which holds that file: whoever may push can move its tag."""
+
 Files = dict[str, bytes]
 """TUF files by name, in the order in which they must become visible."""
 
 Read = Callable[[str], bytes | None]
-"""Reads a TUF file of a repository by its name; None if it is not there."""
+"""Reads a TUF file of a repository by its name (see `in_image`); None if it is not there."""
 
 Fetch = Callable[[str, int], Iterable[bytes]]
-"""Yields a TUF file of at most so many bytes; raises `NotFoundError` if it is not there."""
+"""Yields a TUF file of at most so many bytes, by its name (see `in_image`).
+
+Raises `NotFoundError` if it is not there.
+"""
 
 
 def place(name: str) -> str:
@@ -83,6 +91,24 @@ def place(name: str) -> str:
 def tag(name: str) -> str:
     """Return the tag of a TUF file in a docker repository; the file in its image is called so."""
     return f"{FOLDER}-{name}"
+
+
+def in_image(name: str, fields: Mapping[str, object]) -> str:
+    """Return what a TUF file is asked for as, given the fields that metadata has of it.
+
+    That is `NAME@DIGEST` where these name the image that holds it, and its name elsewhere.
+    """
+    image = fields.get(IMAGE)
+    try:
+        return f"{name}@{parse_digest(image)}" if isinstance(image, str) else name
+    except CompilerError:
+        return name
+
+
+def split_image(asked: str) -> tuple[str, Digest | None]:
+    """Return the name of a TUF file that is asked for, and the image that holds it if known."""
+    name, _, image = asked.partition("@")
+    return name, parse_digest(image) if image else None
 
 
 def limit_of(name: str) -> int:

@@ -4,7 +4,7 @@
 numbers for ECDSA and RSA, and the same repository would be signed differently each time.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -14,6 +14,7 @@ from securesystemslib.signer import Key, Signature, SSlibKey
 from tuf.api.metadata import Metadata, Role, Root, Snapshot, Targets, Timestamp
 
 from compiler.errors import TrustError
+from compiler.oci import Digest
 from compiler.repository.trust import limit_of
 from compiler.signing.keys import PrivateKey, PublicKey
 
@@ -32,12 +33,14 @@ class Signing:
     """Who signs, and when: each role is signed by those of `keys` that the root names for it.
 
     Files get versions from `floor` on: where several sign without knowing of each other, each takes
-    another floor, and no two of them write files of one name.
+    another floor, and no two of them write files of one name. `image_of` names the image that will
+    hold a file, given its name and content, where files lie in a registry.
     """
 
     keys: tuple[PrivateKey, ...]
     now: datetime
     floor: int = 1
+    image_of: Callable[[str, bytes], Digest] | None = None
 
     def after(self, version: int) -> int:
         """Return the version that follows `version` (0: there is none yet)."""

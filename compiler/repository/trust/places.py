@@ -1,7 +1,8 @@
 """Where TUF files lie: in a folder beside luet's files, or in a registry under their own tags."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
@@ -9,9 +10,9 @@ from typing import Protocol
 from compiler.archive import DEFAULT_EPOCH
 from compiler.archive.compress import atomic_file, remove_stale
 from compiler.errors import NotFoundError, OutsideError, TrustError, unwritable
-from compiler.oci import Platform, Reference
+from compiler.oci import Digest, Platform, Reference
 from compiler.registry import Registry
-from compiler.repository.oci import image_of, layer_of_file
+from compiler.repository.oci import ImageParts, image_of, layer_of_file
 from compiler.repository.sources import Source
 from compiler.repository.sources.registry import RegistrySource
 from compiler.repository.trust import (
@@ -24,6 +25,7 @@ from compiler.repository.trust import (
     limit_of,
     place,
     role_of,
+    split_image,
     superseded,
     tag,
     version_of,
@@ -37,7 +39,11 @@ class Place(Protocol):
     """Reads and writes the TUF files of one repository; raises `OutsideError`."""
 
     def read(self, name: str) -> bytes | None:
-        """Return a file; None if it is not there."""
+        """Return a file, asked for as `in_image` says; None if it is not there."""
+
+    @property
+    def image_of(self) -> Callable[[str, bytes], Digest] | None:
+        """What names the image that will hold a file; None where files are not in images."""
 
     def write(self, files: Files) -> None:
         """Make files visible, in their order."""
@@ -51,6 +57,8 @@ class Place(Protocol):
 
 class FolderPlace:
     """The TUF files of a repository in a folder."""
+
+    image_of = None
 
     def __init__(self, repository: Path) -> None:
         self._folder = repository / FOLDER
@@ -114,9 +122,9 @@ class RegistryPlace:
         self._fetch = fetch_from(RegistrySource(registry, repository, platform), folder)
 
     def read(self, name: str) -> bytes | None:
-        """Return a file; None if it is not there."""
+        """Return a file, asked for as `in_image` says; None if it is not there."""
         try:
-            return b"".join(self._fetch(name, limit_of(name)))
+            return b"".join(self._fetch(name, limit_of(split_image(name)[0])))
         except NotFoundError:
             return None
 
@@ -148,23 +156,43 @@ class RegistryPlace:
         tags = self._registry.tags(self._repository, after=start)
         return [each.removeprefix(start) for each in tags if each.startswith(start)]
 
+    def image_of(self, name: str, data: bytes) -> Digest:
+        """Name the image that will hold a file: equal contents give equal images."""
+        image = self._image(name, data)
+        image.layers[0].path.unlink()
+        return image.descriptor.digest
+
     def _put(self, name: str, data: bytes) -> None:
         """Bring up the image of one file."""
         tagged = Reference(self._repository.registry, self._repository.repository, tag(name))
-        layer = layer_of_file((tag(name),), data, folder=self._folder, epoch=DEFAULT_EPOCH)
-        image = image_of((layer,), self._platform)
+        image = self._image(name, data)
+        (layer,) = image.layers
         self._registry.put_blob(tagged, layer.path, layer.blob)
         self._registry.put_blob(tagged, image.config, image.config_blob)
         self._registry.put_manifest(tagged, image.manifest, image.descriptor.media_type)
         layer.path.unlink()
 
+    def _image(self, name: str, data: bytes) -> ImageParts:
+        """Make the image of one file, whose layer lies in the folder."""
+        layer = layer_of_file((tag(name),), data, folder=self._folder, epoch=DEFAULT_EPOCH)
+        return image_of((layer,), self._platform)
+
 
 def fetch_from(source: Source, folder: Path) -> Fetch:
-    """Fetch TUF files from a source of a repository; `folder` is for what is on its way."""
+    """Fetch TUF files from a source of a repository; `folder` is for what is on its way.
 
-    def fetch(name: str, limit: int) -> tuple[bytes]:
+    In a registry a file comes out of the image that metadata names for it, whatever its tag names;
+    by its tag only where nothing names one, or that image is gone.
+    """
+
+    def fetch(asked: str, limit: int) -> tuple[bytes]:
+        name, image = split_image(asked)
         with TemporaryDirectory(dir=folder, prefix=SCRATCH) as scratch:
             path = Path(scratch) / "file"
+            if image is not None and isinstance(source, RegistrySource):
+                with suppress(NotFoundError):
+                    source.bring(place(name), path, limit, image)
+                    return (path.read_bytes(),)
             source.bring(place(name), path, limit)
             return (path.read_bytes(),)
 

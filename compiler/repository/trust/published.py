@@ -12,27 +12,27 @@ not what the timestamp names: else clients would be shown, signed anew, what the
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from datetime import UTC, datetime
-from typing import TypeVar
 
-from tuf.api.exceptions import LengthOrHashMismatchError, RepositoryError, UnsignedMetadataError
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from compiler.errors import CompilerError, DeniedError, Interrupted, TrustError, UnansweredError
+from compiler.oci import Digest
 from compiler.repository.trust import (
     CLOCKS_DIFFER,
     ROOT,
     SNAPSHOT,
     TARGETS,
     TIMESTAMP,
-    Files,
     Read,
     Target,
+    in_image,
     role_of,
+    split_image,
     version_of,
 )
+from compiler.repository.trust.reading import named_bytes, verified
 from compiler.repository.trust.root import check_root
 
-_Role = TypeVar("_Role", Timestamp, Snapshot, Targets)
 _MOST_ROOTS = 1000
 
 
@@ -80,7 +80,7 @@ class Published:
         data = self._read(name)
         if data is None:
             return None
-        snapshot = _verified(Snapshot, name, data, (self.root, SNAPSHOT))
+        snapshot = verified(Snapshot, name, data, (self.root, SNAPSHOT))
         version, meta = snapshot.signed.version, snapshot.signed.meta
         if version != version_of(name) or any(
             file not in meta or meta[file].version < known.version
@@ -112,11 +112,12 @@ class Published:
                 f"{self.false_root} does not follow the root that counts, and machines refuse the "
                 "repository until `cos repo rotate` writes the next root in its place"
             )
+        newer = self._newer(now)
         if self.spoiled:
+            lost = "what is missing now is to be published again" if newer else "nothing is lost"
             yield (
                 f"{self.spoiled}; {self.resumed} counts instead, the newest state that is whole "
-                "and signed (somebody spoiled what is named; what is missing now is to be "
-                "published again)"
+                f"and signed (somebody spoiled what is named; {lost})"
             )
         elif self.resumed:
             yield (
@@ -124,15 +125,42 @@ class Published:
                 "counts instead (somebody put an older timestamp back, or a publication was "
                 "stopped or is under way)"
             )
-        false = [
-            name for name in self.doubtful if version_of(name) <= (now + CLOCKS_DIFFER) // 1000
-        ]
-        if false and not self.spoiled:
+        if newer and not self.spoiled:
             yield (
-                f"{false[0]} is newer than the state that counts, and is not whole and signed "
+                f"{newer} is newer than the state that counts, and is not whole and signed "
                 "(somebody publishes right now, made it up, or put an older state back and "
                 "spoiled the newest)"
             )
+
+    def check_newest(self, now: int) -> None:
+        """Raise `TrustError` if what counts may be older than what clients have seen.
+
+        Signed as the newest, they would take it: whoever may push could have them go back. `now` is
+        in nanoseconds.
+        """
+        newer = self._newer(now)
+        if self.spoiled and newer:
+            raise TrustError(
+                f"{self.spoiled}; {self.resumed} is the newest state that is whole and signed, and "
+                f"{newer} was made after it, or made up",
+                hint="somebody spoiled what is named; --older-state goes on from that state, and "
+                "what was published after it is to be published again",
+            )
+
+    def _newer(self, now: int) -> str:
+        """Name the newest snapshot that does not count, and is not of a time to come."""
+        last = (now + CLOCKS_DIFFER) // 1000
+        return next((name for name in self.doubtful if version_of(name) <= last), "")
+
+    @property
+    def images(self) -> Mapping[str, Digest]:
+        """The images that hold the snapshot, the targets and bins, as far as they are named."""
+        named = {**self.snapshot.meta, f"{SNAPSHOT}.json": self.timestamp.snapshot_meta}
+        asked = {
+            file: split_image(in_image(file, meta.unrecognized_fields))[1]
+            for file, meta in named.items()
+        }
+        return {file: image for file, image in asked.items() if image is not None}
 
     @property
     def targets(self) -> Targets:
@@ -168,7 +196,7 @@ class Published:
                 raise TrustError(f"the snapshot does not name {name}.json")
             file = f"{meta.version}.{name}.json"
             delegator = self.root if name == TARGETS else self.targets
-            found = _verified(Targets, file, _bytes(self._read, file, meta), (delegator, name))
+            found = verified(Targets, file, named_bytes(self._read, file, meta), (delegator, name))
             if found.signed.version != meta.version:
                 raise TrustError(f"{file}: is of another version, {found.signed.version}")
             self._known[name] = found.signed
@@ -211,10 +239,10 @@ def _named(read: Read, root: bytes) -> Published | None:
     if data is None:
         return None
     signed = check_root(root).signed
-    timestamp = _verified(Timestamp, "timestamp.json", data, (signed, TIMESTAMP))
+    timestamp = verified(Timestamp, "timestamp.json", data, (signed, TIMESTAMP))
     meta = timestamp.signed.snapshot_meta
     file = f"{meta.version}.snapshot.json"
-    snapshot = _verified(Snapshot, file, _bytes(read, file, meta), (signed, SNAPSHOT))
+    snapshot = verified(Snapshot, file, named_bytes(read, file, meta), (signed, SNAPSHOT))
     if snapshot.signed.version != meta.version:
         raise TrustError(f"{file}: is of another version, {snapshot.signed.version}")
     return Published(root, snapshot, timestamp, read)
@@ -279,48 +307,6 @@ def publication_of(target: TargetFile) -> int:
     return number if isinstance(number, int) else 0
 
 
-def ends_of(files: Files) -> Mapping[str, datetime]:
-    """Tell until when files are good that were just signed, by role."""
-    return {
-        role_of(name): Metadata[Root].from_bytes(data).signed.expires
-        for name, data in files.items()
-    }
-
-
-def named_versions(read: Read) -> Mapping[str, int]:
-    """Tell the versions that a repository names as its newest, by role, out of the snapshot.
-
-    No signature is verified, for which a root is needed: this tells what clients will ask for, not
-    what they will believe. Raises `TrustError` for what cannot be read.
-    """
-    data = read("timestamp.json")
-    if data is None:
-        raise TrustError("timestamp.json: is missing")
-    meta = _parsed(Timestamp, "timestamp.json", data).signed.snapshot_meta
-    file = f"{meta.version}.snapshot.json"
-    snapshot = _parsed(Snapshot, file, _bytes(read, file, meta)).signed
-    named = {role_of(name): each.version for name, each in snapshot.meta.items()}
-    return {**named, SNAPSHOT: meta.version}
-
-
-def named_targets(read: Read) -> Mapping[str, Target]:
-    """Tell what the newest metadata says of all targets; no signature is verified, as above.
-
-    Raises `TrustError` for what cannot be read.
-    """
-    found: dict[str, Target] = {}
-    for role, version in named_versions(read).items():
-        if role in {SNAPSHOT, ROOT}:
-            continue
-        file = f"{version}.{role}.json"
-        data = read(file)
-        if data is None:
-            raise TrustError(f"{file}: is missing, although it is named as the newest")
-        for path, each in _parsed(Targets, file, data).signed.targets.items():
-            found[path] = Target(each.length, each.hashes.get("sha256", ""))
-    return found
-
-
 def latest_root(read: Read, root: bytes) -> bytes:
     """Follow the roots of a repository from a trusted one, as far as each follows the one before.
 
@@ -346,40 +332,3 @@ def _roots(read: Read, root: bytes) -> tuple[bytes, str]:
             return root, name
         root = data
     raise TrustError(f"there are more than {_MOST_ROOTS} roots")
-
-
-def _bytes(read: Read, file: str, meta: MetaFile) -> bytes:
-    """Read a file that others name by length and hashes."""
-    data = read(file)
-    if data is None:
-        raise TrustError(f"{file}: is missing, although it is named as the newest")
-    try:
-        meta.verify_length_and_hashes(data)
-    except LengthOrHashMismatchError as error:
-        raise TrustError(f"{file}: is not the one that is named as the newest") from error
-    return data
-
-
-def _verified(
-    kind: type[_Role], file: str, data: bytes, by: tuple[Root | Targets, str]
-) -> Metadata[_Role]:
-    """Read metadata and verify its signatures."""
-    delegator, role = by
-    metadata = _parsed(kind, file, data)
-    try:
-        delegator.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
-    except UnsignedMetadataError as error:
-        message = f"{file}: is not signed by the keys that the root names"
-        raise TrustError(message, hint="somebody may have changed it") from error
-    return metadata
-
-
-def _parsed(kind: type[_Role], file: str, data: bytes) -> Metadata[_Role]:
-    """Read metadata, whoever signed it."""
-    try:
-        metadata = Metadata[_Role].from_bytes(data)
-    except RepositoryError as error:
-        raise TrustError(f"{file}: cannot be read: {error}") from error
-    if not isinstance(metadata.signed, kind):
-        raise TrustError(f"{file}: holds another kind of metadata")
-    return metadata

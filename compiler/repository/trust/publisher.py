@@ -9,13 +9,10 @@ input always gives the same bytes.
 from collections.abc import Mapping, Set
 from copy import deepcopy
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 
 from tuf.api.metadata import (
     DelegatedRole,
     Delegations,
-    Metadata,
-    MetaFile,
     Role,
     Root,
     Snapshot,
@@ -28,17 +25,16 @@ from compiler.errors import TrustError
 from compiler.repository.index import REPOSITORY
 from compiler.repository.trust import (
     AT,
-    ROOT,
     SNAPSHOT,
     TARGETS,
     TIMESTAMP,
     Files,
     Target,
-    role_of,
 )
-from compiler.repository.trust.keys import Signing, sign_for, too_few, tuf_key
+from compiler.repository.trust.draft import ROOT_FILE, Draft, is_due, signing_for
+from compiler.repository.trust.keys import Signing, too_few, tuf_key
 from compiler.repository.trust.published import Published, publication_of
-from compiler.repository.trust.root import LONGEST, check_root, days_of
+from compiler.repository.trust.root import check_root
 
 BINS = 32
 """Among how many roles artifacts are divided, unless a repository is begun with another number."""
@@ -49,7 +45,6 @@ list, stay signed: for those who name a snapshot."""
 
 _MOST_BINS = 256
 _DIGIT = 16
-_ROOT_FILE = "root.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +68,7 @@ def start(root: bytes, contents: Contents, signing: Signing, *, bins: int = BINS
     Raises `TrustError` if too few keys have signed the root, or are given for the other roles.
     """
     signed = check_root(root).signed
-    draft = _Draft(signed, signing, Snapshot(meta={}), Timestamp(), version=0)
+    draft = Draft(signed, signing, Snapshot(meta={}), Timestamp(), version=0)
     top = Targets(delegations=_divided(signed.roles[TARGETS], signed, bins))
     divided: dict[str, dict[str, Target]] = {name: {} for name in _roles_of(top)}
     for name, target in contents.artifacts.items():
@@ -82,12 +77,12 @@ def start(root: bytes, contents: Contents, signing: Signing, *, bins: int = BINS
     for name, targets in divided.items():
         draft.bin(name, _with(Targets(), targets), top)
     draft.top(_paged(_with(top, contents.index, publication=1), contents.page))
-    return draft.finish({f"{signed.version}.{_ROOT_FILE}": root})
+    return draft.finish({f"{signed.version}.{ROOT_FILE}": root})
 
 
 def sign_contents(published: Published, contents: Contents, signing: Signing) -> Files:
     """Sign a publication on top of what there is; raises `TrustError` for too few keys."""
-    draft = _Draft.after(published, published.root, signing)
+    draft = Draft.after(published, published.root, signing)
     changed: dict[str, dict[str, Target | None]] = {}
     for name, target in contents.artifacts.items():
         changed.setdefault(published.bin_of(name), {})[name] = target
@@ -98,7 +93,7 @@ def sign_contents(published: Published, contents: Contents, signing: Signing) ->
         after = _unexpired(_retired(_with(deepcopy(before), changed[name]), before, listed), top)
         if after != before:
             draft.bin(name, after, published.targets)
-    if top != published.targets or _is_due(top, published.root, TARGETS, signing.now):
+    if top != published.targets or is_due(top, published.root, TARGETS, signing.now):
         draft.top(top)
     return draft.finish()
 
@@ -137,7 +132,7 @@ def sign_remaining(published: Published, left: Mapping[str, Targets], signing: S
     changed = {name: each for name, each in left.items() if each != published.role(name)}
     if not changed:
         return {}
-    draft = _Draft.after(published, published.root, signing)
+    draft = Draft.after(published, published.root, signing)
     for name in sorted(changed.keys() - {TARGETS}):
         draft.bin(name, changed[name], published.targets)
     if TARGETS in changed:
@@ -147,9 +142,9 @@ def sign_remaining(published: Published, left: Mapping[str, Targets], signing: S
 
 def refresh(published: Published, signing: Signing) -> Files:
     """Sign the timestamp again, and what else is half way to its end if its keys are there."""
-    draft = _Draft.after(published, published.root, signing)
+    draft = Draft.after(published, published.root, signing)
     top, root = published.targets, published.root
-    if _is_due(top, root, TARGETS, signing.now) and signing_for(root.roles[TARGETS], signing):
+    if is_due(top, root, TARGETS, signing.now) and signing_for(root.roles[TARGETS], signing):
         draft.top(deepcopy(top))
     return draft.finish()
 
@@ -163,8 +158,8 @@ def rotate(published: Published, root: bytes, signing: Signing) -> Files:
     if published.root_data == root:
         return refresh(published, signing)
     signed = check_root(root, published.root_data).signed
-    draft = _Draft.after(published, signed, signing)
-    named = {f"{signed.version}.{_ROOT_FILE}": root}
+    draft = Draft.after(published, signed, signing)
+    named = {f"{signed.version}.{ROOT_FILE}": root}
     changed = {name for name, role in signed.roles.items() if _differ(role, published, name)}
     if TARGETS in changed:
         top = deepcopy(published.targets)
@@ -186,108 +181,6 @@ def check_signing(published: Published, signing: Signing) -> None:
         if not signing_for(role, signing):
             given = {tuf_key(key.public).keyid for key in signing.keys} & set(role.keyids)
             raise too_few(name, role, len(given))
-
-
-def signing_for(role: Role, signing: Signing) -> bool:
-    """Tell whether enough keys for a role are given."""
-    keys = {tuf_key(key.public).keyid for key in signing.keys}
-    return len(keys & set(role.keyids)) >= role.threshold
-
-
-class _Draft:
-    """The next state while it is made, from the bins up to the timestamp."""
-
-    def __init__(
-        self,
-        root: Root,
-        signing: Signing,
-        snapshot: Snapshot,
-        timestamp: Timestamp,
-        *,
-        version: int,
-    ) -> None:
-        self._root = root
-        self._signing = signing
-        self._snapshot = snapshot
-        self._timestamp = timestamp
-        self._files: Files = {}
-        self._versions = {SNAPSHOT: version and snapshot.version}
-        self._versions[TIMESTAMP] = version and timestamp.version
-        self._before: Published | None = None
-
-    @classmethod
-    def after(cls, published: Published, root: Root, signing: Signing) -> "_Draft":
-        """Begin with what is published, under this root."""
-        snapshot, timestamp = deepcopy(published.snapshot), deepcopy(published.timestamp)
-        draft = cls(root, signing, snapshot, timestamp, version=1)
-        draft._before = published
-        return draft
-
-    def bin(self, name: str, targets: Targets, top: Targets) -> None:
-        """Sign a bin as `top` says."""
-        roles = top.delegations.roles if top.delegations else None
-        if not roles:
-            raise TrustError(f"no role of the repository delegates {name}")
-        self._targets(name, targets, roles[name], LONGEST)
-
-    def top(self, targets: Targets) -> None:
-        """Sign the top of the targets."""
-        role = self._root.roles[TARGETS]
-        self._targets(TARGETS, targets, role, days_of(role, TARGETS))
-
-    def finish(self, root: Files | None = None, *, all_anew: bool = False) -> Files:
-        """Sign the snapshot if it has to be, and the timestamp; returns all files."""
-        self._overtake()
-        role = self._root.roles[SNAPSHOT]
-        named = MetaFile(version=self._root.version)
-        due = self._snapshot.meta.get(_ROOT_FILE) != named or _is_due(
-            self._snapshot, self._root, SNAPSHOT, self._signing.now
-        )
-        if all_anew or self._files or (due and signing_for(role, self._signing)):
-            self._snapshot.meta[_ROOT_FILE] = named
-            self._prepare(self._snapshot, SNAPSHOT)
-            version = self._snapshot.version
-            data = self._sign(Metadata(self._snapshot), SNAPSHOT, f"{version}.snapshot.json")
-            self._timestamp.snapshot_meta = _meta(version, data)
-        self._files |= root or {}
-        self._prepare(self._timestamp, TIMESTAMP)
-        self._sign(Metadata(self._timestamp), TIMESTAMP, "timestamp.json")
-        return self._files
-
-    def _overtake(self) -> None:
-        """Sign anew, unchanged, what clients may have seen in a newer version than is there."""
-        before = self._before
-        for file, version in before.overtaken.items() if before else ():
-            known, name = self._snapshot.meta.get(file), role_of(file)
-            if before and known and name != ROOT and known.version < version:
-                self._snapshot.meta[file] = MetaFile(version=version)
-                if name == TARGETS:
-                    self.top(deepcopy(before.targets))
-                else:
-                    self.bin(name, deepcopy(before.role(name)), before.targets)
-
-    def _targets(self, name: str, targets: Targets, role: Role, days: int) -> None:
-        """Sign targets of one role and note them in the snapshot."""
-        file = f"{name}.json"
-        known = self._snapshot.meta.get(file)
-        targets.version = self._signing.after(known.version if known else 0)
-        targets.expires = self._signing.expires(days)
-        data = sign_for(role, file, Metadata(targets), self._signing.keys)
-        self._files[f"{targets.version}.{file}"] = data
-        self._snapshot.meta[file] = _meta(targets.version, data)
-
-    def _prepare(self, signed: Snapshot | Timestamp, name: str) -> None:
-        """Give the snapshot or the timestamp its next version and period."""
-        signed.version = self._signing.after(self._versions[name])
-        signed.expires = self._signing.expires(days_of(self._root.roles[name], name))
-
-    def _sign(
-        self, metadata: Metadata[Snapshot] | Metadata[Timestamp], name: str, file: str
-    ) -> bytes:
-        """Sign the snapshot or the timestamp."""
-        data = sign_for(self._root.roles[name], file, metadata, self._signing.keys)
-        self._files[file] = data
-        return data
 
 
 def _divided(role: Role, root: Root, bins: int) -> Delegations:
@@ -379,16 +272,6 @@ def _last(top: Targets) -> int:
 def _target(target: TargetFile) -> Target:
     """Return what is signed of a name."""
     return Target(target.length, target.hashes.get("sha256", ""))
-
-
-def _meta(version: int, data: bytes) -> MetaFile:
-    """Name a file by version, length and hash."""
-    return MetaFile.from_data(version, data, ["sha256"])
-
-
-def _is_due(signed: Targets | Snapshot, root: Root, name: str, now: datetime) -> bool:
-    """Tell whether more than half of a period is over."""
-    return signed.expires - now < timedelta(days=days_of(root.roles[name], name)) / 2
 
 
 def _differ(role: Role, published: Published, name: str) -> bool:

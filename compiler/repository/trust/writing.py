@@ -44,7 +44,7 @@ class Writer:
         """
         base, own = self.read(), list[Files]()
         for _ in range(_ATTEMPTS):
-            signing = replace(self.signing, floor=self.floor())
+            signing = replace(self.signing, floor=self.floor(), image_of=self.place.image_of)
             files = make(base, signing)
             if own and not files:  # others changed it, too: only their state has to be named again
                 files = refresh(base, signing)

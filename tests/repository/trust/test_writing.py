@@ -1,6 +1,7 @@
 """Signing while others sign: whoever was first is not undone, and no client goes back."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,8 @@ class Market:
         self.place = RegistryPlace(self.registry, TARGET, HOST, folder)
         artifacts: dict[str, Target | None] = {name: target_of_bytes(b"1") for name in NAMES}
         contents = Contents(index={"repository.yaml": target_of_bytes(b"1")}, artifacts=artifacts)
-        self.place.write(start(ROOT, contents, SIGNING, bins=2))
+        signing = replace(SIGNING, image_of=self.place.image_of)
+        self.place.write(start(ROOT, contents, signing, bins=2))
         self.state = state_folder(folder)
 
     def write(self, make: Make) -> Files:
