@@ -1,7 +1,7 @@
 """Packs the artifact of a node: its archive, its subpackages', and the metadata beside each."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,11 +18,13 @@ from compiler.errors import ArchiveError
 from compiler.events import Noted
 from compiler.graph import BuildGraph
 from compiler.keys import ArtifactKey
+from compiler.marks import Mark, put_mark, remove_mark
 from compiler.oci import Digest
 from compiler.packed import is_there, keys_of
 from compiler.plan import Action, PlanNode
 from compiler.spec.package import BuildSpec, PackageId, PackageSpec
 from compiler.store import ArtifactRecord, NodeRecord
+from compiler.store.records import doubts
 
 
 def _once(layers: Sequence[Digest]) -> Sequence[Digest]:
@@ -136,20 +138,30 @@ class Packer:
             origin=Origin(seed, image.platform if image is not None else None),
             values=node.node.spec.given(settings.values),
         )
+        doubted = self._doubts(node, archive_key if kept else None)
+        if doubted and self._remembers:  # before the metadata, which says that an archive is there
+            files = {artifact.path.name: artifact.sha256}
+            put_mark(settings.destination, package.fingerprint, Mark(source=doubted, files=files))
         metadata = write_metadata(described, settings.destination)
         if self._remembers:
             text = metadata.read_bytes()
             sha256 = hashlib.sha256(text).hexdigest()
-            doubted = self._is_unverified(node, archive_key if kept else None)
             self._remember(archive_key, artifact.sha256, artifact.size, unverified=doubted)
             self._remember(metadata_key, sha256, len(text), unverified=doubted)
         return artifact
 
-    def _is_unverified(self, node: PlanNode, kept: ArtifactKey | None) -> bool:
-        """Tell whether layers or a kept archive came from others, with no signature checked."""
+    def unmark(self, node: PlanNode, artifacts: Iterable[Artifact]) -> None:
+        """Take the marks away of what others had made before; of what is in doubt they stay."""
+        for artifact in artifacts:
+            key, _ = keys_of(artifact.package, node.node.spec, node.keys)
+            record = self._tools.store.artifact(key)
+            if record is not None and not record.unverified:
+                remove_mark(self._settings.destination, artifact.package.fingerprint)
+
+    def _doubts(self, node: PlanNode, kept: ArtifactKey | None) -> str:
+        """Say from where layers or a kept archive came, with no signature checked."""
         store = self._tools.store
-        known = (store.node(node.keys.layer), store.artifact(kept) if kept else None)
-        return any(each is not None and each.unverified for each in known)
+        return doubts((store.node(node.keys.layer), store.artifact(kept) if kept else None))
 
     def _kept(self, node: PlanNode, package: PackageId, selection: Selection) -> Artifact | None:
         """Return the archive that lies there already, when only its description has changed."""
@@ -160,6 +172,7 @@ class Packer:
         if (
             node.action is not Action.PACK
             or record is None
+            or (settings.verified and record.unverified)
             or not is_there(record, settings.destination, name)
             or _sha256(settings.destination / name) != record.sha256
         ):
@@ -173,7 +186,7 @@ class Packer:
             files=selection.files,
         )
 
-    def _remember(self, key: ArtifactKey, sha256: str, size: int, *, unverified: bool) -> None:
+    def _remember(self, key: ArtifactKey, sha256: str, size: int, *, unverified: str) -> None:
         self._tools.store.put_artifact(
             ArtifactRecord(key=key, sha256=sha256, size=size, unverified=unverified)
         )
