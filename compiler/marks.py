@@ -7,7 +7,7 @@ Who signs vouches for what is signed, so nothing that is marked is signed unless
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,9 +30,15 @@ class Mark:
 
 
 def put_mark(folder: Path, name: str, mark: Mark) -> None:
-    """Mark the artifact `name`; raises `OutsideError` where nothing can be written."""
+    """Mark the artifact `name`; what an earlier mark is about, and is there, stays marked.
+
+    Raises `OutsideError` where nothing can be written.
+    """
     path = _path(folder, name)
-    value = {"from": mark.source, "files": dict(mark.files)}
+    known = _read(path) if path.exists() else None
+    older = dict(_left(folder, known, mark.files)) if known is not None else {}
+    sources = {*mark.source.split(", "), *(known.source.split(", ") if known and older else ())}
+    value = {"from": ", ".join(sorted(sources)), "files": {**older, **mark.files}}
     try:
         with atomic_file(path) as file:
             file.write(json.dumps(value, indent=2, sort_keys=True).encode() + b"\n")
@@ -40,13 +46,27 @@ def put_mark(folder: Path, name: str, mark: Mark) -> None:
         raise unwritable(path, error) from error
 
 
-def remove_mark(folder: Path, name: str) -> None:
-    """Take the mark of the artifact `name` away, if it has one; raises as `put_mark` does."""
+def remove_mark(folder: Path, name: str, fresh: Collection[str]) -> None:
+    """Take the mark of the artifact `name` away, if it has one, since `fresh` files were made anew.
+
+    What else it is about goes as well: an archive with another compression, say, which nobody
+    would tell from a good one. Raises as `put_mark` does.
+    """
     path = _path(folder, name)
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise unwritable(path, error) from error
+    if not path.exists():
+        return
+    mark = _read(path)
+    left = [] if mark is None else [each for each, _ in _left(folder, mark, fresh)]
+    remove_files(folder, (*left, path.name))
+
+
+def remove_files(folder: Path, names: Iterable[str]) -> None:
+    """Remove files that belong to an artifact, as far as they are there; raises as `put_mark`."""
+    for name in names:
+        try:
+            (folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise unwritable(folder / name, error) from error
 
 
 def marked_source(folder: Path, name: str) -> str:
@@ -82,6 +102,13 @@ def is_mark(path: Path) -> bool:
     return path.name.endswith(SUFFIX)
 
 
+def _left(folder: Path, mark: Mark, fresh: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Go through the files of a mark that are there as they were, and were not made anew."""
+    for name, digest in mark.files.items():
+        if name not in fresh and _is_there(folder / name, digest):
+            yield name, digest
+
+
 def _path(folder: Path, name: str) -> Path:
     return folder / f"{name}{SUFFIX}"
 
@@ -90,7 +117,7 @@ def _read(path: Path) -> Mark | None:
     """Read a mark; None for what is none."""
     try:
         value = json.loads(path.read_bytes())
-        files = {str(name): str(digest) for name, digest in value["files"].items()}
+        files = {Path(name).name: str(digest) for name, digest in value["files"].items()}
         return Mark(source=str(value["from"]) or _UNKNOWN, files=files)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

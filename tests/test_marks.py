@@ -75,7 +75,7 @@ def test_a_mark_that_cannot_be_understood_counts(folder: Path, text: str) -> Non
 
 
 def test_a_mark_that_cannot_be_read_is_an_error(folder: Path) -> None:
-    remove_mark(folder, "a-t-1")
+    (folder / "a-t-1.unverified").unlink()
     (folder / "a-t-1.unverified").mkdir()
 
     with pytest.raises(InputError, match=r"a-t-1\.unverified: cannot be read: Is a directory"):
@@ -83,17 +83,55 @@ def test_a_mark_that_cannot_be_read_is_an_error(folder: Path) -> None:
 
 
 def test_a_mark_is_put_over_another_and_taken_away_as_often_as_one_likes(folder: Path) -> None:
-    put_mark(folder, "a-t-1", Mark(source="other", files={"a-t-1.package.tar": sha256("archive")}))
+    whole = {name: sha256("x") for name in ("a-t-1.package.tar", "a-t-1.metadata.yaml")}
+    for name in whole:
+        (folder / name).write_text("x")
+    put_mark(folder, "a-t-1", Mark(source="other", files=whole))
     assert marked_source(folder, "a-t-1") == "other"
 
     for _ in range(2):
-        remove_mark(folder, "a-t-1")
+        remove_mark(folder, "a-t-1", whole)
 
     assert marked_source(folder, "a-t-1") == ""
     assert sorted(path.name for path in folder.iterdir()) == [
         "a-t-1.metadata.yaml",
         "a-t-1.package.tar",
     ]
+
+
+def test_what_an_earlier_mark_is_about_stays_marked_while_it_is_there(folder: Path) -> None:
+    archive = {"a-t-1.package.tar.gz": sha256("other archive")}
+    (folder / "a-t-1.package.tar.gz").write_text("other archive")
+    (folder / "a-t-1.metadata.yaml").write_text("other metadata")
+
+    put_mark(folder, "a-t-1", Mark(source="other", files=archive))
+
+    assert json.loads((folder / "a-t-1.unverified").read_text()) == {
+        "from": f"other, {PLACE}",
+        "files": {**archive, "a-t-1.package.tar": sha256("archive")},
+    }
+
+
+def test_with_a_mark_goes_what_was_not_made_anew(folder: Path) -> None:
+    (folder / "a-t-1.package.tar.gz").write_text("made here")
+    (folder / "a-t-1.metadata.yaml").write_text("made here")
+
+    remove_mark(folder, "a-t-1", ("a-t-1.package.tar.gz", "a-t-1.metadata.yaml"))
+
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {
+        "a-t-1.package.tar.gz": "made here",
+        "a-t-1.metadata.yaml": "made here",
+    }
+
+
+def test_a_mark_leads_nowhere_outside_of_its_folder(folder: Path) -> None:
+    (folder.parent / "outside").write_text("x")
+    value = {"from": "x", "files": {"../outside": sha256("x")}}
+    (folder / "a-t-1.unverified").write_text(json.dumps(value))
+
+    remove_mark(folder, "a-t-1", ())
+
+    assert (folder.parent / "outside").read_text() == "x"
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from compiler.archive.scan import collector_paused
 from compiler.archive.tar import Content
 from compiler.artifact import archive_name
 from compiler.artifact.layered import LayeredRoot
+from compiler.artifact.metadata import SUFFIX
 from compiler.artifact.pack import Artifact, Origin, describe, pack, write_metadata
 from compiler.artifact.roots import MountedRoots
 from compiler.artifact.selection import Selection, cut, select
@@ -22,6 +23,7 @@ from compiler.marks import Mark, put_mark, remove_mark
 from compiler.oci import Digest
 from compiler.packed import is_there, keys_of
 from compiler.plan import Action, PlanNode
+from compiler.sbom import KINDS
 from compiler.spec.package import BuildSpec, PackageId, PackageSpec
 from compiler.store import ArtifactRecord, NodeRecord
 from compiler.store.records import doubts
@@ -156,7 +158,8 @@ class Packer:
             key, _ = keys_of(artifact.package, node.node.spec, node.keys)
             record = self._tools.store.artifact(key)
             if record is not None and not record.unverified:
-                remove_mark(self._settings.destination, artifact.package.fingerprint)
+                name = artifact.package.fingerprint
+                remove_mark(self._settings.destination, name, _fresh_files(artifact))
 
     def _doubts(self, node: PlanNode, kept: ArtifactKey | None) -> str:
         """Say from where layers or a kept archive came, with no signature checked."""
@@ -190,6 +193,13 @@ class Packer:
         self._tools.store.put_artifact(
             ArtifactRecord(key=key, sha256=sha256, size=size, unverified=unverified)
         )
+
+
+def _fresh_files(artifact: Artifact) -> frozenset[str]:
+    """Name what was written for an artifact: its archive, its metadata, and maybe documents."""
+    name = artifact.package.fingerprint
+    documents = (f"{name}{kind.suffix}" for kind in KINDS)
+    return frozenset((artifact.path.name, f"{name}{SUFFIX}", *documents))
 
 
 def _sha256(path: Path) -> str:

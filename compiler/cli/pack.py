@@ -54,7 +54,7 @@ def pack_folder(
     epoch = int(time.time()) if stamp is None else stamp
     written = write_metadata(describe(spec, artifact, epoch=epoch), destination)
     remove_documents(destination, [id_])  # they are about the archive before, and so is a mark
-    remove_mark(destination, id_.fingerprint)
+    remove_mark(destination, id_.fingerprint, (artifact.path.name, written.name))
     for path in (artifact.path, written):
         typer.echo(path)
 

@@ -20,7 +20,7 @@ from compiler.archive.unpack import unpack_layer
 from compiler.errors import ArchiveError, ImageError, NotFoundError, RegistryError, TrustError
 from compiler.events import Noted, Reporter, silent
 from compiler.keys import ArtifactKey, LayerKey
-from compiler.marks import put_mark, remove_mark
+from compiler.marks import put_mark, remove_files, remove_mark
 from compiler.oci import (
     LAYER_ZSTD,
     MANIFEST,
@@ -49,6 +49,7 @@ from compiler.store.remote_records import (
     image_key,
     image_record,
     image_to_json,
+    lacking_documents,
     marks_of,
     node_in,
     own_files_in,
@@ -198,13 +199,15 @@ class RemoteCache:
         if source:
             for name, mark in marks.items():
                 put_mark(destination, name, mark)
+        # documents that are there, and not in the record, are about another archive
+        remove_files(destination, lacking_documents([file for file, _ in pairs], files))
         for file, blob in pairs:
             self._registry.fetch_blob(found.repository, blob, destination / file.name)
         for file, _ in pairs:
             self._store.put_artifact(replace(file.record, unverified=source))
         if not source:
-            for name in marks:
-                remove_mark(destination, name)
+            for name, mark in marks.items():
+                remove_mark(destination, name, mark.files)
 
     def _doubt(self, found: Found) -> str:
         """Say where something came from if no signature of it was checked, else ""."""

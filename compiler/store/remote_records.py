@@ -125,6 +125,15 @@ def own_files_in(
     return pairs
 
 
+def lacking_documents(
+    packed: Iterable[PackedFile], files: Mapping[str, ArtifactFile]
+) -> frozenset[str]:
+    """Name the documents that an artifact may have, and does not."""
+    return frozenset(name for name, each in files.items() if each.optional) - {
+        file.name for file in packed
+    }
+
+
 def marks_of(
     packed: Iterable[PackedFile], files: Mapping[str, ArtifactFile], source: str
 ) -> dict[str, Mark]:

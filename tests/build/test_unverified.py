@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from compiler.archive import Clamp
+from compiler.archive import Clamp, Compression
 from compiler.marks import Mark, put_mark
 from compiler.oci import UNVERIFIED
 from compiler.packed import UNVERIFIED as REASON
@@ -189,6 +189,21 @@ def test_an_archive_from_others_is_kept_and_marked_when_only_its_description_has
     assert shop.marks() == {"base": PLACE}
 
     verifying(shop).run(told)
+    assert shop.marks() == {}
+
+
+def test_an_unverified_archive_of_another_compression_goes_when_its_package_is_packed_anew(
+    shop: Workshop,
+) -> None:
+    tree = doubted(shop, BASE)
+    shop.run(tree)
+
+    shop.request = replace(shop.request, compression=Compression.GZIP)
+    verifying(shop).run(tree)
+
+    assert [path.name for path in shop.request.destination.glob("*.tar*")] == [
+        "base-t-1.package.tar.gz"
+    ]
     assert shop.marks() == {}
 
 

@@ -65,6 +65,7 @@ class Workshop:
             concurrency=2,
             images=planned.images,
             contexts=planned.contexts,
+            compression=self.request.compression,
             documents=self.request.documents,
             verified=self.request.verified,
         )

@@ -478,6 +478,24 @@ def test_documents_of_an_artifact_may_be_lacking(
     assert (tmp_path / "in" / "a.package.tar").read_text() == "archive"
 
 
+def test_documents_of_another_archive_do_not_stay_beside_one_that_has_none(
+    stores: tuple[LocalStore, LocalStore], tmp_path: Path
+) -> None:
+    registry, (one, two) = MemoryRegistry(), stores
+    names = artifact(one, tmp_path / "out", a_package_tar="archive")
+    sealing = Sealing(seal=seal, check=check)
+    pushing(registry, one, sealing).push_artifact(PACKED, names, tmp_path / "out")
+    document = ArtifactFile(key=ELSEWHERE, package="a", optional=True)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.cdx.json").write_text("what a stranger says")
+    fetching = pulling(registry, two, sealing)
+    fetching.artifacts([PACKED])
+
+    fetching.fetch_artifact(PACKED, {**files_of(names), "a.cdx.json": document}, tmp_path / "in")
+
+    assert [path.name for path in (tmp_path / "in").iterdir()] == ["a.package.tar"]
+
+
 def test_what_was_fetched_unverified_is_marked_until_it_is_fetched_verified(
     stores: tuple[LocalStore, LocalStore], tmp_path: Path
 ) -> None:
