@@ -199,6 +199,11 @@ class Window:
         """Tell whether a claim counts."""
         return bool(_CLAIM.fullmatch(claim)) and self.since <= claim < self.until
 
+    @property
+    def last(self) -> int:
+        """When the window ends, in microseconds: the versions of signed metadata are such times."""
+        return int(self.until.removeprefix(CLAIM).partition("-")[0]) // 1000
+
 
 def claims_of(tags: Iterable[str], window: Window) -> Iterator[str]:
     """Pick the claims that count out of tags."""

@@ -7,7 +7,7 @@ the repository says so. Versions of files are times: two publishers never write 
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +22,7 @@ from compiler.registry import Registry
 from compiler.repository.index import REPOSITORY
 from compiler.repository.oci import tags_of
 from compiler.repository.sources.registry import RegistrySource
-from compiler.repository.trust import TARGETS, Files, Target, target_of_image
+from compiler.repository.trust import TARGETS, TIMESTAMP, Files, Target, tag, target_of_image
 from compiler.repository.trust.keys import Signing
 from compiler.repository.trust.places import RegistryPlace
 from compiler.repository.trust.published import Published, read_published
@@ -85,6 +85,8 @@ class TrustedTarget:
     """Whether to go on from a state that may not be the newest."""
     clock: Callable[[], int] = time.time_ns
     report: Reporter = silent
+    _seen: dict[Digest, Published] = field(default_factory=dict, repr=False, compare=False)
+    """The state that was read last, by the image of its timestamp."""
 
     def check(self) -> None:
         """Raise `TrustError` unless the keys can sign what is to be published.
@@ -196,13 +198,22 @@ class TrustedTarget:
         return signed is not None and named is not None and named.digest == signed.digest
 
     def _published(self) -> Published:
-        """Read what is signed now; raises `TrustError` if nothing is."""
+        """Read what is signed now; raises `TrustError` if nothing is.
+
+        Where the timestamp is the one that was read before, what it names is the same.
+        """
+        stamp = self.registry.head(tagged(self.target, tag(f"{TIMESTAMP}.json")))
+        if stamp is not None and stamp.digest in self._seen:
+            return self._seen[stamp.digest]
         names = self.place.names()
         found = read_published(self.place.read, self.root, names, now=self.clock())
         if found is None:
             raise self.place.unsigned()
         if not self.older:
             found.check_newest()
+        self._seen.clear()
+        if stamp is not None:
+            self._seen[stamp.digest] = found
         return found
 
     @property
