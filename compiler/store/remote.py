@@ -40,6 +40,7 @@ from compiler.store import ArtifactRecord, NodeRecord
 from compiler.store.local import LocalStore
 from compiler.store.records import node_to_json
 from compiler.store.remote_records import (
+    DAMAGED,
     Found,
     embedded,
     files_in,
@@ -49,6 +50,7 @@ from compiler.store.remote_records import (
     node_in,
 )
 
+_AGAIN = "run the same command again"
 NODE = "application/vnd.cos-toolkit.node.v1+json"
 """The media type of the record of a node."""
 
@@ -248,7 +250,7 @@ class RemoteCache:
         """Return the record of a packed file."""
         record = self._store.artifact(key)
         if record is None:
-            raise RegistryError(f"{name}: the store does not know it")
+            raise RegistryError(f"{name}: the store does not know it", hint=_AGAIN)
         return record
 
     def _withholds(self, what: str, *records: NodeRecord | ArtifactRecord) -> bool:
@@ -274,7 +276,7 @@ class RemoteCache:
     def _target(self) -> Reference:
         """Return the repository that is pushed to."""
         if self.target is None:
-            raise RegistryError("there is no repository to push layers to")
+            raise RegistryError("nothing to push layers to", hint="name it: --image-repository")
         return self.target
 
     def _put(self, key: str, media_type: str, value: object, blobs: Sequence[Descriptor]) -> None:
@@ -314,7 +316,7 @@ class RemoteCache:
         """Return what was found for a key."""
         found = self._found.get(key)
         if found is None:
-            raise RegistryError(f"nothing was found for the key {key}")
+            raise RegistryError(f"nothing was found for the key {key}", hint=_AGAIN)
         return found
 
     def _look_up(self, key: str, media_type: str) -> Found | None:
@@ -377,9 +379,11 @@ class RemoteCache:
             try:
                 unpack_layer(packed, folder, devices=Devices.allowed())
             except ArchiveError as error:
-                raise RegistryError(f"{repository}: a layer of it is damaged: {error}") from error
+                message = f"{repository}: a layer of it is damaged: {error.message}"
+                raise RegistryError(message, hint=DAMAGED) from error
             if self._store.add_layer(folder, _AS_THEY_ARE) != layer:
-                raise RegistryError(f"{repository}: a layer of it is not what its record says")
+                message = f"{repository}: a layer of it is not what its record says"
+                raise RegistryError(message, hint=DAMAGED)
 
 
 def _fits(found: Found, key: str, kind: str, files: Set[str]) -> bool:

@@ -433,10 +433,13 @@ _WRONG: list[tuple[Callable[[Path], None], str]] = [
              " (is this a repository? `cos create-repo` makes one)"),
     (_newer, "{place}: repository.meta.yaml.tar is compressed as 'lz9'"
              " (that is newer than this version of cos: update it)"),
-    (_without_tree, "{place}: repository.yaml names no 'tree'"),
+    (_without_tree, "{place}: repository.yaml names no 'tree'"
+                    " (`cos create-repo` writes all of it: publish the repository again)"),
     (_damaged, "{place}: tree.tar.gz has another checksum than repository.yaml says"
                " (it may be changing just now, or be damaged)"),
-    (_no_yaml, "{place}: repository.yaml: does not hold a mapping of names to values"),
+    (_no_yaml, "{place}: repository.yaml: does not hold a mapping of names to values"
+               " (it is damaged, or newer than this version of cos: publish it again, or update"
+               " cos)"),
 ]  # fmt: skip
 
 

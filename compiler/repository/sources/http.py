@@ -31,6 +31,7 @@ _WHOLE, _PARTIAL, _NOTHING_LEFT = 200, 206, 416
 _IN_PATH = "/%+~@:=&!$,;'()*"
 _LINE = 100
 _TOO_LONG = "open it in a browser: is it the repository's file, or a page of something on the way?"
+_LATER = "try again later; if it stays, the server's own log says why"
 _ON_THE_WAY = "check the network, and what is in between: a proxy, or a firewall"
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _DENIED = frozenset({401, 403})
@@ -219,8 +220,8 @@ class HttpSource:
         """Raise `OutsideError` for an answer that is not the file, or the part that was asked."""
         packing = answer.headers.get("Content-Encoding", "identity").strip().lower()
         if packing != "identity":
-            message = f"the server packs its answer as {packing[:20]!r}, unasked"
-            raise OutsideError(f"{self._url(name)}: {message}", hint=_ON_THE_WAY)
+            message = f"{self._url(name)}: the server packs its answer as {packing[:20]!r}"
+            raise OutsideError(f"{message}, unasked", hint=_ON_THE_WAY)
         if answer.status != _WHOLE and not (answer.status == _PARTIAL and start):
             message = f"{self._url(name)}: the server answers {answer.status}"
             raise OutsideError(f"{message} {_shown(answer.reason)}", hint=_TOO_LONG)
@@ -278,7 +279,7 @@ class HttpSource:
         """Put an answer that is none into words."""
         url, answer = self._url(name), f"the server answers {error.code} {_shown(error.reason)}"
         if error.code in _PASSING:
-            return _Broken(answer, "try again later; if it stays, the server's own log says why")
+            return _Broken(answer, _LATER)
         if error.code in _DENIED:
             hint = "give the repository 'auth' with a 'token', or 'username' and 'password'"
             return OutsideError(f"{url}: the server wants other credentials", hint=hint)
@@ -336,9 +337,7 @@ def _authorization(auth: Mapping[str, str]) -> str:
 
 def _from_address(user: str | None, password: str | None) -> str:
     """Make the header out of `http://USER:PASSWORD@HOST`."""
-    if user is None:
-        return ""
-    return _basic(unquote(user), unquote(password or ""))
+    return "" if user is None else _basic(unquote(user), unquote(password or ""))
 
 
 def _basic(user: str, password: str) -> str:

@@ -403,6 +403,7 @@ def test_a_name_that_is_a_path_is_never_asked_for(
 
     assert str(caught.value) == (
         f"http://{proxy.host}: {name!r} cannot be the name of a file of a repository"
+        " (the repository has to be made anew)"
     )
     assert proxy.seen == []
 
