@@ -476,7 +476,8 @@ def test_a_repository_that_is_wrong_is_told_on_disk_and_on_the_web(
          "no-such-host.invalid/x:repository.yaml: cannot fetch the manifest: the host"
          " no-such-host.invalid is unknown"
          " (check the name, and that the network and its name servers work)"),
-        ("docker", "BAD NAME", "main: 'BAD NAME' is not an image name"),
+        ("docker", "BAD NAME",
+         "main: 'BAD NAME' is not an image name (`urls` has HOST[:PORT]/NAME)"),
         ("http", "ftp://x", "ftp://x: is no address of a web server"),
     ],
 )  # fmt: skip

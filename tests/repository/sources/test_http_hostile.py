@@ -2,9 +2,7 @@
 
 import base64
 import os
-import ssl
 import subprocess
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -29,8 +27,18 @@ from tests.repository.sources.lab import (
     Site,
     saying,
 )
-from tests.servers.proxy import ALWAYS, Endless, Fault, FaultyProxy, Silent, Slow, SlowHead, Status
-from tests.servers.registry import make_certificates
+from tests.servers.proxy import (
+    ALWAYS,
+    Endless,
+    Fault,
+    FaultyProxy,
+    Silent,
+    Slow,
+    SlowHead,
+    Status,
+    run_proxy,
+)
+from tests.servers.registry import make_certificates, server_context
 
 
 def test_a_redirection_is_followed_without_credentials(
@@ -125,18 +133,8 @@ def test_a_redirection_to_something_else_is_not_followed(
 def over_tls(folder: Path) -> Iterator[FaultyProxy]:
     """Run a server that speaks TLS, with a certificate of the authority in `ca.crt`."""
     make_certificates(folder)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "server.pem", folder / "server.key")
-    with FaultyProxy("") as proxy:
-        proxy.socket = context.wrap_socket(proxy.socket, server_side=True)
-        thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield proxy
-        finally:
-            proxy.ended.set()
-            proxy.shutdown()
-            thread.join()
+    with run_proxy(tls=server_context(folder)) as proxy:
+        yield proxy
 
 
 def brought(url: str, folder: Path, *, authority: str) -> str:
