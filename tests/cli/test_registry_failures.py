@@ -26,10 +26,9 @@ from tests.servers.proxy import (
     WrongLength,
     run_proxy,
 )
-from tests.servers.registry import make_certificates, server_context
+from tests.servers.registry import ANYWHERE, make_certificates, server_context
 
 LOGIN = "(`cos login`, `docker login` or a file named by REGISTRY_AUTH_FILE gives credentials)"
-ANYWHERE = "0.0.0.0"  # noqa: S104  (leads to this machine, and does not look as if it did)
 LATER = {"Retry-After": "7200"}
 """Longer than anybody waits: so it is an error at once."""
 
@@ -256,7 +255,9 @@ def test_who_pulls_is_told_what_is_wrong(scene: Scene, name: str) -> None:
     place, env = scene.begin(READ[name])
     store, root = scene.folder / "store", scene.folder / "root"
 
-    done = cos("--store", store, "util", "unpack", str(tagged(place, "v1")), root, **env)
+    done = cos(
+        "--store", store, "util", "unpack", str(tagged(place, "v1")), root, cwd=scene.folder, **env
+    )
 
     check(READ[name], place, done.stderr)
     assert done.returncode == 3
@@ -273,6 +274,7 @@ def test_who_pushes_is_told_what_is_wrong(scene: Scene, name: str) -> None:
     done = cos(
         *("create-repo", "--type", "docker", "--push-images", "--tree", shop.tree),
         *("--packages", shop.artifacts, "--output", str(place)),
+        cwd=scene.folder,
         **env,
     )
 

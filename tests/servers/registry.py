@@ -25,6 +25,9 @@ from cryptography.x509.oid import NameOID
 
 from compiler.oci import Reference
 
+ANYWHERE = "0.0.0.0"  # noqa: S104  (nobody listens on it)
+"""An address that leads to this machine, and does not look as if it did: TLS is asked for."""
+
 USER = "ali"
 PASSWORD = "open sesame"  # noqa: S105  (of a registry that lives as long as the tests)
 _HTPASSWD = "ali:$2b$04$abcdefghijklmnopqrstuu/LVz6MZlItEy42I2juLihZ66HnQx/cy\n"
