@@ -52,6 +52,7 @@ def open_target(  # noqa: PLR0913  (what is signed, with what, and where that is
     *,
     folder: Path,
     report: Reporter = silent,
+    given: str = "",
 ) -> "TrustedTarget":
     """Open the signed metadata of the repository `target`; `folder` is for files on their way.
 
@@ -65,6 +66,7 @@ def open_target(  # noqa: PLR0913  (what is signed, with what, and where that is
         place=RegistryPlace(registry, target, host_platform(), folder),
         folder=folder,
         report=report,
+        given=given,
     )
 
 
@@ -80,14 +82,21 @@ class TrustedTarget:
     folder: Path
     clock: Callable[[], int] = time.time_ns
     report: Reporter = silent
+    given: str = ""
+    """Where the root and the keys come from, for errors."""
 
     def check(self) -> None:
         """Raise `TrustError` unless the keys can sign what is to be published.
 
         Warns if that does not follow on what is named as the newest.
         """
-        published = self._published()
-        check_signing(published, self.signing)
+        try:
+            published = self._published()
+            check_signing(published, self.signing)
+        except TrustError as error:
+            said = error.message.removeprefix(f"{self.target}: ")
+            message = f"{self.target}: {said}{self.given}"
+            raise TrustError(message, hint=error.hint) from error
         for words in published.warnings(self.clock()):
             self.report(Noted(f"{self.target}: {words}", warning=True))
 

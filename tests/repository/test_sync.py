@@ -228,7 +228,8 @@ def test_a_repository_whose_signatures_are_gone_is_refused(trusting: Machine) ->
     assert str(trusting.refusal()) == (
         "main: is not signed, although its root is known: "
         f"{trusting.folder}/trust/timestamp.json: there is no such file"
-        " (are its address and type right? `cos repo get` shows them; nothing unsigned is taken)"
+        " (are its address and type right? `cos repo get` shows them; nothing unsigned is taken,"
+        " and its owner's `cos repo refresh` brings a timestamp back that was lost)"
     )
     assert trusting.waits == []
 

@@ -115,8 +115,8 @@ class Published:
         if self.spoiled:
             yield (
                 f"{self.spoiled}; {self.resumed} counts instead, the newest state that is whole "
-                "and signed (somebody spoiled what is named; what is missing now is to be "
-                "published again)"
+                "and signed (somebody spoiled what is named; signing again puts it right, and "
+                "what is missing now is to be published again)"
             )
         elif self.resumed:
             yield (
@@ -185,14 +185,18 @@ def read_published(read: Read, root: bytes, names: Iterable[str] = ()) -> Publis
     """Verify what a repository has, from a root that is trusted; None if it has no metadata yet.
 
     `names` are those of TUF files that are there: the newest snapshot among them counts if it
-    follows the one that is named. Raises `TrustError` for what is there and was not signed as it
-    has to be.
+    follows the one that is named, or if the timestamp that names one is gone. Raises `TrustError`
+    for what is there and was not signed as it has to be.
     """
     current, false = _roots(read, root)
     names = tuple(names)
     try:
         found = _named(read, current)
-        found = found and _newest(found, names)
+        if found is None:
+            lost = TrustError("the timestamp is missing")
+            found = _salvaged(Published.empty(current, read), names, lost)
+        else:
+            found = _newest(found, names)
     except (Interrupted, DeniedError, UnansweredError):  # what is there is not known
         raise
     except CompilerError as error:
