@@ -291,12 +291,12 @@ def test_a_server_of_another_name_or_a_file_without_certificates_is_told(
     environ = environment(tmp_path / "docker")
     elsewhere = notary_server.url.replace("127.0.0.1", ANYWHERE)
 
+    other = trust_server(elsewhere, environ, authority=notary_server.authority)
     with pytest.raises(OutsideError) as named:
-        ours = trust_server(elsewhere, environ, authority=notary_server.authority)
-        sign_tags(ours, place, {"a": content("one")})
+        sign_tags(other, place, {"a": content("one")})
+    unread = trust_server(notary_server.url, environ, authority=tmp_path / "other.crt")
     with pytest.raises(TrustError) as empty:
-        ours = trust_server(notary_server.url, environ, authority=tmp_path / "other.crt")
-        sign_tags(ours, place, {"a": content("one")})
+        sign_tags(unread, place, {"a": content("one")})
 
     assert "certificate is valid for 127.0.0.1" in named.value.message
     assert str(named.value.hint).startswith("give its address as its certificate has it")

@@ -75,6 +75,11 @@ class RegistryClient:
         site = self._site(anywhere)
         site.confirm(Call(repository=anywhere, what="log in", path="/v2/", actions=""))
 
+    def check_there(self, repository: Reference) -> None:
+        """Raise `RegistryError` unless a registry answers at the host; nobody logs in for that."""
+        call = Call(repository=repository, what="push to it", path="/v2/", actions="")
+        self._site(repository).greet(call)
+
     def head(self, reference: Reference) -> Descriptor | None:
         """Return the descriptor of a manifest, without its content; None if it is not there."""
         return head(self._site(reference), reference)

@@ -140,6 +140,15 @@ class Site:
         self.ask(call)
         self._confirm(call)
 
+    def greet(self, call: Call) -> None:
+        """Raise `RegistryError` unless this is a registry."""
+        retries = self.retries(call)
+        while not self._confirmed:
+            try:
+                self._confirm(call)
+            except Passing as fault:
+                retries.again(fault)
+
     def suspect(self, call: Call) -> None:
         """Raise `RegistryError` if pages for people are all that comes, after an odd answer."""
         with suppress(Passing):

@@ -99,7 +99,12 @@ def test_a_repository_that_does_not_answer_is_left_out_or_used_as_it_was(web: Ma
         " (check the port, and that the server runs); what was fetched before is used\n"
     )
     assert web.refused("repo", "update", code=3) == "not all repositories could be updated: web"
-    assert web.do("repo", "update", "-i").stdout == "main: revision 1, 4 packages\n"
+    ignoring = web.do("repo", "update", "-i")
+    assert ignoring.stdout == "main: revision 1, 4 packages\n"
+    assert ignoring.stderr.endswith("; it is left out\n")
+    none = web.do("repo", "update", "-i", "web")
+    assert none.stdout == ""
+    assert none.stderr.startswith("warning: no repository can be used (web): ")
 
 
 def test_repositories_are_listed_and_shown(web: Machine) -> None:
@@ -294,7 +299,8 @@ def test_a_mistyped_address_of_a_signed_repository_is_told(web: Machine) -> None
     assert told.removeprefix("no repository can be used (main): ") == (
         f"main: is not signed, although its root is known: {url}/typo/trust/timestamp.json: there"
         " is no such file (are its address and type right? `cos repo get` shows them; nothing"
-        " unsigned is taken)"
+        " unsigned is taken, and its owner's `cos repo refresh` brings a timestamp back that was"
+        " lost)"
     )
 
 

@@ -1,6 +1,8 @@
 """Whatever a registry does wrong: each command names it, says what helps, and ends with code 3."""
 
 import json
+import os
+import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -265,6 +267,29 @@ def test_who_pulls_is_told_what_is_wrong(scene: Scene, name: str) -> None:
     assert not list(store.glob("blobs/sha256/*"))
 
 
+@pytest.mark.container
+def test_who_installs_onto_a_full_disk_is_told(scene: Scene) -> None:
+    machine = Machine(scene.folder / "machine")
+    machine.shop.build("a", os.urandom(1 << 20).hex())
+    machine.shop.publish(scene.direct, target=scene.behind)
+    place, machine.env = scene.begin(Row("", ""))
+    machine.use("docker", str(place))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "none", machine.root], check=True)
+    try:
+        (machine.root / "db").mkdir()
+        done = machine.cos("install", "-y", "t/a")
+        parts = list(machine.root.glob("db/packages/parts/*"))
+        installed = (machine.root / "file-of-a").exists()
+    finally:
+        subprocess.run(["umount", machine.root], check=True)
+
+    assert done.returncode == 3
+    assert f"error: {place}:a-t-1: cannot write " in done.stderr
+    assert done.stderr.lower().endswith("no space left on device (make room on its disk)\n")
+    assert not parts
+    assert not installed
+
+
 @pytest.mark.parametrize("name", PUSH)
 def test_who_pushes_is_told_what_is_wrong(scene: Scene, name: str) -> None:
     shop = Shop(scene.folder / "shop")
@@ -317,3 +342,44 @@ def test_the_other_commands_tell_it_as_well(scene: Scene, command: str, name: st
 
     check(ANY[name], place, done.stderr)
     assert done.returncode == 3
+
+
+@pytest.mark.parametrize("option", ["--image-repository", "--push-final-images-repository"])
+@pytest.mark.parametrize("name", ["refused", "a page for everything", "fails"])
+def test_where_nothing_can_be_pushed_to_nothing_is_built(
+    scene: Scene, name: str, option: str
+) -> None:
+    shop = Shop(scene.folder / "shop")
+    shop.build("a")
+    place, env = scene.begin(ANY[name])
+    push = ["--push"] if option == "--image-repository" else []
+
+    done = cos(
+        *("--store", scene.folder / "store", "build", "--tree", shop.tree, "--all"),
+        *(*push, option, str(place)),
+        cwd=scene.folder,
+        **env,
+    )
+
+    check(ANY[name], place, done.stderr)
+    assert "cannot push to it" in done.stderr
+    assert done.returncode == 3
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_name_without_a_registry_is_told_how_it_was_understood(scene: Scene) -> None:
+    shop = Shop(scene.folder / "shop")
+    shop.build("a")
+
+    done = cos(
+        *("create-repo", "--type", "docker", "--push-images", "--tree", shop.tree),
+        *("--packages", shop.artifacts, "--output", "team/repo"),
+        cwd=scene.folder,
+        HTTPS_PROXY="http://127.0.0.1:1",
+        HOME=str(scene.folder),
+    )
+
+    assert done.returncode == 3
+    assert done.stderr.endswith(
+        "; team/repo names no registry, so it is taken for docker.io/team/repo)\n"
+    )

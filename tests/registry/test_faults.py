@@ -306,6 +306,7 @@ def test_a_call_ends_with_an_error_when_a_fault_stays(
                 assert result == RESULTS[call](case)
             else:
                 assert error.exit_code == ExitCode.OUTSIDE
+                assert error.hint, error
                 assert not isinstance(error, DeniedError)
                 assert str(error).startswith((str(case.here), str(case.elsewhere)))
 
