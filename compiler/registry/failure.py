@@ -156,13 +156,15 @@ def refused(subject: str, status: int, headers: Mapping[str, str], data: bytes) 
         reason = f"the registry does not see all parts of it{said}"
         return Passing(reason, tries=_FEW, hint="its storage may lag behind: push it again")
     if status == _NOT_FOUND:
-        return NotFoundError(f"{subject}: the registry does not have it{said}", hint=_ABSENT)
+        return NotFoundError(f"{subject}: the registry does not have it{said}", hint=ABSENT)
     kind = "failed" if status >= _SERVER_FAULT else "answered"
     message = f"{subject}: the registry {kind} with {status}{said}"
     return RegistryError(message, hint=_REFUSALS.get(status, _REFUSED))
 
 
-_ABSENT = "check how it is written; what is private may look absent as long as nobody logs in"
+ABSENT = "check how it is written; what is private may look absent as long as nobody logs in"
+"""What helps where a registry does not have something."""
+
 _REFUSED = "the registry's own log, or what stands before it, says why"
 _REFUSALS = {
     405: "the registry, or this repository, may be for reading only",

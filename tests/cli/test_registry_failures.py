@@ -344,6 +344,18 @@ def test_the_other_commands_tell_it_as_well(scene: Scene, command: str, name: st
     assert done.returncode == 3
 
 
+def test_who_verifies_a_tag_that_is_not_there_is_told_what_to_look_at(scene: Scene) -> None:
+    row = replace(READ["not found"], told="the registry has no such image", faults=())
+    place, env = scene.begin(row)
+    env["COSIGN_PASSWORD"] = ""
+    assert cos("key", "generate", "--output", "key", cwd=scene.folder, **env).returncode == 0
+
+    done = cos("verify", f"{place}:v1", "--key", "key.pub", cwd=scene.folder, **env)
+
+    check(row, place, done.stderr)
+    assert done.returncode == 3
+
+
 @pytest.mark.parametrize("option", ["--image-repository", "--push-final-images-repository"])
 @pytest.mark.parametrize("name", ["refused", "a page for everything", "fails"])
 def test_where_nothing_can_be_pushed_to_nothing_is_built(
