@@ -42,17 +42,23 @@ def artifact_fault(
     folder = f"{destination}/"
     for name, key in files_of(spec, keys, form):
         if not os.path.exists(f"{folder}{name}"):  # noqa: PTH110  (a plan asks for thousands)
-            return "not in the destination"
+            what = f"its document {name} is " if _is_document(name) else ""
+            return f"{what}not in the destination"
         record = store.artifact(key)
         if not is_there(record, destination, name):
             what = "description or values" if name.endswith(_METADATA) else "archive"
-            what = what if name.endswith(_METADATA) or ".package.tar" in name else "document"
+            what = "document" if _is_document(name) else what
             return f"the {what} in the destination is of another build, or was changed"
         if form.verified and record is not None and record.unverified:
             return UNVERIFIED
     if form.verified and any(marked_source(destination, each.fingerprint) for each in _own(spec)):
         return UNVERIFIED
     return None
+
+
+def _is_document(name: str) -> bool:
+    """Tell the documents of an artifact from its archive and metadata."""
+    return not name.endswith(_METADATA) and ".package.tar" not in name
 
 
 def files_of(

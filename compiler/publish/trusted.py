@@ -53,6 +53,7 @@ def open_target(  # noqa: PLR0913  (what is signed, with what, and where that is
     folder: Path,
     older: bool = False,
     report: Reporter = silent,
+    given: str = "",
 ) -> "TrustedTarget":
     """Open the signed metadata of the repository `target`; `folder` is for files on their way.
 
@@ -68,6 +69,7 @@ def open_target(  # noqa: PLR0913  (what is signed, with what, and where that is
         folder=folder,
         older=older,
         report=report,
+        given=given,
     )
 
 
@@ -85,6 +87,8 @@ class TrustedTarget:
     """Whether to go on from a state that may not be the newest."""
     clock: Callable[[], int] = time.time_ns
     report: Reporter = silent
+    given: str = ""
+    """Where the root and the keys come from, for errors."""
     _seen: dict[Digest, Published] = field(default_factory=dict, repr=False, compare=False)
     """The state that was read last, by the image of its timestamp."""
 
@@ -93,8 +97,13 @@ class TrustedTarget:
 
         Warns if that does not follow on what is named as the newest.
         """
-        published = self._published()
-        check_signing(published, self.signing)
+        try:
+            published = self._published()
+            check_signing(published, self.signing)
+        except TrustError as error:
+            said = error.message.removeprefix(f"{self.target}: ")
+            message = f"{self.target}: {said}{self.given}"
+            raise TrustError(message, hint=error.hint) from error
         for words in published.warnings():
             self.report(Noted(f"{self.target}: {words}", warning=True))
 

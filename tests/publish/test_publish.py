@@ -236,7 +236,8 @@ def test_a_tag_that_holds_no_repository_is_named(shop: Shop) -> None:
 
     assert str(caught.value) == (
         "registry.test/team/repo:repository.yaml: is no whole repository: "
-        "registry.test/team/repo:repository.yaml: is not the image of one file"
+        "registry.test/team/repo:repository.yaml: is not the image of one file "
+        "(publish it again from where it was built; --prune begins anew with what is there)"
     )
 
 

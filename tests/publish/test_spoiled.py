@@ -49,6 +49,11 @@ def nothing(registry: MemoryRegistry, name: str) -> None:
     registry.put_manifest(tagged(TARGET, name), b'{"schemaVersion":2,"layers":[]}', MANIFEST)
 
 
+def gone(registry: MemoryRegistry, name: str) -> None:
+    """Delete what a tag names."""
+    registry.delete(tagged(TARGET, name))
+
+
 def newest(registry: MemoryRegistry) -> str:
     """Name the tag of the newest snapshot."""
     return max(each for each in registry.tags(TARGET) if each.endswith(".snapshot.json"))
@@ -85,7 +90,7 @@ def said_by(shop: Shop, registry: MemoryRegistry, *names: str, older: bool = Fal
     return [each.message for each in said if isinstance(each, Noted) and each.warning]
 
 
-@pytest.mark.parametrize("spoil", [image, nothing])
+@pytest.mark.parametrize("spoil", [image, nothing, gone])
 def test_where_the_timestamp_is_spoiled_a_publication_goes_on_from_the_newest_state(
     registry: MemoryRegistry, shop: Shop, tmp_path: Path, spoil: Spoil
 ) -> None:
@@ -100,7 +105,7 @@ def test_where_the_timestamp_is_spoiled_a_publication_goes_on_from_the_newest_st
     assert "counts instead, the newest state that is whole and signed" in warning
 
 
-@pytest.mark.parametrize("spoil", [image, nothing])
+@pytest.mark.parametrize("spoil", [image, nothing, gone])
 def test_it_can_be_signed_again_with_the_key_of_the_timestamp_alone(
     registry: MemoryRegistry, shop: Shop, tmp_path: Path, spoil: Spoil
 ) -> None:
@@ -359,6 +364,7 @@ def test_an_old_root_is_not_signed_under_where_the_next_one_was_spoiled(
         publish(shop, registry, names=["b-1"])
 
     assert str(caught.value) == (
-        "root 2 is the newest, and 2.root.json is not it (give the newest root file, which `cos "
+        "registry.test/team/repo: root 2 is the newest, and 2.root.json is not it"
+        " (give the newest root file, which `cos "
         "repo rotate` wrote)"
     )
