@@ -51,7 +51,9 @@ def test_an_installed_system_is_labelled_and_so_is_what_it_is_upgraded_to(
     new_tree(installed, renamed("0.1.1"))
     upgrade_to_tree(installed)
     installed.check(f"umount -l {NEW}")
-    installed.reboot()
+    installed.run("systemctl poweroff")
+    installed.wait_off()
+    installed.start()
     wait_well(installed)
 
     assert (booted(installed), version(installed)) == ("active", "0.1.1")
