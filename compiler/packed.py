@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.archive import Compression
-from compiler.artifact import archive_name
+from compiler.artifact import MTREE, archive_name
 from compiler.fingerprint import NodeKeys
 from compiler.keys import ArtifactKey
 from compiler.sbom import KINDS
@@ -19,10 +19,14 @@ _METADATA = ".metadata.yaml"
 
 @dataclass(frozen=True, slots=True)
 class ArtifactForm:
-    """How artifacts are written: compressed how, and with documents beside them or without."""
+    """How artifacts are written: compressed how, and with what besides.
+
+    `documents` lie beside the archives, an `mtree` is in each metadata file.
+    """
 
     compression: Compression = Compression.NONE
     documents: bool = False
+    mtree: bool = False
 
 
 def artifact_fault(
@@ -41,14 +45,21 @@ def artifact_fault(
             what = "description or values" if name.endswith(_METADATA) else "archive"
             what = what if name.endswith(_METADATA) or ".package.tar" in name else "document"
             return f"the {what} in the destination is of another build, or was changed"
+        if form.mtree and name.endswith(_METADATA) and not has_mtree(destination / name):
+            return "the metadata in the destination has no mtree"
     return None
+
+
+def has_mtree(metadata: Path) -> bool:
+    """Tell whether a metadata file has an mtree; raises `OSError` if it cannot be read."""
+    return f"\n{MTREE}".encode() in metadata.read_bytes()
 
 
 def files_of(
     spec: PackageSpec, keys: NodeKeys, form: ArtifactForm
 ) -> Iterator[tuple[str, ArtifactKey]]:
     """Name every file that belongs to an artifact, with the key of its record."""
-    for package in (spec.id, *_parts(spec)):
+    for package in packages_of(spec):
         archive, metadata = keys_of(package, spec, keys)
         yield f"{package.fingerprint}{_METADATA}", metadata
         yield archive_name(package, form.compression), archive
@@ -56,9 +67,10 @@ def files_of(
         yield from document_files(spec, keys)
 
 
-def _parts(spec: PackageSpec) -> tuple[PackageId, ...]:
-    """Name the subpackages of a package."""
-    return tuple(part.id for part in spec.build.subpackages) if spec.build is not None else ()
+def packages_of(spec: PackageSpec) -> tuple[PackageId, ...]:
+    """Name a package and its subpackages."""
+    parts = spec.build.subpackages if spec.build is not None else ()
+    return (spec.id, *(part.id for part in parts))
 
 
 def keys_of(
@@ -89,7 +101,7 @@ def is_there(record: ArtifactRecord | None, folder: Path, name: str) -> bool:
 
 def document_files(spec: PackageSpec, keys: NodeKeys) -> Iterator[tuple[str, ArtifactKey]]:
     """Name the documents of a package and its subpackages, each with the key of its record."""
-    for package in (spec.id, *_parts(spec)):
+    for package in packages_of(spec):
         for kind in KINDS:
             name = f"{package.fingerprint}{kind.suffix}"
             digest = hashlib.sha256(f"{keys.artifact} {name}".encode()).hexdigest()

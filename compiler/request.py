@@ -51,12 +51,13 @@ class Request:
     network: Network = Network.HOST
     source_date_epoch: int | None = None
     documents: bool = False
+    mtree: bool = False
     values: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def form(self) -> ArtifactForm:
         """How artifacts are written."""
-        return ArtifactForm(self.compression, self.documents)
+        return ArtifactForm(self.compression, self.documents, self.mtree)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from compiler.archive import Entry
 from compiler.archive.scan import collector_paused
-from compiler.archive.tar import Content
+from compiler.archive.tar import Content, folder_content
 from compiler.artifact import archive_name
 from compiler.artifact.layered import LayeredRoot
-from compiler.artifact.pack import Artifact, Origin, describe, pack, write_metadata
+from compiler.artifact.metadata import SUFFIX
+from compiler.artifact.mtree import Digests, archive_mtree, mtree_of
+from compiler.artifact.pack import Artifact, Origin, add_mtree, describe, pack, write_metadata
 from compiler.artifact.roots import MountedRoots
 from compiler.artifact.selection import Selection, cut, select
 from compiler.build.settings import BuildSettings, Tools
@@ -19,7 +21,7 @@ from compiler.events import Noted
 from compiler.graph import BuildGraph
 from compiler.keys import ArtifactKey
 from compiler.oci import Digest
-from compiler.packed import is_there, keys_of
+from compiler.packed import has_mtree, is_there, keys_of, packages_of
 from compiler.plan import Action, PlanNode
 from compiler.spec.package import BuildSpec, PackageId, PackageSpec
 from compiler.store import ArtifactRecord, NodeRecord
@@ -121,9 +123,10 @@ class Packer:
         settings = self._settings
         archive_key, metadata_key = keys_of(package, node.node.spec, node.keys)
         kept = self._kept(node, package, selection)
+        digests = Digests(folder_content(root) if isinstance(root, Path) else root)
         artifact = kept or pack(
             selection,
-            root,
+            digests.read if settings.mtree else root,
             destination=settings.destination,
             package=package,
             compression=settings.compression,
@@ -136,7 +139,8 @@ class Packer:
             origin=Origin(seed, image.platform if image is not None else None),
             values=node.node.spec.given(settings.values),
         )
-        metadata = write_metadata(described, settings.destination)
+        mtree = self._mtree(kept, selection, digests)
+        metadata = write_metadata(described, settings.destination, mtree)
         if self._remembers:
             text = metadata.read_bytes()
             sha256 = hashlib.sha256(text).hexdigest()
@@ -144,6 +148,29 @@ class Packer:
             self._remember(archive_key, artifact.sha256, artifact.size, unverified=doubted)
             self._remember(metadata_key, sha256, len(text), unverified=doubted)
         return artifact
+
+    def _mtree(self, kept: Artifact | None, selection: Selection, digests: Digests) -> str:
+        """List an archive that was packed just now, or read one that lay there, if asked to."""
+        if not self._settings.mtree:
+            return ""
+        if kept is not None:
+            return archive_mtree(kept.path)
+        read = {each.entry.path: digests.found.get(each.source) for each in selection.members}
+        found = {path: digest for path, digest in read.items() if digest is not None}
+        return mtree_of((each.entry for each in selection.members), found)
+
+    def add_mtrees(self, node: PlanNode) -> None:
+        """Complete the metadata of archives that others packed, and shared without an mtree."""
+        spec, folder = node.node.spec, self._settings.destination
+        for package in packages_of(spec):
+            path = folder / f"{package.fingerprint}{SUFFIX}"
+            _, key = keys_of(package, spec, node.keys)
+            record = self._tools.store.artifact(key)
+            if record is not None and not has_mtree(path):
+                archive = folder / archive_name(package, self._settings.compression)
+                text = add_mtree(path, archive)
+                sha256 = hashlib.sha256(text).hexdigest()
+                self._remember(key, sha256, len(text), unverified=record.unverified)
 
     def _is_unverified(self, node: PlanNode, kept: ArtifactKey | None) -> bool:
         """Tell whether layers or a kept archive came from others, with no signature checked."""

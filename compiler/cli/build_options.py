@@ -60,7 +60,9 @@ class BuildOptions:
         """The values files, the last of which wins."""
         return options.values_files(self.values, settings)
 
-    def request(self, settings: Settings, *, documents: bool = False) -> Request:
+    def request(
+        self, settings: Settings, *, documents: bool = False, mtree: bool = False
+    ) -> Request:
         """Put into one value what is asked for; raises `Faults` for values that cannot be read."""
         return Request(
             packages=tuple(self.packages or ()),
@@ -75,6 +77,7 @@ class BuildOptions:
             destination=self.destination,
             compression=options.compression_of(self.compression),
             documents=documents,
+            mtree=mtree,
             network=self.network,
             source_date_epoch=settings.source_date_epoch,
             values=load_values(self.values_files(settings)),

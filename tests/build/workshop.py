@@ -64,6 +64,7 @@ class Workshop:
             concurrency=2,
             images=planned.images,
             contexts=planned.contexts,
+            mtree=self.request.mtree,
         )
         tools = Tools(engine=self.engine, store=self.store, report=self.events.append)
         return run_plan(planned.nodes, planned.graph, tools, settings)

@@ -109,6 +109,21 @@ def test_archives_that_were_shared_without_documents_are_told_until_these_are_sh
     assert len(list(three.out.glob("*.cdx.json"))) == len(TREE)
 
 
+def test_metadata_that_was_shared_without_an_mtree_is_completed(
+    labs: tuple[Lab, Lab, Lab], cache: Reference
+) -> None:
+    one, two, three = labs
+    events(one, "--all", *shared(cache, "--push"))
+
+    started = events(two, "--all", "--mtree", *shared(cache, "--pull"))
+    again = events(two, "--all", "--mtree", *shared(cache, "--pull"))
+    events(three, "--all", "--mtree")
+
+    assert {action for _, action in started} == {"fetch"}
+    assert again == []
+    assert two.built() == three.built()
+
+
 def test_only_what_the_owner_of_the_key_signed_is_fetched(
     labs: tuple[Lab, Lab, Lab], cache: Reference, tmp_path: Path
 ) -> None:
