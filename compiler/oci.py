@@ -28,6 +28,9 @@ INDEX = "application/vnd.oci.image.index.v1+json"
 SOURCE = "io.cos-toolkit.source"
 """The label of an image in a store that has its digest in the registry from which it came."""
 
+UNVERIFIED = "io.cos-toolkit.unverified"
+"""The label of an image in a store that names places from which something in it came unverified."""
+
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
 LAYER_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
@@ -129,7 +132,8 @@ class Image:
     """A root file system by its layers, bottom first, and what its config says about running in it.
 
     `digest` names the whole: it changes exactly when a layer or the config changes. `source` is the
-    digest that the image has in the registry from which it came.
+    digest that the image has in the registry from which it came. `unverified` names places from
+    which something in it came with no signature checked.
     """
 
     name: str
@@ -140,6 +144,7 @@ class Image:
     shell: tuple[str, ...] = ("/bin/sh", "-c")
     platform: Platform
     source: str = ""
+    unverified: str = ""
 
     @property
     def content(self) -> Digest:

@@ -10,16 +10,20 @@ from compiler.archive import Compression
 from compiler.artifact import MTREE, archive_name
 from compiler.fingerprint import NodeKeys
 from compiler.keys import ArtifactKey
+from compiler.marks import marked_source
 from compiler.sbom import KINDS
 from compiler.spec.package import PackageId, PackageSpec
-from compiler.store import ArtifactRecord, Store
+from compiler.store import ArtifactFile, ArtifactRecord, Store
 
 _METADATA = ".metadata.yaml"
+
+UNVERIFIED = "it came from others, or is made of what did, and no signature was checked"
+"""Why something is made anew although it is there."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArtifactForm:
-    """How artifacts are written: compressed how, and with what besides.
+    """How artifacts are wanted: compressed how, and with what besides.
 
     `documents` lie beside the archives, an `mtree` is in each metadata file.
     """
@@ -27,6 +31,8 @@ class ArtifactForm:
     compression: Compression = Compression.NONE
     documents: bool = False
     mtree: bool = False
+    verified: bool = False
+    """Whether what came from others, with no signature checked, is to be made anew."""
 
 
 def artifact_fault(
@@ -41,12 +47,19 @@ def artifact_fault(
     for name, key in files_of(spec, keys, form):
         if not os.path.exists(f"{folder}{name}"):  # noqa: PTH110  (a plan asks for thousands)
             return "not in the destination"
-        if not is_there(store.artifact(key), destination, name):
+        record = store.artifact(key)
+        if not is_there(record, destination, name):
             what = "description or values" if name.endswith(_METADATA) else "archive"
             what = what if name.endswith(_METADATA) or ".package.tar" in name else "document"
             return f"the {what} in the destination is of another build, or was changed"
-        if form.mtree and name.endswith(_METADATA) and not has_mtree(destination / name):
-            return "the metadata in the destination has no mtree"
+        if form.verified and record is not None and record.unverified:
+            return UNVERIFIED
+    packages = packages_of(spec)
+    if form.verified and any(marked_source(destination, each.fingerprint) for each in packages):
+        return UNVERIFIED
+    files = (destination / f"{each.fingerprint}{_METADATA}" for each in packages)
+    if form.mtree and not all(map(has_mtree, files)):
+        return "the metadata in the destination has no mtree"
     return None
 
 
@@ -65,6 +78,20 @@ def files_of(
         yield archive_name(package, form.compression), archive
     if form.documents:
         yield from document_files(spec, keys)
+
+
+def shared_files(
+    spec: PackageSpec, keys: NodeKeys, compression: Compression
+) -> dict[str, ArtifactFile]:
+    """Name every file that an artifact may have where it is shared; documents may be lacking."""
+    found: dict[str, ArtifactFile] = {}
+    for package in packages_of(spec):
+        own, (archive, metadata) = package.fingerprint, keys_of(package, spec, keys)
+        found[f"{own}{_METADATA}"] = ArtifactFile(key=metadata, package=own)
+        found[archive_name(package, compression)] = ArtifactFile(key=archive, package=own)
+        for name, key in _documents(package, keys):
+            found[name] = ArtifactFile(key=key, package=own, optional=True)
+    return found
 
 
 def packages_of(spec: PackageSpec) -> tuple[PackageId, ...]:
@@ -102,7 +129,12 @@ def is_there(record: ArtifactRecord | None, folder: Path, name: str) -> bool:
 def document_files(spec: PackageSpec, keys: NodeKeys) -> Iterator[tuple[str, ArtifactKey]]:
     """Name the documents of a package and its subpackages, each with the key of its record."""
     for package in packages_of(spec):
-        for kind in KINDS:
-            name = f"{package.fingerprint}{kind.suffix}"
-            digest = hashlib.sha256(f"{keys.artifact} {name}".encode()).hexdigest()
-            yield name, ArtifactKey(digest)
+        yield from _documents(package, keys)
+
+
+def _documents(package: PackageId, keys: NodeKeys) -> Iterator[tuple[str, ArtifactKey]]:
+    """Name the documents of one package."""
+    for kind in KINDS:
+        name = f"{package.fingerprint}{kind.suffix}"
+        digest = hashlib.sha256(f"{keys.artifact} {name}".encode()).hexdigest()
+        yield name, ArtifactKey(digest)

@@ -8,6 +8,7 @@ from enum import Enum
 from compiler.fingerprint import NodeKeys
 from compiler.graph import BuildGraph, BuildNode, NodeId
 from compiler.keys import ArtifactKey, LayerKey
+from compiler.packed import UNVERIFIED
 
 _LABELS = {"identity": "name or version", "retrieve": "what is retrieved"}
 
@@ -33,13 +34,15 @@ class Present:
     `layers` are the keys with layers in the store, `artifacts` the keys whose archives lie in the
     destination; `stale` says of others what is the matter with them. `latest` has the inputs from
     which each package (`category/name`) was last built. What can be fetched from elsewhere is in
-    `remote_layers` and `remote_artifacts`.
+    `remote_layers` and `remote_artifacts`; `doubted` are layers that count as not there, since no
+    signature of them was checked.
     """
 
     layers: Set[LayerKey] = frozenset()
     artifacts: Set[ArtifactKey] = frozenset()
     remote_layers: Set[LayerKey] = frozenset()
     remote_artifacts: Set[ArtifactKey] = frozenset()
+    doubted: Set[LayerKey] = frozenset()
     stale: Mapping[ArtifactKey, str] = field(default_factory=dict)
     latest: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
@@ -156,6 +159,8 @@ def _why_build(
     latest = present.latest.get(node.id.package.title)
     if node.id.variant:
         return "in a chain, where it stands on more than it requires"
+    if keys.layer in present.doubted:
+        return UNVERIFIED
     if latest is None:
         return "not built before"
     changes = list(_changes(latest, keys.inputs))

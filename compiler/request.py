@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -52,12 +52,14 @@ class Request:
     source_date_epoch: int | None = None
     documents: bool = False
     mtree: bool = False
+    verified: bool = False
+    """Whether what came from others, with no signature checked, is as good as not there."""
     values: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def form(self) -> ArtifactForm:
-        """How artifacts are written."""
-        return ArtifactForm(self.compression, self.documents, self.mtree)
+        """How artifacts are wanted."""
+        return ArtifactForm(self.compression, self.documents, self.mtree, self.verified)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,6 +317,8 @@ def _present(
 ) -> Present:
     """Ask the store and the destination what is there, and the cache what else there is."""
     layers = store.present(each.layer for each in keys.values())
+    doubted = _unverified(layers, store) if request.verified else frozenset()
+    layers -= doubted
     faults = {
         keys[id_].artifact: artifact_fault(
             node.spec,
@@ -332,6 +336,7 @@ def _present(
         layers=layers,
         artifacts=faults.keys() - stale.keys(),
         stale=stale,
+        doubted=doubted,
         latest={title: record.inputs for title in titles if (record := store.latest(title))},
     )
     if cache is None:
@@ -340,6 +345,13 @@ def _present(
         present,
         remote_layers=cache.nodes(missing.values()),
         remote_artifacts=cache.artifacts(stale),
+    )
+
+
+def _unverified(layers: Set[LayerKey], store: Store) -> Set[LayerKey]:
+    """Pick the layers that came from others, or were built from such, with no signature checked."""
+    return frozenset(
+        key for key in layers if (record := store.node(key)) is not None and record.unverified
     )
 
 

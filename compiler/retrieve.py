@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from compiler.archive import Compression
 from compiler.errors import SpecError
+from compiler.marks import is_mark
 from compiler.spec.package import PackageId
 
 SCHEMES = ("http://", "https://")
@@ -42,15 +43,15 @@ def matching_files(patterns: Sequence[str], destination: Path) -> Iterator[Path]
                 hint="name files of the destination folder, or a URL",
             )
         try:
-            found.update(path for path in destination.glob(pattern) if _is_plain(path))
+            found.update(path for path in destination.glob(pattern) if _is_wanted(path))
         except ValueError as error:
             raise SpecError(f"retrieve: {pattern!r} is no pattern: {error}") from error
     yield from sorted(found)
 
 
-def _is_plain(path: Path) -> bool:
-    """Tell a file from folders and from links, which could lead anywhere."""
-    return path.is_file() and not path.is_symlink()
+def _is_wanted(path: Path) -> bool:
+    """Tell a file from folders, from links, which could lead anywhere, and from marks."""
+    return path.is_file() and not path.is_symlink() and not is_mark(path)
 
 
 def names_archive_of(package: PackageId, pattern: str) -> bool:

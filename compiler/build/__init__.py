@@ -16,7 +16,7 @@ from compiler.errors import CompilerError, RegistryError, TrustError
 from compiler.events import NodeFailed, NodeFinished, NodeStarted, Noted, RunPlanned
 from compiler.graph import BuildGraph, NodeId
 from compiler.graph.network import urgency
-from compiler.packed import ArtifactForm, document_files, files_of
+from compiler.packed import ArtifactForm, document_files, files_of, shared_files
 from compiler.plan import Action, PlanNode
 from compiler.store import Cache
 
@@ -263,12 +263,14 @@ class _Run:
             self._packed[node.id] = artifacts
         else:
             remove_documents(self._destination, [each.package for each in artifacts])
+            self._packer.unmark(node, artifacts)
         return True
 
     def _describe(self, node: PlanNode) -> bool:
         """Write beside the artifacts of a node what is in them and how they were made."""
-        record = self._builder.record(node.id)
-        self._inventory.write(node, record, self._packed.pop(node.id))
+        record, artifacts = self._builder.record(node.id), self._packed.pop(node.id)
+        self._inventory.write(node, record, artifacts)
+        self._packer.unmark(node, artifacts)
         return True
 
     def _fetch(self, node: PlanNode) -> bool:
@@ -281,7 +283,8 @@ class _Run:
         """Fetch the archive of a node, and what belongs to it."""
         if not node.fetches:
             self._tools.report(NodeStarted(str(node.id), _FETCH, node.reason))
-        self._cache.fetch_artifact(node.keys.artifact, self._destination)
+        files = shared_files(node.node.spec, node.keys, self._compression)
+        self._cache.fetch_artifact(node.keys.artifact, files, self._destination)
         if self._mtree:
             self._packer.add_mtrees(node)
         names = [name for name, _ in document_files(node.node.spec, node.keys)]

@@ -125,7 +125,7 @@ class Inventory:
         self._remember(node, written, unverified=record.unverified)
         return tuple(written)
 
-    def _remember(self, node: PlanNode, written: Iterable[Path], *, unverified: bool) -> None:
+    def _remember(self, node: PlanNode, written: Iterable[Path], *, unverified: str) -> None:
         """Keep the records of documents, by which they can be given to others."""
         paths = {path.name: path for path in written}
         for name, key in document_files(node.node.spec, node.keys):

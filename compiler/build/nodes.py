@@ -10,6 +10,7 @@ from pathlib import Path
 
 from compiler.archive.safety import Devices
 from compiler.archive.unpack import unpack_tar
+from compiler.base_images import further_images
 from compiler.build.fetch import retrieve_into
 from compiler.build.recipe import Action, Interpreter, Surroundings, recipe_of, stage_actions
 from compiler.build.settings import BuildSettings, Tools
@@ -20,13 +21,15 @@ from compiler.errors import CompilerError, EngineError, ImageError, Location
 from compiler.fingerprint import clash_key, content_key, stack_key
 from compiler.graph import BuildGraph, BuildNode, NodeId
 from compiler.keys import LayerKey
+from compiler.marks import marked_sources
 from compiler.oci import SCRATCH, Digest, Image, image_hint, scratch_image
 from compiler.plan import PlanNode
-from compiler.retrieve import retrieved_files
+from compiler.retrieve import matching_files, retrieved_files
 from compiler.spec.dockerfile import parse_dockerfile
 from compiler.spec.package import BuildSpec, PackageSpec
 from compiler.store import NodeRecord
 from compiler.store.images import host_platform
+from compiler.store.records import doubts
 
 _REMEMBERED = 64
 """How many nodes' changes are kept in memory for the next comparison."""
@@ -87,6 +90,8 @@ class NodeBuilder:
         root = self._root(planned.node, joined)
         content = self._content(planned, root)
         found = None if planned.again else self._tools.store.node_by_content(content)
+        if found is not None and found.unverified and self._settings.verified:
+            found = None
         if found is None:
             self._tools.store.put_node(self.make(planned, root, content))
             return True
@@ -116,7 +121,7 @@ class NodeBuilder:
             needs=self._needs(planned.node),
             log=str(self._tools.store.log_path(planned.keys.layer)),
             seconds=round(time.monotonic() - started, 3),
-            unverified=self._is_unverified(planned),
+            unverified=self._doubts(planned),
         )
 
     def _content(self, planned: PlanNode, root: tuple[Digest, ...]) -> str:
@@ -129,8 +134,8 @@ class NodeBuilder:
             planned.keys.inputs, [*root, *copied, *(" ".join(each) for each in brought)]
         )
 
-    def _is_unverified(self, planned: PlanNode) -> bool:
-        """Tell whether something that a node is built from came from others, unverified."""
+    def _doubts(self, planned: PlanNode) -> str:
+        """Say from where something came, unverified, that a node is built from."""
         node, store = planned.node, self._tools.store
         below = {each for id_ in (planned.id, *node.needs) for each in self._graph.root(id_)}
         layers = [store.node(self._plan[each].keys.layer) for each in {*below, *node.needs}]
@@ -138,7 +143,18 @@ class NodeBuilder:
             store.artifact(self._plan[each].keys.archive)
             for each in (*node.joined, *node.retrieved)
         ]
-        return any(each is not None and each.unverified for each in (*layers, *archives))
+        build = node.spec.build or BuildSpec()
+        files = matching_files(build.retrieve, self._settings.destination)
+        images = [image.unverified for image in self._images(node)]
+        return doubts((*layers, *archives), *marked_sources(files), *images)
+
+    def _images(self, node: BuildNode) -> Iterator[Image]:
+        """Go through the images in the store that a node starts from or takes files from."""
+        copied = (edge.source.image for edge in node.copies)
+        for name in {node.image, *copied, *further_images(node.spec)} - {"", SCRATCH}:
+            image = self._settings.images.get(name) or self._tools.store.image(name)
+            if image is not None:
+                yield image
 
     def _needs(self, node: BuildNode) -> tuple[LayerKey, ...]:
         """Name the keys of everything that a node needs."""

@@ -1,7 +1,7 @@
 """Packs the artifact of a node: its archive, its subpackages', and the metadata beside each."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -20,11 +20,14 @@ from compiler.errors import ArchiveError
 from compiler.events import Noted
 from compiler.graph import BuildGraph
 from compiler.keys import ArtifactKey
+from compiler.marks import Mark, put_mark, remove_mark
 from compiler.oci import Digest
 from compiler.packed import has_mtree, is_there, keys_of, packages_of
 from compiler.plan import Action, PlanNode
+from compiler.sbom import KINDS
 from compiler.spec.package import BuildSpec, PackageId, PackageSpec
 from compiler.store import ArtifactRecord, NodeRecord
+from compiler.store.records import doubts
 
 
 def _once(layers: Sequence[Digest]) -> Sequence[Digest]:
@@ -139,12 +142,15 @@ class Packer:
             origin=Origin(seed, image.platform if image is not None else None),
             values=node.node.spec.given(settings.values),
         )
+        doubted = self._doubts(node, archive_key if kept else None)
+        if doubted and self._remembers:  # before the metadata, which says that an archive is there
+            files = {artifact.path.name: artifact.sha256}
+            put_mark(settings.destination, package.fingerprint, Mark(source=doubted, files=files))
         mtree = self._mtree(kept, selection, digests)
         metadata = write_metadata(described, settings.destination, mtree)
         if self._remembers:
             text = metadata.read_bytes()
             sha256 = hashlib.sha256(text).hexdigest()
-            doubted = self._is_unverified(node, archive_key if kept else None)
             self._remember(archive_key, artifact.sha256, artifact.size, unverified=doubted)
             self._remember(metadata_key, sha256, len(text), unverified=doubted)
         return artifact
@@ -170,13 +176,24 @@ class Packer:
                 archive = folder / archive_name(package, self._settings.compression)
                 text = add_mtree(path, archive)
                 sha256 = hashlib.sha256(text).hexdigest()
+                if record.unverified:
+                    mark = Mark(source=record.unverified, files={path.name: sha256})
+                    put_mark(folder, package.fingerprint, mark)
                 self._remember(key, sha256, len(text), unverified=record.unverified)
 
-    def _is_unverified(self, node: PlanNode, kept: ArtifactKey | None) -> bool:
-        """Tell whether layers or a kept archive came from others, with no signature checked."""
+    def unmark(self, node: PlanNode, artifacts: Iterable[Artifact]) -> None:
+        """Take the marks away of what others had made before; of what is in doubt they stay."""
+        for artifact in artifacts:
+            key, _ = keys_of(artifact.package, node.node.spec, node.keys)
+            record = self._tools.store.artifact(key)
+            if record is not None and not record.unverified:
+                name = artifact.package.fingerprint
+                remove_mark(self._settings.destination, name, _fresh_files(artifact))
+
+    def _doubts(self, node: PlanNode, kept: ArtifactKey | None) -> str:
+        """Say from where layers or a kept archive came, with no signature checked."""
         store = self._tools.store
-        known = (store.node(node.keys.layer), store.artifact(kept) if kept else None)
-        return any(each is not None and each.unverified for each in known)
+        return doubts((store.node(node.keys.layer), store.artifact(kept) if kept else None))
 
     def _kept(self, node: PlanNode, package: PackageId, selection: Selection) -> Artifact | None:
         """Return the archive that lies there already, when only its description has changed."""
@@ -187,6 +204,7 @@ class Packer:
         if (
             node.action is not Action.PACK
             or record is None
+            or (settings.verified and record.unverified)
             or not is_there(record, settings.destination, name)
             or _sha256(settings.destination / name) != record.sha256
         ):
@@ -200,10 +218,17 @@ class Packer:
             files=selection.files,
         )
 
-    def _remember(self, key: ArtifactKey, sha256: str, size: int, *, unverified: bool) -> None:
+    def _remember(self, key: ArtifactKey, sha256: str, size: int, *, unverified: str) -> None:
         self._tools.store.put_artifact(
             ArtifactRecord(key=key, sha256=sha256, size=size, unverified=unverified)
         )
+
+
+def _fresh_files(artifact: Artifact) -> frozenset[str]:
+    """Name what was written for an artifact: its archive, its metadata, and maybe documents."""
+    name = artifact.package.fingerprint
+    documents = (f"{name}{kind.suffix}" for kind in KINDS)
+    return frozenset((artifact.path.name, f"{name}{SUFFIX}", *documents))
 
 
 def _sha256(path: Path) -> str:

@@ -38,6 +38,8 @@ class BuildSettings:
     """Whether each metadata file has the mtree of its archive, for luet's plugin."""
     pushes: bool = False
     """Whether what is built and packed goes into the cache."""
+    verified: bool = False
+    """Whether what came from others, with no signature checked, is used for nothing."""
     contexts: Mapping[PackageId, Sequence[ContextFile]] = field(default_factory=dict)
     values: Mapping[str, object] = field(default_factory=dict)
     trees: Sequence[Path] = ()

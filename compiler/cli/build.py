@@ -64,7 +64,9 @@ def build(  # noqa: PLR0913  (one parameter for each option that only this comma
     ] = "",
     verify_key: Annotated[
         list[str] | None,
-        typer.Option("--verify-key", help="Fetch only what the owner of this key has signed."),
+        typer.Option(
+            "--verify-key", help="Use nothing of others that the owner of this key has not signed."
+        ),
     ] = None,
     sbom: Annotated[
         bool, typer.Option("--sbom", help="Write SBOMs and provenance beside artifacts.")
@@ -115,7 +117,7 @@ def build(  # noqa: PLR0913  (one parameter for each option that only this comma
     sharing.check()
     lock = options.project_folder(asked.trees) / LOCK
     locking = Locking(lock, read_lock(lock), refuses=locked)
-    request = asked.request(settings, documents=sbom, mtree=mtree)
+    request = asked.request(settings, documents=sbom, mtree=mtree, verified=bool(verify_key))
     if asked.from_repositories and not pretend:
         enter_user_namespace()  # before the threads that ask repositories
     loaded = asked.open_tree(context, request.values)

@@ -65,6 +65,7 @@ class Building:
             pushes=self._pushes,
             documents=request.documents,
             mtree=request.mtree,
+            verified=request.verified,
             trees=self._trees,
         )
 

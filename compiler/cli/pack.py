@@ -9,9 +9,11 @@ import typer
 from compiler.artifact.pack import describe, pack, write_metadata
 from compiler.artifact.roots import MountedRoots
 from compiler.artifact.selection import select
+from compiler.build.inventory import remove_documents
 from compiler.cli.options import compression_of
 from compiler.cli.settings import Settings
 from compiler.errors import InputError, UsageError
+from compiler.marks import remove_mark
 from compiler.spec.folder import DEFINITION, read_definition
 from compiler.spec.package import BuildSpec, Definition, PackageId, PackageSpec
 from compiler.version import Selector, parse_argument
@@ -51,6 +53,8 @@ def pack_folder(
     stamp = settings.source_date_epoch
     epoch = int(time.time()) if stamp is None else stamp
     written = write_metadata(describe(spec, artifact, epoch=epoch), destination)
+    remove_documents(destination, [id_])  # they are about the archive before, and so is a mark
+    remove_mark(destination, id_.fingerprint, (artifact.path.name, written.name))
     for path in (artifact.path, written):
         typer.echo(path)
 

@@ -95,6 +95,13 @@ _Root = Annotated[
     Path | None,
     typer.Option("--root", help="The root of the repository's signed metadata, to sign it, too."),
 ]
+_SignUnverified = Annotated[
+    bool,
+    typer.Option(
+        "--sign-unverified",
+        help="Also artifacts from others, or made of such, of which no signature was checked.",
+    ),
+]
 _Older = Annotated[
     bool,
     typer.Option(
@@ -147,6 +154,7 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
     root: _Root = None,
     older_state: _Older = False,
     content_trust: _ContentTrust = "",
+    sign_unverified: _SignUnverified = False,
     backend: _Backend = "docker",
     repo: _Repo = "",
     from_repositories: FromRepositories = False,
@@ -175,6 +183,7 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
         reset_revision=reset_revision,
         snapshot_id=snapshot_id,
         from_metadata=from_metadata,
+        vouches=(bool(sign) or bool(content_trust)) and not sign_unverified,
         **_times(settings),
     )
     options.check()
@@ -221,7 +230,7 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
             _trusting().check_keys(context.obj, folder, sign, root)
         made = create_repository(specs, roots, artifacts=packages, output=folder, options=options)
     _tell(made, folder)
-    _sign(context, folder, sign, root)
+    _sign(context, folder, sign, root, unverified=sign_unverified)
 
 
 def _tell_lacking(
@@ -248,10 +257,12 @@ def _trusting() -> Any:  # noqa: ANN401  (a module)
     return importlib.import_module("compiler.cli.trusting")
 
 
-def _sign(context: typer.Context, folder: Path, keys: list[str], root: Path | None) -> None:
+def _sign(
+    context: typer.Context, folder: Path, keys: list[str], root: Path | None, *, unverified: bool
+) -> None:
     """Sign what a folder holds now, or say that it is not signed although it was."""
     if keys and root is not None:
-        _trusting().sign(context.obj, str(folder), keys, root)
+        _trusting().sign(context.obj, str(folder), keys, root, unverified=unverified)
     elif (folder / TRUST / "timestamp.json").exists():
         text = (
             f"warning: {folder}: clients with its root see the state before until `cos repo sign`"

@@ -1,6 +1,6 @@
 """What a build shares with others through registries: base images, layers, final images."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +13,11 @@ from compiler.cli.call import SharingOptions
 from compiler.cli.key import public_keys, signing_key
 from compiler.cli.registries import open_registry, repository_named, scratch_folder
 from compiler.cli.settings import Settings
-from compiler.errors import CompilerError, NotFoundError
+from compiler.errors import CompilerError, NotFoundError, TrustError
 from compiler.events import Noted, Reporter
 from compiler.lock import Lock
-from compiler.oci import INDEXES, Image, Reference, platforms_of
+from compiler.marks import marked_source
+from compiler.oci import INDEXES, UNVERIFIED, Image, Reference, platforms_of
 from compiler.packed import document_files, files_of
 from compiler.plan import Action
 from compiler.publish.packages import Packed, name_packages, upload_packages
@@ -30,7 +31,14 @@ from compiler.spec.package import PackageId
 from compiler.store.images import ImageConfig, host_platform
 from compiler.store.local import LocalStore
 from compiler.store.pull import ImagePuller
-from compiler.store.remote import ARTIFACT, NODE, Check, Places, RemoteCache, Sealing
+from compiler.store.remote import Check, Places, RemoteCache, Sealing
+from compiler.store.remote_records import ARTIFACT, NODE
+
+_WITHHELD = (
+    "not signed and not pushed, since it came from others, or is made of what did, and no "
+    "signature was checked"
+)
+_BUILD_ANEW = "with --verify-key KEY.pub it is fetched as that key signed it, or built anew"
 
 
 class RegistrySharing:
@@ -121,6 +129,20 @@ class RegistrySharing:
         self._report(Noted(_pushed(self._options, new, there)))
         for image in planned.images.values():
             self.cache.push_image(image)
+        self._tell_withheld(self.cache.withheld, planned, is_all=not (layers or archives))
+
+    def _tell_withheld(self, keys: Set[str], planned: Planned, *, is_all: bool) -> None:
+        """Name all that was not signed and not pushed; raises `TrustError` if nothing was."""
+        names = {
+            str(each.id.package)
+            for each in planned.nodes
+            if not keys.isdisjoint((each.keys.layer, each.keys.artifact))
+        }
+        if names:
+            message = f"{', '.join(sorted(names))}: {_WITHHELD}"
+            if is_all:
+                raise TrustError(f"nothing was pushed: {message}", hint=_BUILD_ANEW)
+            self._report(Noted(f"{message} ({_BUILD_ANEW})", warning=True))
 
     def _push_layers(self, cache: RemoteCache, planned: Planned) -> set[str]:
         """Push what layers the repository lacks; returns the keys of all that it then has."""
@@ -157,7 +179,7 @@ class RegistrySharing:
         )
         if options.final_images:
             for each in packed:
-                self._keep(each, place)
+                self._keep(each, place, marked_source(destination, each.metadata.id.fingerprint))
         if options.push_final_images:
             self._push_final(packed, place)
 
@@ -194,15 +216,16 @@ class RegistrySharing:
         platform = packed.metadata.platform or host_platform()
         return platform in platforms_of(found.data, str(_tagged(place, packed)))
 
-    def _keep(self, packed: Packed, place: Reference) -> None:
-        """Keep a final image in the store."""
+    def _keep(self, packed: Packed, place: Reference, source: str) -> None:
+        """Keep a final image in the store, with the place from which it came unverified."""
         name = str(_tagged(place, packed))
         with self._store.scratch() as scratch:
             root = scratch / "root"
             root.mkdir()
             unpack_tar(packed.archive, root, devices=Devices.allowed())
             layer = self._store.add_layer(root, Clamp(epoch=0, after=2**62))
-        self._store.put_image(name, [layer], ImageConfig(platform=host_platform()))
+        labels = ((UNVERIFIED, source),) if source else ()
+        self._store.put_image(name, [layer], ImageConfig(platform=host_platform(), labels=labels))
         self._report(Noted(f"{name} is in the store"))
 
     def _sealing(self) -> Sealing:

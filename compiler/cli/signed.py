@@ -61,7 +61,7 @@ def published(place: Place, root: Path, *, older: bool = True) -> Published:
     Raises `TrustError` for a state that may not be the newest, unless `older`.
     """
     found = _verified(place, root, older=older)
-    for words in found.warnings(time.time_ns()):
+    for words in found.warnings():
         typer.echo(f"warning: {words}", err=True)
     return found
 
@@ -85,7 +85,7 @@ def _verified(place: Place, root: Path, *, older: bool) -> Published:
     if found is None:
         raise place.unsigned()
     if not older:
-        found.check_newest(time.time_ns())
+        found.check_newest()
     return found
 
 

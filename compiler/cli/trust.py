@@ -63,6 +63,15 @@ _Before = Annotated[
 ]
 
 
+_Unverified = Annotated[
+    bool,
+    typer.Option(
+        "--sign-unverified",
+        help="Also artifacts from others, or made of such, of which no signature was checked.",
+    ),
+]
+
+
 @app.command("init-trust")
 def init_trust(  # noqa: PLR0913  (one parameter for each option)
     context: typer.Context,
@@ -75,6 +84,7 @@ def init_trust(  # noqa: PLR0913  (one parameter for each option)
     days: _Days = [],  # noqa: B006  (read only, and how typer is told a default)
     bins: _Bins = 32,
     root: _Root = Path("root.json"),
+    sign_unverified: _Unverified = False,
 ) -> None:
     """Begin to sign a repository, and write the root file that clients are to be given.
 
@@ -82,15 +92,21 @@ def init_trust(  # noqa: PLR0913  (one parameter for each option)
     signs, and for how long: then no option may say it, too.
     """
     made = {"keys": root_key, "others": root_public, "threshold": root_threshold, "days": days}
-    _work().init_trust(context.obj, repository, key, root, bins=bins, **made)
+    how = {"bins": bins, "unverified": sign_unverified}
+    _work().init_trust(context.obj, repository, key, root, **how, **made)
 
 
 @app.command("sign")
 def sign(
-    context: typer.Context, repository: _Folder, *, key: _Keys, root: _Root = Path("root.json")
+    context: typer.Context,
+    repository: _Folder,
+    *,
+    key: _Keys,
+    root: _Root = Path("root.json"),
+    sign_unverified: _Unverified = False,
 ) -> None:
     """Sign what the repository in a folder holds now."""
-    _work().sign(context.obj, repository, key, root)
+    _work().sign(context.obj, repository, key, root, unverified=sign_unverified)
 
 
 @app.command("refresh")
@@ -120,6 +136,7 @@ def rotate(  # noqa: PLR0913  (one parameter for each option)
     restart: _Restart = False,
     older_state: _Older = False,
     root: _Root = Path("root.json"),
+    sign_unverified: _Unverified = False,
 ) -> None:
     """Publish the next root: with other keys or thresholds, or only with a later end.
 
@@ -128,7 +145,8 @@ def rotate(  # noqa: PLR0913  (one parameter for each option)
     changes = {"replace": replace, "threshold": threshold, "days": days}
     keys = {"root_keys": root_key, "keys": key}
     _work().rotate(context.obj, repository, root, file=next_root, restart=restart,
-                   older=older_state, keys=keys, changes=changes)  # fmt: skip
+                   older=older_state, keys=keys, changes=changes,
+                   unverified=sign_unverified)  # fmt: skip
 
 
 @app.command("sign-root")

@@ -64,6 +64,7 @@ def init_trust(  # noqa: PLR0913  (one parameter for each option)
     others: Sequence[str],
     threshold: int | None,
     days: Sequence[str],
+    unverified: bool,
 ) -> None:
     """Begin to sign a repository."""
     settings = settings or Settings()
@@ -88,7 +89,9 @@ def init_trust(  # noqa: PLR0913  (one parameter for each option)
             what = "repo sign" if is_folder(repository) else "create-repo --sign"
             hint = f"`cos repo rotate` changes keys, `cos {what}` signs what is new"
             raise TrustError(f"{repository}: is signed already", hint=hint)
-        contents = _contents(repository) if is_folder(repository) else _NOTHING
+        contents = (
+            _contents(repository, unverified=unverified) if is_folder(repository) else _NOTHING
+        )
         if not _carried(root, data):
             return
         files = signer.start(data, contents, _in(place, signing), bins=bins)
@@ -118,12 +121,12 @@ def check_keys(settings: Settings | None, folder: Path, key: Sequence[str], root
     signer.check_signing(published(place, root), signing)
 
 
-def _contents(repository: str) -> signer.Contents:
+def _contents(repository: str, *, unverified: bool) -> signer.Contents:
     """Copy the index of a folder for clients, and describe what it holds: a repository."""
     if not (Path(repository) / REPOSITORY).exists():
         hint = "`cos create-repo` makes it one, then it can be signed"
         raise UsageError(f"{repository}: is no repository, it has no {REPOSITORY}", hint=hint)
-    return freeze(Path(repository))
+    return freeze(Path(repository), unverified=unverified)
 
 
 def _carried(root: Path, data: bytes) -> bool:
@@ -156,7 +159,14 @@ def _written(root: Path, data: bytes) -> Iterator[None]:
         raise
 
 
-def sign(settings: Settings | None, repository: str, key: Sequence[str], root: Path) -> None:
+def sign(
+    settings: Settings | None,
+    repository: str,
+    key: Sequence[str],
+    root: Path,
+    *,
+    unverified: bool,
+) -> None:
     """Sign what a folder holds."""
     settings = settings or Settings()
     if not is_folder(repository):
@@ -167,7 +177,7 @@ def sign(settings: Settings | None, repository: str, key: Sequence[str], root: P
     before = published(place, root)
     signing = signing_with(settings, key, repository)
     signer.check_signing(before, signing)
-    contents = _contents(repository)
+    contents = _contents(repository, unverified=unverified)
     changed = signer.differences(before, contents.artifacts)
     files = signer.sign_contents(before, replace(contents, artifacts=changed), signing)
     place.write(files)
@@ -200,6 +210,7 @@ def rotate(  # noqa: PLR0913  (one parameter for each option)
     older: bool,
     keys: Keys,
     changes: Changes,
+    unverified: bool,
 ) -> None:
     """Publish the next root; over a state that may not be the newest only with `older`."""
     settings = settings or Settings()
@@ -216,8 +227,9 @@ def rotate(  # noqa: PLR0913  (one parameter for each option)
         version = roots.check_root(data, current).signed.version
         if restart:
             roots.check_restart(data, current)
-            contents, bins = _to_restart(repository), _bins(repository)
-            files = signer.start(data, contents, _in(place, signing), bins=bins)
+            contents = _to_restart(repository, unverified=unverified)
+            by, bins = _in(place, signing), _bins(repository)
+            files = signer.start(data, contents, by, bins=bins)
             place.write(files)
         else:
             published(place, root, older=older)
@@ -263,12 +275,12 @@ _NOTHING = signer.Contents(index={})
 _PUBLISH = "`cos create-repo --type docker --push-images --force-push --prune --sign --root`"
 
 
-def _to_restart(repository: str) -> signer.Contents:
+def _to_restart(repository: str, *, unverified: bool) -> signer.Contents:
     """Say what is signed at a new beginning: what a folder holds, and nothing of a registry.
 
     What lies in a registry may be what the thief put there.
     """
-    return _contents(repository) if is_folder(repository) else _NOTHING
+    return _contents(repository, unverified=unverified) if is_folder(repository) else _NOTHING
 
 
 def _bins(repository: str) -> int:

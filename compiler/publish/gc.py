@@ -21,7 +21,7 @@ from compiler.oci import Digest, parse_digest
 from compiler.publish.state import CLAIM, State, Window
 from compiler.repository import index as texts
 from compiler.repository.oci import tag_of, tags_of
-from compiler.repository.trust import superseded, tag
+from compiler.repository.trust import name_in, superseded, tag
 
 _ATTACHED = re.compile(r"sha256-([0-9a-f]{64})(?:\.(?:sig|att|sbom))?")
 _CONTENT_NAMED = re.compile(r"[0-9a-f]{12}-.+")
@@ -160,7 +160,7 @@ def _old_metadata(holdings: Holdings) -> Set[str] | None:
     """Pick the tags of signed metadata that nobody can ask for; None if that is not known."""
     if holdings.signed is None:
         return None
-    names = [each.removeprefix(tag("")) for each in holdings.tags if each.startswith(tag(""))]
+    names = [name for name in map(name_in, holdings.tags) if name]
     return {tag(name) for name in superseded(names, holdings.signed)}
 
 
@@ -227,7 +227,7 @@ def _reason_to_stay(name: str, known: _Sorted) -> str:
     """Say why a tag that nothing kept names stays."""
     if name.startswith(CLAIM):
         return "may be that of a publication under way"
-    if name.startswith(tag("")):
+    if name_in(name):
         unknown = ", whose newest versions cannot be read"
         return f"signed metadata{unknown if known.old is None else ''}"
     if name in known.once:
@@ -242,7 +242,7 @@ def _reason_to_go(name: str, known: _Sorted) -> str:
 
     What snapshots list, or are called, says nothing of signed metadata: anybody may make them up.
     """
-    if name.startswith(tag("")):
+    if name_in(name):
         return "signed metadata older than the last versions" if name in (known.old or ()) else ""
     if name in known.dropped:
         return "a snapshot older than those that are kept"

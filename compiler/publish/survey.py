@@ -1,6 +1,5 @@
 """Finds out what a docker repository holds, for garbage collection to decide about."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from compiler.publish.state import State, Window, claims_of, read_state, tagged
 from compiler.registry import Registry
 from compiler.registry.manifests import read_links
 from compiler.repository import index as texts
-from compiler.repository.trust import Read, Target, role_of, tag
+from compiler.repository.trust import Read, Target, name_in
 from compiler.repository.trust.places import RegistryPlace
 from compiler.repository.trust.published import (
     Published,
@@ -97,7 +96,7 @@ def survey(
 
 def has_metadata(tags: Iterable[str]) -> bool:
     """Tell whether there is signed metadata among tags, of whoever."""
-    return any(_is_metadata(name) for name in tags)
+    return any(name_in(name) for name in tags)
 
 
 def _or_error(ask: Callable[[Item], Result]) -> Callable[[Item], Result | CompilerError]:
@@ -143,7 +142,7 @@ def _verified(place: RegistryPlace, root: bytes) -> Published:
         published = read_published(place.read, root, place.names())
         if published is None:
             raise TrustError("there is none")
-        for words in published.warnings(time.time_ns()):
+        for words in published.warnings():
             raise TrustError(words)
         tuple(published.all_targets())  # those that cannot be read are found here
         return published
@@ -168,11 +167,6 @@ def _numbers(verified: Published, tags: Mapping[str, Digest]) -> dict[str, int]:
         for name, each in verified.targets.targets.items()
         if tags.get(name) == Target(each.length, each.hashes.get("sha256", "")).digest
     }
-
-
-def _is_metadata(name: str) -> bool:
-    """Tell whether a tag is that of signed metadata."""
-    return name.startswith(tag("")) and bool(role_of(name.removeprefix(tag(""))))
 
 
 def _check_signed(target: Reference, named: Digest, signed: Mapping[str, Target]) -> None:

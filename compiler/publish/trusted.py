@@ -93,7 +93,7 @@ class TrustedTarget:
         """
         published = self._published()
         check_signing(published, self.signing)
-        for words in published.warnings(self.clock()):
+        for words in published.warnings():
             self.report(Noted(f"{self.target}: {words}", warning=True))
 
     def index(self) -> Reference | None:
@@ -197,11 +197,12 @@ class TrustedTarget:
 
     def _published(self) -> Published:
         """Read what is signed now; raises `TrustError` if nothing is."""
-        found = read_published(self.place.read, self.root, self.place.names())
+        names = self.place.names()
+        found = read_published(self.place.read, self.root, names, now=self.clock())
         if found is None:
             raise self.place.unsigned()
         if not self.older:
-            found.check_newest(self.clock())
+            found.check_newest()
         return found
 
     @property

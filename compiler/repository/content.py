@@ -11,7 +11,8 @@ from pathlib import Path
 
 from compiler.archive.compress import atomic_file
 from compiler.artifact.metadata import SUFFIX, ArtifactMetadata, read_metadata
-from compiler.errors import CompilerError, Faults, Location, OutsideError, unreadable
+from compiler.errors import CompilerError, Faults, Location, OutsideError, TrustError, unreadable
+from compiler.marks import marked_source
 from compiler.spec.package import PackageId
 
 CACHE = ".cos-repo-cache.json"
@@ -61,14 +62,21 @@ def save_cache(folder: Path, verified: Verified) -> None:
 
 
 def gather(
-    folder: Path, wanted: Iterable[PackageId] | None, verified: Verified
+    folder: Path,
+    wanted: Iterable[PackageId] | None,
+    verified: Verified,
+    *,
+    vouches: bool = False,
 ) -> list[ArtifactMetadata]:
     """Read the metadata below `folder` of the packages `wanted` (None: all of them).
 
     Raises `Faults` with everything that is wrong: metadata that cannot be read or names another
-    package, archives that are missing or have another checksum.
+    package, archives that are missing or have another checksum. If somebody `vouches` for them,
+    raises as `refuse_unverified` does.
     """
     chosen = _choose(metadata_files(folder), wanted)
+    if vouches:
+        refuse_unverified(folder, chosen)
     faults: list[CompilerError] = []
     found: list[tuple[ArtifactMetadata, Path]] = []
     for path in chosen:
@@ -82,6 +90,27 @@ def gather(
     if faults:
         raise Faults.of(faults)
     return [metadata for metadata, _ in found]
+
+
+def refuse_unverified(folder: Path, metadata: Iterable[Path]) -> None:
+    """Raise `TrustError` if artifacts are marked: whoever signs them says that they are good.
+
+    `metadata` are their files below `folder`, which is named in the message.
+    """
+    marked: dict[str, list[str]] = {}
+    for path in metadata:
+        name = path.name.removesuffix(SUFFIX)
+        source = marked_source(path.parent, name)
+        if source:
+            marked.setdefault(source, []).append(name)
+    if marked:
+        told = (f"{', '.join(sorted(names))} from {source}" for source, names in marked.items())
+        raise TrustError(
+            f"{folder}: not signed: no signature was checked of what came from others, or of what "
+            f"is made of that: {'; '.join(sorted(told))}",
+            hint="`cos build --verify-key KEY.pub` fetches what that key signed and builds the "
+            "rest anew, --sign-unverified signs all the same",
+        )
 
 
 def metadata_files(folder: Path) -> dict[str, Path]:

@@ -53,6 +53,8 @@ class RepositoryOptions:
     reset_revision: bool = False
     snapshot_id: str = ""
     from_metadata: bool = False
+    vouches: bool = False
+    """Whether it is signed, so that artifacts nobody vouches for are refused."""
     now: int
     epoch: int = DEFAULT_EPOCH
 
@@ -132,12 +134,13 @@ def compose(
 ) -> Repository:
     """Write the files that `repository.yaml` names into `folder`, under their plain names.
 
-    Raises `Faults` for archives that are missing or damaged, `OSError` when a file cannot be read
-    or written.
+    Raises `Faults` for archives that are missing or damaged, `TrustError` for artifacts that nobody
+    vouches for if this is signed, `OSError` when a file cannot be read or written.
     """
     options = plan.options
     specs = {spec.id: spec for spec in packages}
-    found = gather(artifacts, None if options.from_metadata else specs, plan.verified)
+    wanted = None if options.from_metadata else specs
+    found = gather(artifacts, wanted, plan.verified, vouches=options.vouches)
     tree = texts.runtime_tree(_tree_package(item, specs.get(item.id)) for item in found)
     index = texts.make_index(found)
     if plan.kept is not None:

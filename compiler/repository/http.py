@@ -11,6 +11,7 @@ from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from compiler.errors import OutsideError, UsageError
+from compiler.marks import is_mark
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _CHUNK = 1 << 20
@@ -144,13 +145,13 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _open(folder: Path, path: str) -> BinaryIO | None:
-    """Open a regular file below `folder`; no hidden name, and no link that leads out of it."""
+    """Open a regular file below `folder`: none hidden, no mark, no link that leads out of it."""
     parts = [part for part in path.split("/") if part]
     if not parts or "\0" in path or any(part.startswith(".") for part in parts):
         return None
     try:
         target = folder.joinpath(*parts).resolve(strict=True)
-        if not target.is_relative_to(folder) or not target.is_file():
+        if not target.is_relative_to(folder) or not target.is_file() or is_mark(target):
             return None
         file = target.open("rb")
     except (OSError, RuntimeError, ValueError):  # not there, a ring of links, a name too long

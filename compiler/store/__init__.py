@@ -19,8 +19,8 @@ class NodeRecord:
     changed; `builder` counts how many of them belong to the former. `inputs` names every input
     with a short hash, so that a later plan can tell which one changed. `content` is the key made of
     the *digests* below instead of their keys, which lets an unchanged result be found again.
-    `root` are the layers that it was built on, bottom first. `unverified` tells that the layers, or
-    some of what they were built from, came from others and no signature was checked.
+    `root` are the layers that it was built on, bottom first. `unverified` names the places from
+    which the layers, or some of what they were built from, came with no signature checked.
     """
 
     key: LayerKey
@@ -33,21 +33,33 @@ class NodeRecord:
     needs: tuple[LayerKey, ...] = ()
     log: str = ""
     seconds: float = 0.0
-    unverified: bool = False
+    unverified: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactRecord:
     """The archive that was packed for an artifact key: SHA-256 and size in bytes.
 
-    `unverified` tells that it, or what it was packed from, came from others and no signature was
+    `unverified` names the places from which it, or what it was packed from, came with no signature
     checked.
     """
 
     key: ArtifactKey
     sha256: str
     size: int
-    unverified: bool = False
+    unverified: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactFile:
+    """A file that an artifact is made of: the key of its record, and the package that it is of.
+
+    Documents are `optional`: they may have been left out.
+    """
+
+    key: ArtifactKey
+    package: str
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,8 +147,13 @@ class Cache(Protocol):
     def fetch_node(self, key: LayerKey) -> NodeRecord:
         """Bring the layers of a node into the store."""
 
-    def fetch_artifact(self, key: ArtifactKey, destination: Path) -> None:
-        """Bring an archive and its metadata into the destination."""
+    def fetch_artifact(
+        self, key: ArtifactKey, files: Mapping[str, ArtifactFile], destination: Path
+    ) -> None:
+        """Bring an archive, its metadata and documents, which are `files`, into the destination.
+
+        What no signature was checked of gets a mark there (`compiler.marks`).
+        """
 
     def push_node(self, record: NodeRecord) -> None:
         """Give the layers of a node to others, signed if a key is given.

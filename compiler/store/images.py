@@ -13,6 +13,7 @@ from compiler.oci import (
     INDEX,
     MANIFEST,
     SOURCE,
+    UNVERIFIED,
     Descriptor,
     Digest,
     Image,
@@ -211,6 +212,7 @@ class Images:
             shell=config.shell,
             platform=config.platform,
             source=dict(config.labels).get(SOURCE, ""),
+            unverified=dict(config.labels).get(UNVERIFIED, ""),
         )
 
     def _change(self, name: str, manifest: Descriptor | None, beside: Path) -> bool:

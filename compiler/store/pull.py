@@ -93,8 +93,13 @@ class ImagePuller:
         return self._pull(name, resolved) if known is None else known
 
     def ensure(self, name: str, image: Image) -> None:
-        """Bring the layers of an image here if they are not; raises `ImageError` if it changed."""
-        if all(self._store.has_layer(layer) for layer in image.layers):
+        """Bring an image here that is not; raises `ImageError` if its registry has another.
+
+        That its layers are here is not enough: what a cache says of an image may be false, and name
+        layers that came from the same place.
+        """
+        here = self._store.image(name)
+        if here is not None and here.content == image.content and self._has_layers(here):
             return
         pulled = self._pull(name, self._resolve(self._reference(name)))
         if pulled.content != image.content:
@@ -102,6 +107,9 @@ class ImagePuller:
                 f"the image {name!r} has changed in its registry meanwhile",
                 hint="run the same command again; `cos lock` pins images",
             )
+
+    def _has_layers(self, image: Image) -> bool:
+        return all(self._store.has_layer(layer) for layer in image.layers)
 
     def _reference(self, name: str) -> Reference:
         """Say where the image of a name is, with the digest that it is pinned to."""

@@ -25,6 +25,17 @@ def _without_doubt(value: dict[str, object]) -> dict[str, object]:
     return {name: each for name, each in value.items() if name != "unverified"}
 
 
+def _places(value: object) -> str:
+    """Read where something came from unverified; earlier versions said only that it did."""
+    return value if isinstance(value, str) else "another machine" if value is True else ""
+
+
+def doubts(records: Iterable[NodeRecord | ArtifactRecord | None], *more: str) -> str:
+    """Say where something came from unverified that is made of these, and from `more` places."""
+    named = [*(each.unverified for each in records if each is not None), *more]
+    return ", ".join(sorted({place for each in named for place in each.split(", ") if place}))
+
+
 def node_from_json(value: Mapping[str, object]) -> NodeRecord:
     """Read a node's record; raises `ValueError` or `TypeError` for anything else."""
     inputs = value.get("inputs")
@@ -41,7 +52,7 @@ def node_from_json(value: Mapping[str, object]) -> NodeRecord:
         needs=tuple(LayerKey(key) for key in texts(value, "needs")),
         log=_text(value, "log"),
         seconds=float(_number(value, "seconds")),
-        unverified=value.get("unverified") is True,
+        unverified=_places(value.get("unverified")),
     )
 
 
@@ -51,7 +62,7 @@ def artifact_from_json(value: Mapping[str, object]) -> ArtifactRecord:
         key=ArtifactKey(_text(value, "key")),
         sha256=_text(value, "sha256"),
         size=int(_number(value, "size")),
-        unverified=value.get("unverified") is True,
+        unverified=_places(value.get("unverified")),
     )
 
 

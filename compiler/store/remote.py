@@ -20,6 +20,7 @@ from compiler.archive.unpack import unpack_layer
 from compiler.errors import ArchiveError, ImageError, NotFoundError, RegistryError, TrustError
 from compiler.events import Noted, Reporter, silent
 from compiler.keys import ArtifactKey, LayerKey
+from compiler.marks import put_mark, remove_files, remove_mark
 from compiler.oci import (
     LAYER_ZSTD,
     MANIFEST,
@@ -32,31 +33,27 @@ from compiler.oci import (
     digest_of,
     json_object,
     parse_descriptor,
-    parse_digest,
     parse_object,
 )
 from compiler.registry import Registry
-from compiler.store import ArtifactRecord, NodeRecord
+from compiler.store import ArtifactFile, ArtifactRecord, NodeRecord
 from compiler.store.local import LocalStore
 from compiler.store.records import node_to_json
 from compiler.store.remote_records import (
+    ARTIFACT,
+    IMAGE,
+    NODE,
     Found,
     embedded,
-    files_in,
+    fits,
     image_key,
     image_record,
     image_to_json,
+    lacking_documents,
+    marks_of,
     node_in,
+    own_files_in,
 )
-
-NODE = "application/vnd.cos-toolkit.node.v1+json"
-"""The media type of the record of a node."""
-
-ARTIFACT = "application/vnd.cos-toolkit.artifact.v1+json"
-"""The media type of the record of an archive and the files that belong to it."""
-
-IMAGE = "application/vnd.cos-toolkit.image.v1+json"
-"""The media type of the record of a base image: what its layers are once they are unpacked."""
 
 ARCHIVE = "application/vnd.cos-toolkit.file.v1"
 """The media type of such a file."""
@@ -68,10 +65,6 @@ _AT_ONCE = 16
 _AS_THEY_ARE = Clamp(epoch=0, after=2**62)
 _LARGEST_RECORD = 8 << 20
 _EMBEDDED = 64 << 10
-_WITHHELD = (
-    "not signed and not pushed, as all that was fetched without --verify-key, or built from such: "
-    "nobody vouches for it; build it in a store of its own (--store)"
-)
 
 Key = TypeVar("Key", bound=str)
 
@@ -123,9 +116,10 @@ class RemoteCache:
         self._silent: set[Reference] = set()
         self._distrusted: set[Reference] = set()
         self._refused: set[str] = set()
-        self._withheld = False
         self.pushed: set[str] = set()
         """The keys of all records that were pushed so far."""
+        self.withheld: set[str] = set()
+        """The keys of those that were not, since they cannot be signed: see `_withholds`."""
         self._guard = threading.Lock()
         self.target = places.target
 
@@ -162,9 +156,9 @@ class RemoteCache:
         except NotFoundError:
             return False
         except (ImageError, TrustError) as error:
-            self._tell_once(place, f"is pushed again: {error}")
+            self._tell_once(place, f"counts as not there: {error}")
             return False
-        return _fits(found, key, kind, files or frozenset())
+        return fits(found, key, kind, files or frozenset())
 
     def refuse(self, key: str) -> None:
         """Treat a key as if it were not there: what was found for it is of no use."""
@@ -182,22 +176,43 @@ class RemoteCache:
         Raises `RegistryError` for layers that are not what the record says.
         """
         found = self._of(key)
-        record = replace(node_in(found, key), unverified=self._sealing.check is None)
+        record = replace(node_in(found, key), unverified=self._doubt(found))
         for layer, blob in zip(record.layers, found.blobs, strict=True):
             if not self._store.has_layer(layer):
                 self._fetch_layer(found.repository, layer, blob)
         self._store.put_node(record)
         return record
 
-    def fetch_artifact(self, key: ArtifactKey, destination: Path) -> None:
-        """Bring an archive and what belongs to it into the destination; metadata comes last."""
+    def fetch_artifact(
+        self, key: ArtifactKey, files: Mapping[str, ArtifactFile], destination: Path
+    ) -> None:
+        """Bring an archive and what belongs to it into the destination; metadata comes last.
+
+        Marks come before what they are about, and go after that. Raises `RegistryError` for a
+        record that is not that of these files.
+        """
         found = self._of(key)
-        pairs = files_in(found, key)
+        pairs = own_files_in(found, key, files)
         destination.mkdir(parents=True, exist_ok=True)
+        source = self._doubt(found)
+        marks = marks_of([file for file, _ in pairs], files, source)
+        if source:
+            for name, mark in marks.items():
+                put_mark(destination, name, mark)
+        # documents that are there, and not in the record, are about another archive
+        remove_files(destination, lacking_documents([file for file, _ in pairs], files))
         for file, blob in pairs:
             self._registry.fetch_blob(found.repository, blob, destination / file.name)
         for file, _ in pairs:
-            self._store.put_artifact(replace(file.record, unverified=self._sealing.check is None))
+            self._store.put_artifact(replace(file.record, unverified=source))
+        if not source:
+            for name, mark in marks.items():
+                remove_mark(destination, name, mark.files)
+
+    def _doubt(self, found: Found) -> str:
+        """Say where something came from if no signature of it was checked, else ""."""
+        place = replace(found.repository, tag="", digest="")
+        return str(place) if self._sealing.check is None else ""
 
     def image(self, source: Digest, name: str) -> Image | None:
         """Return a base image by its manifest's digest, so that its layers need not be here yet."""
@@ -217,14 +232,14 @@ class RemoteCache:
 
     def push_node(self, record: NodeRecord) -> None:
         """Bring a node's layers up, then its record under its key; unless `_withholds`."""
-        if self._withholds(record.package, record):
+        if self._withholds(record.key, record):
             return
         blobs = []
         for layer in record.layers:
             blob = self._store.blob(layer)
             self._bring_up(record.key, self._store.blob_path(blob.digest), blob)
             blobs.append(blob)
-        ours = replace(record, log="", unverified=False)
+        ours = replace(record, log="", unverified="")
         value = {**node_to_json(ours), "blobs": [each.digest for each in blobs]}
         self._put(record.key, NODE, value, [replace(each, media_type=LAYER_ZSTD) for each in blobs])
 
@@ -233,7 +248,7 @@ class RemoteCache:
     ) -> None:
         """Bring the files of an artifact up, those of `folder` with these names and keys."""
         records = {name: self._packed(name, own) for name, own in names.items()}
-        if self._withholds(next(iter(names), key), *records.values()):
+        if self._withholds(key, *records.values()):
             return
         blobs, rows = [], []
         for name, record in records.items():
@@ -251,14 +266,12 @@ class RemoteCache:
             raise RegistryError(f"{name}: the store does not know it")
         return record
 
-    def _withholds(self, what: str, *records: NodeRecord | ArtifactRecord) -> bool:
-        """Tell whether records must not be signed: others made them, unverified; warns once."""
+    def _withholds(self, key: str, *records: NodeRecord | ArtifactRecord) -> bool:
+        """Tell whether records must not be signed: others made them, unverified."""
         if self._sealing.seal is None or not any(each.unverified for each in records):
             return False
         with self._guard:
-            first, self._withheld = not self._withheld, True
-        if first:
-            self._report(Noted(f"{what}: {_WITHHELD}", warning=True))
+            self.withheld.add(key)
         return True
 
     def _bring_up(self, key: str, source: Path, blob: Descriptor) -> None:
@@ -380,17 +393,3 @@ class RemoteCache:
                 raise RegistryError(f"{repository}: a layer of it is damaged: {error}") from error
             if self._store.add_layer(folder, _AS_THEY_ARE) != layer:
                 raise RegistryError(f"{repository}: a layer of it is not what its record says")
-
-
-def _fits(found: Found, key: str, kind: str, files: Set[str]) -> bool:
-    """Tell whether what was found is what its key asks for, with these files."""
-    try:
-        if kind == NODE:
-            node_in(found, LayerKey(key))
-        elif kind == ARTIFACT:
-            return files <= {file.name for file, _ in files_in(found, ArtifactKey(key))}
-        else:
-            return image_key(parse_digest(str(found.record.get("source")))) == key
-    except (ImageError, RegistryError):
-        return False
-    return True

@@ -1,11 +1,12 @@
 """The records of a cache in a registry, as they are read: everything in them is from outside."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from compiler.errors import ImageError, RegistryError
 from compiler.keys import ArtifactKey, LayerKey
+from compiler.marks import Mark
 from compiler.oci import (
     Descriptor,
     Digest,
@@ -18,8 +19,17 @@ from compiler.oci import (
     parse_digest,
     parse_reference,
 )
-from compiler.store import ArtifactRecord, NodeRecord
+from compiler.store import ArtifactFile, ArtifactRecord, NodeRecord
 from compiler.store.records import node_from_json, texts
+
+NODE = "application/vnd.cos-toolkit.node.v1+json"
+"""The media type of the record of a node."""
+
+ARTIFACT = "application/vnd.cos-toolkit.artifact.v1+json"
+"""The media type of the record of an archive and the files that belong to it."""
+
+IMAGE = "application/vnd.cos-toolkit.image.v1+json"
+"""The media type of the record of a base image: what its layers are once they are unpacked."""
 
 _NAME = 255
 
@@ -92,6 +102,48 @@ def files_in(found: Found, key: ArtifactKey) -> list[tuple[PackedFile, Descripto
     return pairs
 
 
+def own_files_in(
+    found: Found, key: ArtifactKey, files: Mapping[str, ArtifactFile]
+) -> list[tuple[PackedFile, Descriptor]]:
+    """Return the files that were found, as above, if they are those that the artifact has.
+
+    Else a record could write over whatever lies in the destination, or over the store's record of
+    another artifact. Raises `RegistryError` for a file that is of another artifact, is there twice,
+    or is missing.
+    """
+    pairs = files_in(found, key)
+    names = [file.name for file, _ in pairs]
+    for file, _ in pairs:
+        own = files.get(file.name)
+        if own is None or own.key != file.record.key or names.count(file.name) > 1:
+            message = f"the record of an artifact names {file.name}, which is no file of it"
+            hint = "somebody who may push there did that; --verify-key takes only what a key signed"
+            raise RegistryError(f"{found.repository}: {message}", hint=hint)
+    for name, each in files.items():
+        if not each.optional and name not in names:
+            raise RegistryError(f"{found.repository}: the record of an artifact lacks {name}")
+    return pairs
+
+
+def lacking_documents(
+    packed: Iterable[PackedFile], files: Mapping[str, ArtifactFile]
+) -> frozenset[str]:
+    """Name the documents that an artifact may have, and does not."""
+    return frozenset(name for name, each in files.items() if each.optional) - {
+        file.name for file in packed
+    }
+
+
+def marks_of(
+    packed: Iterable[PackedFile], files: Mapping[str, ArtifactFile], source: str
+) -> dict[str, Mark]:
+    """Make the mark of each package that one of the files is of."""
+    digests: dict[str, dict[str, str]] = {}
+    for file in packed:
+        digests.setdefault(files[file.name].package, {})[file.name] = file.record.sha256
+    return {name: Mark(source=source, files=own) for name, own in digests.items()}
+
+
 def image_key(source: Digest) -> str:
     """Name the record of a base image."""
     return f"image-{hex_of(source)}"
@@ -146,3 +198,17 @@ def _file(row: Mapping[str, object]) -> PackedFile:
     parse_digest(f"sha256:{sha256}")
     record = ArtifactRecord(key=ArtifactKey(str(row.get("key"))), sha256=sha256, size=size)
     return PackedFile(name=name, record=record)
+
+
+def fits(found: Found, key: str, kind: str, files: Set[str]) -> bool:
+    """Tell whether what was found is what its key asks for, with these files."""
+    try:
+        if kind == NODE:
+            node_in(found, LayerKey(key))
+        elif kind == ARTIFACT:
+            return files <= {file.name for file, _ in files_in(found, ArtifactKey(key))}
+        else:
+            return image_key(parse_digest(str(found.record.get("source")))) == key
+    except (ImageError, RegistryError):
+        return False
+    return True

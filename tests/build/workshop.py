@@ -9,6 +9,7 @@ from compiler.archive import Clamp
 from compiler.build import BuildSettings, Outcome, Tools, run_plan
 from compiler.engine.memory import MemoryEngine
 from compiler.events import Event
+from compiler.marks import marked_source
 from compiler.oci import Image
 from compiler.plan import PlanNode
 from compiler.request import Planned, Request, plan_request
@@ -64,7 +65,10 @@ class Workshop:
             concurrency=2,
             images=planned.images,
             contexts=planned.contexts,
+            compression=self.request.compression,
+            documents=self.request.documents,
             mtree=self.request.mtree,
+            verified=self.request.verified,
         )
         tools = Tools(engine=self.engine, store=self.store, report=self.events.append)
         return run_plan(planned.nodes, planned.graph, tools, settings)
@@ -72,6 +76,34 @@ class Workshop:
     def actions(self, tree: Tree) -> dict[str, str]:
         """Tell what a plan would do now, by package name."""
         return {_name(node): node.action.value for node in self.plan(tree).nodes}
+
+    def doubt(self, tree: Tree, name: str, source: str) -> None:
+        """Make the layers of a package look as if they had come from `source`, unverified."""
+        (node,) = (each for each in self.plan(tree).nodes if _name(each) == name)
+        record = self.store.node(node.keys.layer)
+        assert record is not None
+        self.store.put_node(replace(record, unverified=source))
+
+    def doubt_file(self, tree: Tree, name: str, kind: str, source: str) -> None:
+        """Do the same with the archive of a package, or (`artifact`) with its metadata alone."""
+        (node,) = (each for each in self.plan(tree).nodes if _name(each) == name)
+        record = self.store.artifact(getattr(node.keys, kind))
+        assert record is not None
+        self.store.put_artifact(replace(record, unverified=source))
+
+    def marks(self) -> dict[str, str]:
+        """Tell which packages are marked in the destination, and where they came from."""
+        names = [path.name.removesuffix(".unverified") for path in self._marks()]
+        found = {name: marked_source(self.request.destination, name) for name in names}
+        return {name.partition("-")[0]: source for name, source in found.items()}
+
+    def _marks(self) -> Sequence[Path]:
+        return sorted(self.request.destination.glob("*.unverified"))
+
+    def forget_archives(self) -> None:
+        """Empty the destination."""
+        for path in self.request.destination.iterdir():
+            path.unlink()
 
     def ran(self) -> list[str]:
         """Name the packages whose steps ran since the last call, in order."""

@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 
 from compiler.artifact.metadata import read_metadata
+from compiler.marks import Mark, put_mark
 from compiler.oci import Descriptor, Reference, canonical_json, descriptor_json, digest_of
 from compiler.registry import Registry
 from compiler.registry.client import RegistryClient
 from compiler.registry.settings import RegistrySettings
+from compiler.repository.content import Verified
 from compiler.store.images import host_platform
 from tests.cli.machine import add_shell
 from tests.cli.test_main import CHECKOUT, cos
@@ -374,6 +376,24 @@ def test_a_folder_is_packed_with_what_is_known_of_the_package(root: Path, tmp_pa
         "create-repo", "--tree", "tree", "--packages", "out", "--output", "out", cwd=tmp_path
     )
     assert made.stdout == "out: repository luet, revision 1, packages: 1\n"
+
+
+def test_a_folder_that_is_packed_takes_the_place_of_what_was_marked(
+    root: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "foo-cat-1.0.cdx.json").write_text("{}")
+    digest = Verified().sha256(out / "foo-cat-1.0.cdx.json")
+    put_mark(out, "foo-cat-1.0", Mark(source="x", files={"foo-cat-1.0.cdx.json": digest}))
+
+    done = cos("pack", "cat/foo@1.0", "--source", root, "--destination", "out", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in out.iterdir()) == [
+        "foo-cat-1.0.metadata.yaml",
+        "foo-cat-1.0.package.tar.gz",
+    ]
 
 
 def test_a_definition_of_another_package_says_nothing_of_the_one_packed(

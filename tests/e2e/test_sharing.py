@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,6 +51,16 @@ def events(lab: Lab, *arguments: str) -> list[tuple[str, str]]:
     return [(each["node"], each["action"]) for each in lines if each["event"] == "NodeStarted"]
 
 
+def made(lab: Lab) -> dict[str, str]:
+    """Name every file of the destination with the SHA-256 of its content, but no mark."""
+    return {name: each for name, each in lab.built().items() if not name.endswith(".unverified")}
+
+
+def marks(lab: Lab) -> list[str]:
+    """Name the artifacts of the destination that are marked."""
+    return sorted(path.name.removesuffix(".unverified") for path in lab.out.glob("*.unverified"))
+
+
 def shared(cache: Reference, *options: str) -> tuple[str, ...]:
     return ("--image-repository", str(cache), *options)
 
@@ -63,7 +74,8 @@ def test_what_one_machine_built_the_other_only_downloads(
     assert events(two, "t/top", "--only-target-package", *shared(cache, "--pull")) == [
         ("t/top-1", "fetch")
     ]
-    assert two.built() == {name: hash_ for name, hash_ in one.built().items() if "top" in name}
+    assert made(two) == {name: hash_ for name, hash_ in one.built().items() if "top" in name}
+    assert marks(two) == ["top-t-1"]
     assert not any((two.store / "nodes").iterdir())
 
 
@@ -91,7 +103,7 @@ def test_layers_that_are_there_already_are_pushed_when_asked_for(
     started = events(two, "--all", *shared(cache, "--pull"))
 
     assert {action for _, action in started} == {"fetch"}
-    assert two.built() == one.built()
+    assert made(two) == one.built()
 
 
 def test_archives_that_were_shared_without_documents_are_told_until_these_are_shared_too(
@@ -214,7 +226,7 @@ def test_what_was_fetched_unverified_is_never_signed_nor_what_is_built_on_it(
     done = ours.build("--all", *shared(cache, "--push", "--sign-key", secret))
 
     assert done.returncode == 0, done.stderr
-    assert "nobody vouches for it" in done.stderr
+    assert done.stderr.count("t/base-1, t/middle-1, t/top-1: not signed and not pushed") == 1
     assert "pushed the layers of 1 packages and the archives of 1; those of 0 and 0" in done.stderr
     verifying = shared(cache, "--pull", "--verify-key", public)
     assert sorted(events(others, "--all", *verifying)) == [
@@ -223,6 +235,102 @@ def test_what_was_fetched_unverified_is_never_signed_nor_what_is_built_on_it(
         ("t/own-1", "fetch"),
         ("t/top-1", "build"),
     ]
+
+
+def create(lab: Lab, secret: str, *more: str) -> "subprocess.CompletedProcess[str]":
+    """Write the repository of the destination and sign it."""
+    return lab.cos("create-repo", "--tree", "tree", "--packages", lab.out, "--output", lab.out,
+                   "--root", "root.json", "--sign", secret, *more)  # fmt: skip
+
+
+def begin(lab: Lab, secret: str) -> None:
+    """Begin to sign the repository of an empty destination."""
+    lab.out.mkdir(exist_ok=True)
+    where = ("--tree", "tree", "--packages", lab.out, "--output", lab.out)
+    for words in (
+        ("create-repo", *where),
+        ("repo", "init-trust", lab.out, "--root-key", secret, "--key", secret),
+    ):
+        done = lab.cos(*words)
+        assert done.returncode == 0, done.stderr
+
+
+def test_what_was_fetched_unverified_is_signed_in_no_repository_unless_that_is_asked_for(
+    labs: tuple[Lab, Lab, Lab], cache: Reference, tmp_path: Path
+) -> None:
+    stranger, ours, _ = labs
+    secret, public = key(ours, tmp_path)
+    ours.tree({"own": on_base("echo > /own"), "top": on("middle", "cat /middle /base > /top")})
+    begin(ours, secret)
+    events(stranger, "--all", *shared(cache, "--push"))
+    events(ours, "--all", *shared(cache, "--pull"))
+    assert marks(ours) == ["base-t-1", "middle-t-1", "top-t-1"]
+
+    refused = create(ours, secret)
+    asked = create(ours, secret, "--sign-unverified")
+
+    told = f"error: {ours.out}: not signed: no signature was checked of what came from others"
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith(told)
+    assert f": base-t-1, middle-t-1, top-t-1 from {cache} (`cos build" in refused.stderr
+    assert asked.returncode == 0, asked.stderr
+
+    started = events(ours, "--all", *shared(cache, "--pull", "--verify-key", public))
+    signed = create(ours, secret)
+
+    assert started == [("t/base-1", "build"), ("t/middle-1", "build"), ("t/top-1", "build")]
+    assert marks(ours) == []
+    assert signed.returncode == 0, signed.stderr
+
+
+def test_what_was_fetched_verified_in_place_of_what_was_not_is_signed(
+    labs: tuple[Lab, Lab, Lab], cache: Reference, tmp_path: Path
+) -> None:
+    publisher, ours, _ = labs
+    ours.env |= PASSWORD
+    secret, public = key(publisher, tmp_path)
+    events(publisher, "--all", *shared(cache, "--push", "--sign-key", secret))
+    begin(ours, secret)
+    events(ours, "--all", *shared(cache, "--pull"))
+    assert create(ours, secret).returncode == 1
+
+    started = events(ours, "--all", *shared(cache, "--pull", "--verify-key", public))
+
+    assert sorted(started) == [("t/base-1", "fetch"), ("t/middle-1", "fetch"), ("t/top-1", "fetch")]
+    assert marks(ours) == []
+    done = create(ours, secret)
+    assert done.returncode == 0, done.stderr
+
+
+def test_layers_that_a_store_has_unverified_count_in_a_later_build_without_a_pull(
+    labs: tuple[Lab, Lab, Lab], cache: Reference
+) -> None:
+    stranger, ours, _ = labs
+    events(stranger, "t/middle", *shared(cache, "--push"))
+    events(ours, "t/top", "--only-target-package", *shared(cache, "--pull"))
+    for file in ours.out.iterdir():
+        file.unlink()
+    ours.tree({"other": on("middle", "cat /middle > /other")})
+
+    started = events(ours, "t/middle", "t/other", "--only-target-package")
+
+    assert sorted(started) == [("t/middle-1", "pack"), ("t/other-1", "build")]
+    assert marks(ours) == ["middle-t-1", "other-t-1"]
+
+
+def test_a_final_image_that_is_kept_of_what_was_unverified_counts_in_what_is_built_on_it(
+    labs: tuple[Lab, Lab, Lab], cache: Reference
+) -> None:
+    stranger, ours, _ = labs
+    for lab in (stranger, ours):
+        lab.tree({"base": on_base("echo base > /base") + "unpack: true\n"})
+    events(stranger, "t/base", *shared(cache, "--push"))
+    events(ours, "t/base", *shared(cache, "--pull", "--generate-final-images"))
+    ours.tree({"child": f"image: {cache}:base-t-1\nsteps: ['cat /base > /child']\n"})
+
+    assert events(ours, "t/child") == [("t/child-1", "build")]
+
+    assert marks(ours) == ["base-t-1", "child-t-1"]
 
 
 USERS = pytest.mark.parametrize(
@@ -251,7 +359,8 @@ def test_what_uses_an_archive_that_was_fetched_unverified_is_not_signed(
 
     done = ours.build("--all", *shared(cache, "--push", "--sign-key", secret))
 
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, done.stderr
+    assert "error: nothing was pushed: t/base-1, t/user-1: not signed and not" in done.stderr
     assert "pushed the layers of 0 packages and the archives of 0; those of 0 and 0" in done.stderr
     verifying = shared(cache, "--pull", "--verify-key", public)
     assert {action for _, action in events(others, "--all", *verifying)} == {"build"}

@@ -114,6 +114,13 @@ class Reader:
             assert self.source.fetch(synced.metadata(package), self.cache)
         return sorted(str(each) for each in synced.packages)
 
+    def layers(self, package: str) -> list[bytes]:
+        """Fetch what a package is made of."""
+        synced = self.synced()
+        (found,) = [each for each in synced.packages if str(each) == package]
+        paths = self.source.fetch(synced.metadata(found), self.cache)
+        return [path.read_bytes() for path in paths]
+
 
 def test_a_client_with_the_root_gets_everything_that_is_published(
     registry: MemoryRegistry, shop: Shop, tmp_path: Path
@@ -320,24 +327,61 @@ def test_an_older_state_does_not_count_because_the_newest_could_not_be_read(
         publish(shop, registry, shop.options(now=NOW + 60), names=["a-1"])
 
 
-def test_snapshots_that_somebody_made_up_are_warned_of_and_do_not_count(
+def test_snapshots_that_somebody_made_up_stop_publications_until_somebody_says_to_go_on(
     registry: MemoryRegistry, shop: Shop, tmp_path: Path
 ) -> None:
     publish(shop, registry, names=["a-1"])
     data = registry.manifest(tagged(TARGET, "a-t-1.metadata.yaml")).data
     now = time.time_ns() // 1000
-    for version in (now + 60 * 10**6, now + 10**12):
-        registry.put_manifest(tagged(TARGET, tag(f"{version}.snapshot.json")), data, MANIFEST)
+    registry.put_manifest(tagged(TARGET, tag(f"{now}.snapshot.json")), data, MANIFEST)
     said: list[Event] = []
+    how = shop.options(now=NOW + 60)
 
-    publish(shop, registry, shop.options(now=NOW + 60), names=["b-1"], report=said.append)
+    with pytest.raises(TrustError, match=rf"{now}\.snapshot\.json was made after it, or made up"):
+        publish(shop, registry, how, names=["b-1"])
+    publish(shop, registry, how, names=["b-1"], older=True, report=said.append)
+    shop.build("c")
+    publish(shop, registry, shop.options(now=NOW + 90), names=["c-1"], report=said.append)
 
-    assert Reader(registry, tmp_path / "client").packages() == ["t/a-1", "t/b-1"]
+    assert Reader(registry, tmp_path / "client").packages() == ["t/a-1", "t/b-1", "t/c-1"]
     (warning,) = [each.message for each in said if isinstance(each, Noted) and each.warning]
     assert warning.startswith(
-        f"registry.test/team/repo: {now + 60 * 10**6}.snapshot.json is newer than the state that "
-        "counts, and is not whole and signed"
+        f"registry.test/team/repo: {now}.snapshot.json is newer than the state that counts, and is "
+        "not whole and signed"
     )
+
+
+def test_snapshots_of_a_time_to_come_are_not_even_asked_for(
+    registry: MemoryRegistry, shop: Shop, tmp_path: Path
+) -> None:
+    publish(shop, registry, names=["a-1"])
+    data = registry.manifest(tagged(TARGET, "a-t-1.metadata.yaml")).data
+    registry.forget_counts()
+    publish(shop, registry, shop.options(now=NOW + 30), names=["b-1"])
+    usual = registry.requests["manifest"]
+    shop.build("c")
+    for number in range(300):
+        version = time.time_ns() // 1000 + 10**12 + number
+        registry.put_manifest(tagged(TARGET, tag(f"{version}.snapshot.json")), data, MANIFEST)
+    registry.forget_counts()
+
+    publish(shop, registry, shop.options(now=NOW + 60), names=["c-1"])
+
+    assert registry.requests["manifest"] <= usual + 2
+    assert Reader(registry, tmp_path / "client").packages() == ["t/a-1", "t/b-1", "t/c-1"]
+
+
+def test_a_package_whose_tag_looks_like_one_of_signed_metadata_is_taken_as_it_was_signed(
+    registry: MemoryRegistry, shop: Shop, tmp_path: Path
+) -> None:
+    shop.build("trust", "good")
+    publish(shop, registry)
+    good = Reader(registry, tmp_path / "before").layers("t/trust-1")
+    registry.put_manifest(
+        tagged(TARGET, "trust-t-1"), registry.manifest(tagged(TARGET, "a-t-1")).data, MANIFEST
+    )
+
+    assert Reader(registry, tmp_path / "after").layers("t/trust-1") == good
 
 
 def test_an_old_index_that_gets_the_tag_of_a_new_claim_brings_nothing_back(

@@ -23,6 +23,7 @@ def folder(tmp_path: Path) -> Path:
     (served / "empty").write_bytes(b"")
     (served / "below/a+b c").write_bytes(b"below")
     (served / ".hidden").write_bytes(b"secret")
+    (served / "a-t-1.unverified").write_bytes(b"{}")
     (served / "inside").symlink_to("below/a+b c")
     (served / "outside").symlink_to(tmp_path / "secret")
     (served / "up").symlink_to(tmp_path)
@@ -118,8 +119,8 @@ def test_what_the_client_has_is_not_sent_again(connection: http.client.HTTPConne
 @pytest.mark.parametrize(
     "path",
     ["/", "/below", "/none", "/.hidden", "/../secret", "/%2e%2e/secret", "/below/../../secret",
-     "/outside", "/up/secret", "/ring", "/pipe", "/file%00", "/below%2Fa+b%20c",
-     "/%2ffile", "/" + "a" * 5000, "//etc/passwd"],
+     "/outside", "/a-t-1.unverified", "/up/secret", "/ring", "/pipe", "/file%00",
+     "/below%2Fa+b%20c", "/%2ffile", "/" + "a" * 5000, "//etc/passwd"],
 )  # fmt: skip
 def test_nothing_else_is_sent(connection: http.client.HTTPConnection, path: str) -> None:
     assert ask(connection, path)[0] == 404

@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,26 @@ def test_an_image_that_somebody_else_knows_is_pulled_only_when_it_is_needed(
     puller.ensure(NAME, known)
 
     assert content(store) == "one"
+
+
+def test_what_a_cache_says_of_an_image_is_not_believed_because_its_layers_are_here(
+    store: LocalStore, tmp_path: Path
+) -> None:
+    registry = MemoryRegistry()
+    push(registry, "evil", AMD64)
+    evil = ImagePuller(registry, store, AMD64).lookup(NAME)
+    assert evil is not None
+    store.remove_image(NAME)
+    push(registry, "good", AMD64)
+    good = ImagePuller(registry, LocalStore(tmp_path / "other"), AMD64).lookup(NAME)
+    assert good is not None
+    puller = ImagePuller(registry, store, AMD64)
+    said = replace(good, layers=evil.layers)
+    puller.known = lambda _digest, _name: said
+
+    assert puller.lookup(NAME) == said
+    with pytest.raises(ImageError, match="has changed in its registry meanwhile"):
+        puller.ensure(NAME, said)
 
 
 def test_an_image_that_changed_meanwhile_is_not_built_upon(

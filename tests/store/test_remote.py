@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,15 @@ from compiler.archive import Clamp
 from compiler.errors import RegistryError, TrustError
 from compiler.events import Event, Noted
 from compiler.keys import ArtifactKey, LayerKey
+from compiler.marks import marked_source
 from compiler.oci import MANIFEST, Descriptor, Digest, Image, Platform, Reference, canonical_json
 from compiler.registry import Manifest
 from compiler.registry.memory import MemoryRegistry
-from compiler.store import ArtifactRecord, NodeRecord
+from compiler.store import ArtifactFile, ArtifactRecord, NodeRecord
 from compiler.store.local import LocalStore
-from compiler.store.remote import ARTIFACT, NODE, SIGNATURE, Places, RemoteCache, Sealing
+from compiler.store.records import artifact_from_json, artifact_to_json
+from compiler.store.remote import SIGNATURE, Places, RemoteCache, Sealing
+from compiler.store.remote_records import ARTIFACT, NODE
 
 PLACE = Reference("registry.test", "cache")
 KEY = LayerKey("1" * 64)
@@ -101,7 +104,7 @@ def test_a_node_that_was_pushed_can_be_fetched_by_its_key(
     cache = pulling(registry, two)
 
     assert cache.nodes([KEY, LayerKey("3" * 64)]) == {KEY}
-    assert cache.fetch_node(KEY) == replace(record, log="", unverified=True)
+    assert cache.fetch_node(KEY) == replace(record, log="", unverified="registry.test/cache")
     assert (two.layer_path(record.layers[0]) / "file").read_text() == "content"
 
 
@@ -196,7 +199,7 @@ def test_what_is_signed_is_pushed_in_place_of_a_record_that_nobody_trusts(
     cache.push_node(record)
 
     assert told == [
-        Noted(f"{replace(PLACE, tag=KEY)}: is pushed again: not signed", warning=True)
+        Noted(f"{replace(PLACE, tag=KEY)}: counts as not there: not signed", warning=True)
     ]  # fmt: skip
     registry.forget_counts()
     assert cache.lacking([KEY], NODE) == []
@@ -231,21 +234,17 @@ def test_what_was_fetched_unverified_is_not_signed_later(
     fetching.nodes([KEY])
     fetching.artifacts([PACKED])
     record = fetching.fetch_node(KEY)
-    fetching.fetch_artifact(PACKED, tmp_path / "in")
-    told: list[Event] = []
+    fetching.fetch_artifact(PACKED, files_of(names), tmp_path / "in")
     ours = replace(PLACE, repository="ours")
     sealing = Sealing(seal=seal, check=check, ours=check)
-    cache = RemoteCache(
-        registry, two, Places(target=ours), sealing=sealing, report=told.append
-    )  # fmt: skip
+    cache = RemoteCache(registry, two, Places(target=ours), sealing=sealing)
 
     cache.push_node(record)
     cache.push_artifact(PACKED, names, tmp_path / "in")
 
     assert cache.lacking([KEY], NODE) == [KEY]
     assert cache.lacking([PACKED], ARTIFACT) == [PACKED]
-    assert cache.pushed == set()
-    assert [each.warning for each in told if isinstance(each, Noted)] == [True]
+    assert (cache.pushed, cache.withheld) == (set(), {KEY, PACKED})
 
 
 def test_what_was_verified_when_it_was_fetched_is_signed_and_known_as_such(
@@ -367,6 +366,13 @@ def artifact(store: LocalStore, folder: Path, **texts: str) -> dict[str, Artifac
     return names
 
 
+def files_of(names: Mapping[str, ArtifactKey]) -> dict[str, ArtifactFile]:
+    """Say that files are of one package each, by what their names begin with."""
+    return {
+        name: ArtifactFile(key=key, package=name.partition(".")[0]) for name, key in names.items()
+    }
+
+
 def hash_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -380,13 +386,166 @@ def test_an_artifact_travels_with_its_metadata_and_records(
     pushing(registry, one).push_artifact(PACKED, names, tmp_path / "out")
     cache = pulling(registry, two)
     assert cache.artifacts([PACKED]) == {PACKED}
-    cache.fetch_artifact(PACKED, tmp_path / "in")
+    cache.fetch_artifact(PACKED, files_of(names), tmp_path / "in")
 
     assert (tmp_path / "in/a.package.tar").read_text() == "archive"
     assert (tmp_path / "in/a.metadata.yaml").read_text() == "text"
     known = one.artifact(names["a.metadata.yaml"])
     assert known is not None
-    assert two.artifact(names["a.metadata.yaml"]) == replace(known, unverified=True)
+    assert two.artifact(names["a.metadata.yaml"]) == replace(
+        known, unverified="registry.test/cache"
+    )
+
+
+def forged(
+    registry: MemoryRegistry, names: Mapping[str, ArtifactKey], rows: Sequence[Mapping[str, object]]
+) -> None:
+    """Put a record of the files `rows` in place of the one that was pushed, all one content."""
+    cache = RemoteCache(registry, LocalStore(Path("/nowhere")), Places(target=PLACE))
+    blob = json.loads(registry.manifest(replace(PLACE, tag=PACKED)).data)["layers"][0]
+    shared = [
+        {"key": names["a.package.tar"], "sha256": hash_of("archive"), "size": 7, **row}
+        for row in rows
+    ]
+    cache._put(PACKED, ARTIFACT, {"key": PACKED, "files": shared}, [])
+    place = replace(PLACE, tag=PACKED)
+    value = {**json.loads(registry.manifest(place).data), "layers": [blob] * len(rows)}
+    registry.put_manifest(place, canonical_json(value), MANIFEST)
+
+
+OWN = {"name": "a.package.tar"}
+ELSEWHERE = ArtifactKey("8" * 64)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([OWN, {"name": "b.package.tar"}], "names b.package.tar, which is no file of it"),
+        ([OWN, {"name": "repository.yaml"}], "names repository.yaml, which is no file of it"),
+        ([OWN, {"name": "a.package.tar.gz"}], "names a.package.tar.gz, which is no file of it"),
+        ([OWN, {"name": "a.unverified"}], "names a.unverified, which is no file of it"),
+        ([{**OWN, "key": ELSEWHERE}], "names a.package.tar, which is no file of it"),
+        ([OWN, OWN], "names a.package.tar, which is no file of it"),
+        ([], "lacks a.package.tar"),
+    ],
+)
+def test_a_record_that_names_files_of_others_touches_nothing(
+    stores: tuple[LocalStore, LocalStore],
+    tmp_path: Path,
+    rows: list[Mapping[str, object]],
+    message: str,
+) -> None:
+    registry, (one, two) = MemoryRegistry(), stores
+    names = artifact(one, tmp_path / "out", a_package_tar="archive")
+    pushing(registry, one).push_artifact(PACKED, names, tmp_path / "out")
+    forged(registry, names, rows)
+    ours = tmp_path / "in"
+    artifact(two, ours, a_package_tar="ours", b_package_tar="ours", repository_yaml="ours")
+    known = two.artifact(names["a.package.tar"])
+    before = {path.name: path.read_text() for path in ours.iterdir()}
+    fetching = pulling(registry, two)
+    fetching.artifacts([PACKED])
+
+    with pytest.raises(RegistryError, match=f"the record of an artifact {message}"):
+        fetching.fetch_artifact(PACKED, files_of(names), ours)
+
+    assert {path.name: path.read_text() for path in ours.iterdir()} == before
+    assert two.artifact(names["a.package.tar"]) == known
+    assert two.artifact(ELSEWHERE) is None
+
+
+def test_records_of_a_store_that_say_no_place_count_all_the_same() -> None:
+    record = ArtifactRecord(key=PACKED, sha256="0" * 64, size=1, unverified="x")
+    value = artifact_to_json(record)
+
+    assert artifact_from_json(value) == record
+    assert artifact_from_json({**value, "unverified": True}).unverified == "another machine"
+    assert "unverified" not in artifact_to_json(replace(record, unverified=""))
+
+
+def test_documents_of_an_artifact_may_be_lacking(
+    stores: tuple[LocalStore, LocalStore], tmp_path: Path
+) -> None:
+    registry, (one, two) = MemoryRegistry(), stores
+    names = artifact(one, tmp_path / "out", a_package_tar="archive")
+    pushing(registry, one).push_artifact(PACKED, names, tmp_path / "out")
+    document = ArtifactFile(key=ELSEWHERE, package="a", optional=True)
+    fetching = pulling(registry, two)
+    fetching.artifacts([PACKED])
+
+    fetching.fetch_artifact(PACKED, {**files_of(names), "a.cdx.json": document}, tmp_path / "in")
+
+    assert (tmp_path / "in" / "a.package.tar").read_text() == "archive"
+
+
+def test_documents_of_another_archive_do_not_stay_beside_one_that_has_none(
+    stores: tuple[LocalStore, LocalStore], tmp_path: Path
+) -> None:
+    registry, (one, two) = MemoryRegistry(), stores
+    names = artifact(one, tmp_path / "out", a_package_tar="archive")
+    sealing = Sealing(seal=seal, check=check)
+    pushing(registry, one, sealing).push_artifact(PACKED, names, tmp_path / "out")
+    document = ArtifactFile(key=ELSEWHERE, package="a", optional=True)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.cdx.json").write_text("what a stranger says")
+    fetching = pulling(registry, two, sealing)
+    fetching.artifacts([PACKED])
+
+    fetching.fetch_artifact(PACKED, {**files_of(names), "a.cdx.json": document}, tmp_path / "in")
+
+    assert [path.name for path in (tmp_path / "in").iterdir()] == ["a.package.tar"]
+
+
+def test_what_was_fetched_unverified_is_marked_until_it_is_fetched_verified(
+    stores: tuple[LocalStore, LocalStore], tmp_path: Path
+) -> None:
+    registry, (one, two) = MemoryRegistry(), stores
+    names = artifact(one, tmp_path / "out", a_package_tar="x", a_metadata_yaml="y", b_x="z")
+    sealing = Sealing(seal=seal, check=check)
+    pushing(registry, one, sealing).push_artifact(PACKED, names, tmp_path / "out")
+    doubting, trusting = pulling(registry, two), pulling(registry, two, sealing)
+    for fetching in (doubting, trusting):
+        fetching.artifacts([PACKED])
+
+    doubting.fetch_artifact(PACKED, files_of(names), tmp_path / "in")
+
+    assert json.loads((tmp_path / "in" / "a.unverified").read_text()) == {
+        "from": "registry.test/cache",
+        "files": {"a.package.tar": hash_of("x"), "a.metadata.yaml": hash_of("y")},
+    }
+    assert [marked_source(tmp_path / "in", name) for name in "ab"] == ["registry.test/cache"] * 2
+    trusting.fetch_artifact(PACKED, files_of(names), tmp_path / "in")
+    assert sorted(path.name for path in (tmp_path / "in").iterdir()) == sorted(names)
+
+
+def test_a_mark_is_there_before_what_it_is_about(
+    stores: tuple[LocalStore, LocalStore], tmp_path: Path
+) -> None:
+    registry, (one, two) = MemoryRegistry(), stores
+    names = artifact(one, tmp_path / "out", a_package_tar="archive")
+    pushing(registry, one).push_artifact(PACKED, names, tmp_path / "out")
+    seen: list[str] = []
+
+    class Watched(MemoryRegistry):
+        def fetch_blob(
+            self,
+            repository: Reference,
+            blob: Descriptor,
+            target: Path,
+            progress: Callable[[int], None] | None = None,
+        ) -> None:
+            seen.extend(path.name for path in target.parent.iterdir())
+            registry.fetch_blob(repository, blob, target, progress)
+
+        def manifest(self, reference: Reference) -> Manifest:
+            return registry.manifest(reference)
+
+    fetching = pulling(Watched(), two)
+    fetching.artifacts([PACKED])
+
+    fetching.fetch_artifact(PACKED, files_of(names), tmp_path / "in")
+
+    assert seen == ["a.unverified"]
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/b", "..", ""])
@@ -409,7 +568,7 @@ def test_an_artifact_cannot_name_a_file_outside_of_the_destination(
     fetching.artifacts([PACKED])
 
     with pytest.raises(RegistryError, match="cannot be the name of an artifact's file"):
-        fetching.fetch_artifact(PACKED, tmp_path / "in")
+        fetching.fetch_artifact(PACKED, files_of(names), tmp_path / "in")
 
 
 def test_a_base_image_is_known_by_its_digest_in_the_registry(

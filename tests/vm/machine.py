@@ -40,6 +40,9 @@ class Hardware:
     processors: int = 1  # machines run side by side
     memory: int = 1536  # MiB
     network: bool = True
+    paravirtual: bool = True
+    """Whether it has disks and a network card of virtio, else of SATA and an Intel E1000."""
+
     cache: str = "unsafe"
     """How disks are written (QEMU, "-drive cache="). By `writeback`, a cut of power loses nothing
     that the machine has brought to its disk; by `unsafe`, which is quicker, it may lose all."""
@@ -316,7 +319,8 @@ class Machine:
         words += ["-qmp", f"unix:{self._monitor},server=on,wait=off"]
         if parts.network:
             forward = f"hostfwd=tcp:127.0.0.1:{self._port}-:22"
-            words += ["-nic", f"user,model=virtio-net-pci,{forward}"]
+            card = "virtio-net-pci" if parts.paravirtual else "e1000"
+            words += ["-nic", f"user,model={card},{forward}"]
         words += [*self._firmware(), *self._disks(), *parts.more]
         if self.saved is not None:
             words += ["-incoming", f"exec:cat {shlex.quote(str(self.saved))}"]
@@ -328,7 +332,8 @@ class Machine:
             kind = "raw" if drive.suffix in {".raw", ".iso"} else "qcow2"
             words += ["-drive", f"if=none,id=d{number},file={drive},format={kind}"]
             words[-1] += f",cache={self.hardware.cache},discard=unmap"
-            words += ["-device", f"virtio-blk-pci,drive=d{number},bootindex={number + 1}"]
+            kind = "virtio-blk-pci" if self.hardware.paravirtual else "ide-hd"
+            words += ["-device", f"{kind},drive=d{number},bootindex={number + 1}"]
         for number, iso in enumerate(self.hardware.cdroms):
             words += ["-drive", f"if=none,id=c{number},file={iso},format=raw,media=cdrom"]
             index = len(self.hardware.drives) + number + 1

@@ -93,6 +93,12 @@ def tag(name: str) -> str:
     return f"{FOLDER}-{name}"
 
 
+def name_in(tag_: str) -> str:
+    """Return the name of the TUF file that a tag is of; "" for other tags, as those of packages."""
+    name = tag_.removeprefix(tag(""))
+    return name if name != tag_ and role_of(name) else ""
+
+
 def in_image(name: str, fields: Mapping[str, object]) -> str:
     """Return what a TUF file is asked for as, given the fields that metadata has of it.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from compiler.archive.compress import atomic_file
 from compiler.errors import CompilerError, OutsideError
-from compiler.repository.content import Verified, load_cache, save_cache
+from compiler.repository.content import Verified, load_cache, refuse_unverified, save_cache
 from compiler.repository.disk import read_repository
 from compiler.repository.index import (
     REPOSITORY,
@@ -27,12 +27,16 @@ _PREFIX = "signed-"
 """What the names of copies begin with."""
 
 
-def freeze(folder: Path) -> Contents:
+def freeze(folder: Path, *, unverified: bool = False) -> Contents:
     """Copy the index of a repository for those who have its root, and describe everything.
 
-    Raises what `of_folder` does, and `OutsideError` where nothing can be written.
+    Raises what `of_folder` does, `TrustError` for artifacts that nobody vouches for unless
+    `unverified`, and `OutsideError` where nothing can be written.
     """
-    read_repository(folder)
+    repository = read_repository(folder)
+    if not unverified:
+        listed = repository.index.artifacts
+        refuse_unverified(folder, (folder / artifact.file_name for artifact in listed))
     try:
         info = parse_repository((folder / REPOSITORY).read_text(encoding="utf-8"), str(folder))
         named = content_named(info, _PREFIX)

@@ -19,10 +19,12 @@ from compiler.repository.trust import (
     FOLDER,
     ROOT,
     SCRATCH,
+    SNAPSHOT,
     TIMESTAMP,
     Fetch,
     Files,
     limit_of,
+    name_in,
     place,
     role_of,
     split_image,
@@ -129,8 +131,11 @@ class RegistryPlace:
             return None
 
     def write(self, files: Files) -> None:
-        """Make files visible: those that are named by others at the same time, then the rest."""
-        last = {name for name in files if role_of(name) in {ROOT, TIMESTAMP}}
+        """Make files visible: targets and bins at the same time, then what names them.
+
+        So a snapshot that is there is whole, wherever somebody was stopped.
+        """
+        last = {name for name in files if role_of(name) in {ROOT, SNAPSHOT, TIMESTAMP}}
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="trust") as pool:
             named = [(name, data) for name, data in files.items() if name not in last]
             list(pool.map(lambda pair: self._put(*pair), named))
@@ -152,9 +157,8 @@ class RegistryPlace:
 
         Whoever may push can make up others.
         """
-        start = tag("")
-        tags = self._registry.tags(self._repository, after=start)
-        return [each.removeprefix(start) for each in tags if each.startswith(start)]
+        tags = self._registry.tags(self._repository, after=tag(""))
+        return [name for name in map(name_in, tags) if name]
 
     def image_of(self, name: str, data: bytes) -> Digest:
         """Name the image that will hold a file: equal contents give equal images."""

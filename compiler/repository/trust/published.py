@@ -9,6 +9,7 @@ it writes its own. Either way the newest snapshot that is whole and signed is wh
 not what the timestamp names: else clients would be shown, signed anew, what they refuse as old.
 """
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from datetime import UTC, datetime
@@ -34,6 +35,8 @@ from compiler.repository.trust.reading import named_bytes, verified
 from compiler.repository.trust.root import check_root
 
 _MOST_ROOTS = 1000
+_MOST_DOUBTFUL = 64
+"""How many snapshots are looked at that are none: whoever may push can make up any number."""
 
 
 class Published:
@@ -55,7 +58,7 @@ class Published:
         self.resumed = ""
         """The snapshot that counts in place of the one that the timestamp names; "" if none."""
         self.doubtful: tuple[str, ...] = ()
-        """Snapshots with newer versions that do not count."""
+        """Files of newer versions that do not count, the newest first: see `check_newest`."""
         self.spoiled = ""
         """Why what the timestamp names does not count, or it does not itself; "" if it does."""
         self.false_root = ""
@@ -72,17 +75,19 @@ class Published:
         return cls(root, Metadata(snapshot), Metadata(timestamp), read)
 
     def later(self, name: str) -> "Published | None":
-        """Return the state of a snapshot if it follows this one, and all of it is there and signed.
+        """Return the state of a snapshot if it is there and follows this one.
 
-        Raises `CompilerError` for a place that does not answer, and `TrustError` for what is not as
-        it was signed.
+        Raises `CompilerError` for a place that does not answer, and `TrustError` for a state that
+        is not whole and signed.
         """
         data = self._read(name)
         if data is None:
             return None
         snapshot = verified(Snapshot, name, data, (self.root, SNAPSHOT))
         version, meta = snapshot.signed.version, snapshot.signed.meta
-        if version != version_of(name) or any(
+        if version != version_of(name):
+            raise TrustError(f"{name}: is of another version, {version}")
+        if any(
             file not in meta or meta[file].version < known.version
             for file, known in self.snapshot.meta.items()
         ):
@@ -102,17 +107,14 @@ class Published:
         found.resumed = self.resumed
         return found
 
-    def warnings(self, now: int) -> Iterator[str]:
-        """Say what is wrong with the timestamp; `now` is in nanoseconds.
-
-        In a registry versions are times, in microseconds: those of a time to come were made up.
-        """
+    def warnings(self) -> Iterator[str]:
+        """Say what is wrong with the timestamp, and what tells of a newer state."""
         if self.false_root:
             yield (
                 f"{self.false_root} does not follow the root that counts, and machines refuse the "
                 "repository until `cos repo rotate` writes the next root in its place"
             )
-        newer = self._newer(now)
+        newer = self.newer
         if self.spoiled:
             lost = "what is missing now is to be published again" if newer else "nothing is lost"
             yield (
@@ -128,29 +130,28 @@ class Published:
         if newer and not self.spoiled:
             yield (
                 f"{newer} is newer than the state that counts, and is not whole and signed "
-                "(somebody publishes right now, made it up, or put an older state back and "
-                "spoiled the newest)"
+                "(somebody made it up, or put an older state back and spoiled the newest)"
             )
 
-    def check_newest(self, now: int) -> None:
+    def check_newest(self) -> None:
         """Raise `TrustError` if what counts may be older than what clients have seen.
 
-        Signed as the newest, they would take it: whoever may push could have them go back. `now` is
-        in nanoseconds.
+        Signed as the newest, they would take it: whoever may push could have them go back.
         """
-        newer = self._newer(now)
-        if self.spoiled and newer:
+        if self.newer:
+            why = f"{self.spoiled}; " if self.spoiled else ""
+            counts = self.resumed or f"{self.snapshot.version}.{SNAPSHOT}.json"
             raise TrustError(
-                f"{self.spoiled}; {self.resumed} is the newest state that is whole and signed, and "
-                f"{newer} was made after it, or made up",
-                hint="somebody spoiled what is named; --older-state goes on from that state, and "
+                f"{why}{counts} is the newest state that is whole and signed, and {self.newer} was "
+                "made after it, or made up",
+                hint="somebody who may push did that; --older-state goes on from that state, and "
                 "what was published after it is to be published again",
             )
 
-    def _newer(self, now: int) -> str:
-        """Name the newest snapshot that does not count, and is not of a time to come."""
-        last = (now + CLOCKS_DIFFER) // 1000
-        return next((name for name in self.doubtful if version_of(name) <= last), "")
+    @property
+    def newer(self) -> str:
+        """Name a file that tells of a newer state which is not whole and signed; "" for none."""
+        return self.doubtful[0] if self.doubtful else ""
 
     @property
     def images(self) -> Mapping[str, Digest]:
@@ -209,15 +210,18 @@ class Published:
                 yield path, Target(target.length, target.hashes.get("sha256", ""))
 
 
-def read_published(read: Read, root: bytes, names: Iterable[str] = ()) -> Published | None:
+def read_published(
+    read: Read, root: bytes, names: Iterable[str] = (), *, now: int | None = None
+) -> Published | None:
     """Verify what a repository has, from a root that is trusted; None if it has no metadata yet.
 
     `names` are those of TUF files that are there: the newest snapshot among them counts if it
-    follows the one that is named. Raises `TrustError` for what is there and was not signed as it
-    has to be.
+    follows the one that is named. Their versions are times, in microseconds; those that come after
+    `now`, in nanoseconds, were made up. Raises `TrustError` for what is there and was not signed as
+    it has to be.
     """
     current, false = _roots(read, root)
-    names = tuple(names)
+    names = of_the_past(names, time.time_ns() if now is None else now)
     try:
         found = _named(read, current)
         found = found and _newest(found, names)
@@ -231,6 +235,11 @@ def read_published(read: Read, root: bytes, names: Iterable[str] = ()) -> Publis
         found.false_root = false
         _check_named_root(found)
     return found
+
+
+def of_the_past(names: Iterable[str], now: int) -> tuple[str, ...]:
+    """Leave out what was made up: files whose versions are times after `now`, in nanoseconds."""
+    return tuple(name for name in names if version_of(name) <= (now + CLOCKS_DIFFER) // 1000)
 
 
 def _named(read: Read, root: bytes) -> Published | None:
@@ -258,9 +267,8 @@ def _salvaged(nothing: Published, names: Iterable[str], why: CompilerError) -> P
     if found is nothing:
         return None
     found.spoiled = str(why)
-    if found.doubtful:
-        newest = version_of(found.doubtful[0])
-        found.overtaken = dict.fromkeys(found.snapshot.meta, newest)
+    if not found.doubtful:  # a snapshot can be deleted, and leaves what it named
+        _doubt(found, [name for name in names if version_of(name) > found.snapshot.version])
     return found
 
 
@@ -281,13 +289,28 @@ def _newest(named: Published, names: Iterable[str]) -> Published:
     doubtful: list[str] = []
     found = named
     for name in sorted(newer, key=version_of, reverse=True):
-        state = following(named, name)
+        try:
+            state = named.later(name)
+        except (Interrupted, DeniedError, UnansweredError):  # what is there is not known
+            raise
+        except CompilerError:  # it was made up, or is damaged
+            doubtful.append(name)
+            if len(doubtful) == _MOST_DOUBTFUL:
+                break
+            continue
         if state is not None:
             found = state
             break
-        doubtful.append(name)
-    found.doubtful = tuple(doubtful)
+    _doubt(found, doubtful)
     return found
+
+
+def _doubt(found: Published, names: Iterable[str]) -> None:
+    """Note files that tell of newer states, of which clients may have seen the newest."""
+    found.doubtful = tuple(sorted(names, key=version_of, reverse=True))
+    if found.doubtful:
+        newest = version_of(found.doubtful[0])
+        found.overtaken = dict.fromkeys(found.snapshot.meta, newest)
 
 
 def following(known: Published, name: str) -> Published | None:

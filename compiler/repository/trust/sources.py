@@ -14,7 +14,7 @@ from compiler.repository.configured import RepositoryConfig
 from compiler.repository.sources import LARGEST_ARCHIVE, Mirrors, Source
 from compiler.repository.sources.opening import Opening, open_addresses
 from compiler.repository.sources.registry import Images
-from compiler.repository.trust import FOLDER, tag
+from compiler.repository.trust import FOLDER
 from compiler.repository.trust.client import TrustedRepository
 from compiler.repository.trust.kept import seal_of, state_folder
 from compiler.repository.trust.places import fetch_from
@@ -107,7 +107,7 @@ class SignedImages:
     """The images of a docker repository, in which a tag stands for what was signed of it.
 
     Where the registry's own tags lead is not asked: they can be moved, and are while others
-    publish. What is asked for by digest comes from what was signed, or is TUF's own.
+    publish. What is asked for by digest comes from what was signed.
     """
 
     def __init__(self, images: Images, signed: Callable[[str], Digest]) -> None:
@@ -117,7 +117,7 @@ class SignedImages:
 
     def manifest(self, reference: Reference) -> Manifest:
         """Fetch a manifest or index, by the digest that was signed for its tag."""
-        if reference.digest or reference.tag.startswith(tag("")):
+        if reference.digest:
             return self._images.manifest(reference)
         signed = self._signed(reference.tag)
         return self._images.manifest(replace(reference, tag="", digest=signed))

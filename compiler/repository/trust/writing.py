@@ -16,7 +16,7 @@ from compiler.errors import RegistryError
 from compiler.repository.trust import SNAPSHOT, TIMESTAMP, Files, role_of, version_of
 from compiler.repository.trust.keys import Signing
 from compiler.repository.trust.places import Place
-from compiler.repository.trust.published import Published, following, latest_root
+from compiler.repository.trust.published import Published, following, latest_root, of_the_past
 from compiler.repository.trust.publisher import refresh
 
 _ATTEMPTS = 10
@@ -63,7 +63,8 @@ class Writer:
     def _other(self, base: Published, own: Sequence[Files]) -> Published | None:
         """Find the newest state that others signed after `base`, unless clients are shown it."""
         written = [_named_by(files) for files in own if _TIMESTAMP in files]
-        names = sorted(self.place.names(), key=version_of, reverse=True) if written else []
+        there = of_the_past(self.place.names(), self.floor() * 1000) if written else ()
+        names = sorted(there, key=version_of, reverse=True)
         bases = [base.under(latest_root(self.place.read, base.root_data)), base] if names else []
         for name in names:
             is_newer = role_of(name) == SNAPSHOT and version_of(name) > base.snapshot.version

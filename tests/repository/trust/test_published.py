@@ -170,7 +170,7 @@ def test_a_root_that_the_owner_does_not_know_and_has_not_signed_is_not_followed(
 
     assert published is not None
     assert published.root_data == owner.root
-    assert list(published.warnings(0)) == [
+    assert list(published.warnings()) == [
         "2.root.json does not follow the root that counts, and machines refuse the repository "
         "until `cos repo rotate` writes the next root in its place"
     ]

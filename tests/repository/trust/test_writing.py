@@ -155,9 +155,9 @@ def test_what_another_begins_to_write_while_something_is_written_stays_signed(
     assert {client.require(name) for name in ("a.tar", "b.tar")} == {target_of_bytes(b"changed")}
 
 
-def test_a_snapshot_that_somebody_made_up_is_no_reason_to_sign_again(market: Market) -> None:
+def test_a_snapshot_of_a_time_to_come_is_no_reason_to_sign_again(market: Market) -> None:
     data = market.registry.manifest(tagged(TARGET, tag("timestamp.json"))).data
-    version = time.time_ns() // 1000 + 60 * 10**6
+    version = time.time_ns() // 1000 + 3600 * 10**6
     place = tagged(TARGET, tag(f"{version}.snapshot.json"))
     market.registry.put_manifest(place, data, MANIFEST)
     market.registry.forget_counts()
