@@ -40,7 +40,7 @@ from compiler.agent.assessment import (
     upgrade_steps,
     write_record,
 )
-from compiler.agent.snapshots import keeping
+from compiler.agent.snapshots import SNAPSHOTS, keeping
 from compiler.layout import (
     ACTIVE_IMAGE,
     FORMER_IMAGE,
@@ -48,6 +48,7 @@ from compiler.layout import (
     TRANSITION_IMAGE,
     Label,
     Slot,
+    snapshot_image,
 )
 from tests.agent.boot_model import Rules, World, check, events, explore, grown_old, installed
 
@@ -409,6 +410,26 @@ def test_an_upgrade_keeps_the_fallback_when_it_runs_or_nothing_is_better(
         Mark({ENABLED: "yes"}),
         Rename(TRANSITION_IMAGE, ACTIVE_IMAGE),
     )
+
+
+def test_an_older_system_gets_a_number_before_its_image_is_replaced() -> None:
+    older = {snapshot_image(number): BEFORE for number in (2, 9, 10)}
+    disk = Disk(images={ACTIVE_IMAGE: OLD, PASSIVE_IMAGE: BEFORE, **older})
+    steps = upgrade_steps(disk, Record(good=("old",)), Slot.ACTIVE)
+
+    assert keeping(steps, disk, 4) == (
+        Relabel(TRANSITION_IMAGE, Label.ACTIVE),
+        Mark({ENABLED: "yes", SNAPSHOTS: "11 10 9 2"}),
+        Link(ACTIVE_IMAGE, FORMER_IMAGE),
+        Rename(TRANSITION_IMAGE, ACTIVE_IMAGE),
+        Relabel(FORMER_IMAGE, Label.PASSIVE),
+        Link(PASSIVE_IMAGE, snapshot_image(11)),
+        Rename(FORMER_IMAGE, PASSIVE_IMAGE),
+        Remove(snapshot_image(2)),
+        Remove(snapshot_image(9)),
+    )
+    assert keeping(steps, disk, None) == steps
+    assert Remove(snapshot_image(9)) not in keeping(steps, disk, 2, snapshot_image(9))
 
 
 def test_a_machine_without_a_fallback_gets_one_by_an_upgrade() -> None:
