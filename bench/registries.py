@@ -42,7 +42,7 @@ MOST_FETCHED = 0.15
 
 MOST_MEMORY = 300.0
 
-_ANSWERED = b"response completed"
+_ANSWERED = re.compile(rb"response completed.*http\.response\.written=([0-9]+)")
 _SENT = re.compile(r"([0-9]+) bytes sent")
 
 FETCH = """
@@ -74,11 +74,13 @@ def _publishing(place: Path, server: RegistryServer) -> Iterator[Result]:
         asked = {}
         for count in (SMALL, LARGE):
             folder = place / f"{count}{suffix[2:]}"
-            cost, asked[count] = _publication(folder, server, count, signed=bool(suffix))
+            cost, answers = _publication(folder, server, count, signed=bool(suffix))
+            asked[count] = len(answers)
             what = f"publishing 1 of {count} packages{suffix}"
             yield Result(name=what, value=cost.seconds, unit="s")
             yield Result(name=f"{what}, requests", value=asked[count], unit="")
             yield Result(name=f"{what}, sent", value=_sent(cost) / 1000, unit="kB")
+            yield Result(name=f"{what}, received", value=sum(answers) / 1000, unit="kB")
             name = f"{what}, peak memory"
             yield Result(name=name, value=cost.peak_mb, unit="MB", limit=MOST_MEMORY)
         ratio, name = asked[LARGE] / asked[SMALL], f"requests, many by few packages{suffix}"
@@ -95,8 +97,8 @@ def _sent(cost: Cost) -> int:
 
 def _publication(
     place: Path, server: RegistryServer, count: int, *, signed: bool = False
-) -> tuple[Cost, int]:
-    """Publish a repository, change a package; the cost and requests of publishing again."""
+) -> tuple[Cost, list[int]]:
+    """Publish a repository, change a package; the cost and answers of publishing again."""
     shop = Shop(place)
     for number in range(count):
         shop.build(f"package-{number}", f"content of {number}\n" * 100)
@@ -109,9 +111,9 @@ def _publication(
         argv += _signed(place, str(target))
     run(argv)
     shop.build("package-7", "changed\n" * 100, time=60)
-    before = _answers(server)
+    before = len(_answers(server))
     cost = run(argv)
-    return cost, _answers(server) - before
+    return cost, _answers(server)[before:]
 
 
 def _signed(place: Path, target: str) -> list[str]:
@@ -167,9 +169,10 @@ def _define(tree: Path, version: str) -> None:
     (folder / "build.yaml").write_text("image: scratch\n")
 
 
-def _answers(server: RegistryServer) -> int:
-    """Count what a registry has answered."""
-    return (server.folder / "log").read_bytes().count(_ANSWERED)
+def _answers(server: RegistryServer) -> list[int]:
+    """Tell how many bytes each answer of a registry had."""
+    log = (server.folder / "log").read_bytes()
+    return [int(length) for length in _ANSWERED.findall(log)]
 
 
 def _fetching(place: Path, server: RegistryServer) -> Iterator[Result]:

@@ -200,13 +200,32 @@ class _Notary:
         what = f"{self.gun}: cannot be signed on {self.server.url}"
         doubts = [line for line in said if any(sign in line for sign in _OFFLINE)]
         if doubts:
-            hint = "a server with a certificate of its own: put that in ~/.docker/tls/HOST/ca.crt"
-            raise OutsideError(f"{what}: {doubts[0]}", hint=hint)
+            raise OutsideError(f"{what}: {doubts[0]}", hint=_offline_hint(self.server, doubts[0]))
         if finished.code:
             failures = [line.strip(" *") for line in said if line.strip()]
             text = failures[-1] if failures else f"notary failed with exit code {finished.code}"
-            hint = f"the keys are in {self.server.folder}/private; is the passphrase right?"
-            raise TrustError(f"{what}: {text}", hint=hint)
+            raise TrustError(f"{what}: {text}", hint=_failure_hint(self.server, text))
+
+
+def _offline_hint(server: TrustServer, said: str) -> str:
+    """Say what helps where a server was not reached, by what Go's libraries tell of it."""
+    if "unknown authority" in said:
+        if server.authority is not None:
+            return f"{server.authority} has to hold the certificate of the server's authority"
+        place = server.folder.parent / "tls" / urlsplit(server.url).netloc / "ca.crt"
+        return f"put the certificate of its authority into {place}"
+    if "certificate is valid for" in said or "doesn't contain any IP SANs" in said:
+        return "give its address as its certificate has it, or have the certificate made anew"
+    if "has expired or is not yet valid" in said:
+        return "check the clock of this machine; if it is right, the server needs a new certificate"
+    return "check the address, and that the server runs"
+
+
+def _failure_hint(server: TrustServer, said: str) -> str:
+    """Say what helps where notary refuses."""
+    if "configure TLS" in said and server.authority is not None:
+        return f"{server.authority} has to hold certificates, as PEM"
+    return f"the keys are in {server.folder}/private; is the passphrase right?"
 
 
 def _signed(line: re.Match[str]) -> _Signed:

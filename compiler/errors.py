@@ -151,6 +151,10 @@ class UnansweredError(RegistryError):
     """A registry gave no good answer, however often it was asked: what it holds is not known."""
 
 
+class SilentError(UnansweredError):
+    """Nobody was there who could be asked, or nobody said a word: asking again costs as long."""
+
+
 class NotFoundError(RegistryError):
     """A name or content that the registry does not have."""
 

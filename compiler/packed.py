@@ -46,11 +46,12 @@ def artifact_fault(
     folder = f"{destination}/"
     for name, key in files_of(spec, keys, form):
         if not os.path.exists(f"{folder}{name}"):  # noqa: PTH110  (a plan asks for thousands)
-            return "not in the destination"
+            what = f"its document {name} is " if _is_document(name) else ""
+            return f"{what}not in the destination"
         record = store.artifact(key)
         if not is_there(record, destination, name):
             what = "description or values" if name.endswith(_METADATA) else "archive"
-            what = what if name.endswith(_METADATA) or ".package.tar" in name else "document"
+            what = "document" if _is_document(name) else what
             return f"the {what} in the destination is of another build, or was changed"
         if form.verified and record is not None and record.unverified:
             return UNVERIFIED
@@ -66,6 +67,11 @@ def artifact_fault(
 def has_mtree(metadata: Path) -> bool:
     """Tell whether a metadata file has an mtree; raises `OSError` if it cannot be read."""
     return f"\n{MTREE}".encode() in metadata.read_bytes()
+
+
+def _is_document(name: str) -> bool:
+    """Tell the documents of an artifact from its archive and metadata."""
+    return not name.endswith(_METADATA) and ".package.tar" not in name
 
 
 def files_of(

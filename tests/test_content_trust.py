@@ -23,6 +23,7 @@ from compiler.errors import OutsideError, TrustError, UsageError
 from compiler.oci import MANIFEST, Descriptor, Reference, digest_of, hex_of
 from compiler.publish.endorse import ContentTrust
 from tests.servers.notary import PASSPHRASES, NotaryServer
+from tests.servers.registry import ANYWHERE, make_certificates
 
 needs_server = pytest.mark.registry
 
@@ -268,9 +269,38 @@ def test_a_server_that_nobody_vouches_for_is_not_used(
     notary_server: NotaryServer, place: Reference, tmp_path: Path
 ) -> None:
     server = trust_server(notary_server.url, environment(tmp_path / "docker"))
+    (tmp_path / "other.crt").write_bytes(make_certificates(tmp_path).read_bytes())
+    others = trust_server(
+        notary_server.url, environment(tmp_path / "docker"), authority=tmp_path / "other.crt"
+    )
 
-    with pytest.raises(OutsideError, match="certificate signed by unknown authority"):
-        sign_tags(server, place, {"a": content("one")})
+    for each, hint in (
+        (server, f"put the certificate of its authority into {tmp_path}/docker/tls/{{}}/ca.crt"),
+        (others, f"{tmp_path}/other.crt has to hold the certificate of the server's authority"),
+    ):
+        with pytest.raises(OutsideError, match="certificate signed by unknown authority") as told:
+            sign_tags(each, place, {"a": content("one")})
+        assert told.value.hint == hint.format(notary_server.url.removeprefix("https://"))
+
+
+@needs_server
+def test_a_server_of_another_name_or_a_file_without_certificates_is_told(
+    notary_server: NotaryServer, place: Reference, tmp_path: Path
+) -> None:
+    (tmp_path / "other.crt").write_text("nothing")
+    environ = environment(tmp_path / "docker")
+    elsewhere = notary_server.url.replace("127.0.0.1", ANYWHERE)
+
+    other = trust_server(elsewhere, environ, authority=notary_server.authority)
+    with pytest.raises(OutsideError) as named:
+        sign_tags(other, place, {"a": content("one")})
+    unread = trust_server(notary_server.url, environ, authority=tmp_path / "other.crt")
+    with pytest.raises(TrustError) as empty:
+        sign_tags(unread, place, {"a": content("one")})
+
+    assert "certificate is valid for 127.0.0.1" in named.value.message
+    assert str(named.value.hint).startswith("give its address as its certificate has it")
+    assert empty.value.hint == f"{tmp_path}/other.crt has to hold certificates, as PEM"
 
 
 @needs_server
@@ -280,8 +310,10 @@ def test_what_was_known_before_is_not_taken_for_an_answer(
     sign_tags(server, place, {"a": content("one")})
     gone = TrustServer(url="https://127.0.0.1:1", folder=server.folder, environ=server.environ)
 
-    with pytest.raises(OutsideError, match="connection refused"):
+    with pytest.raises(OutsideError, match="connection refused") as told:
         sign_tags(gone, place, {"a": content("one")})
+
+    assert told.value.hint == "check the address, and that the server runs"
 
 
 def test_the_folder_and_the_certificate_are_dockers(tmp_path: Path) -> None:

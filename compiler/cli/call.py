@@ -113,6 +113,9 @@ class Sharing(Protocol):
     def cache(self) -> Cache | None:
         """The layers and archives that others share."""
 
+    def check_targets(self) -> None:
+        """Raise `RegistryError` if no registry answers where something is to be pushed to."""
+
     def lookup(self, name: str) -> Image | None:
         """Find a base image that the store does not have."""
 
@@ -164,6 +167,8 @@ class Call:
     def build(self) -> Planned:
         """Plan and build until nothing changes the plan any more."""
         remove_stale(self.request.destination)
+        if self.options.push or self.options.push_final_images:
+            self.sharing.check_targets()
         while True:
             planned = self._plan()
             keys = [each.layer for each in planned.keys.values()]

@@ -81,7 +81,12 @@ def install(  # noqa: PLR0913  (one parameter for each of luet's options)
     download_only: DownloadOnly = False,
     finalizer_env: FinalizerEnv = [],  # noqa: B006  (read only, and how typer is told a default)
 ) -> None:
-    """Install packages and what they need; what is installed stays as it is where it can."""
+    """Install packages and what they need; what is installed stays as it is where it can.
+
+    What is to come is shown and asked about first. For example:
+    `cos install editors/nano "editors/vim@>=9,<10"`, or in a script
+    `cos install -y --system-target /mnt/root editors/nano`.
+    """
     options = InstallOptions(nodeps=nodeps, onlydeps=onlydeps, relax=relax, upgrade=upgrade)
     how = how_of(finalizer_env, force=force)
     with open_client(context, makes_root=True) as client, client.changing(how):
@@ -90,7 +95,7 @@ def install(  # noqa: PLR0913  (one parameter for each of luet's options)
             decision = client.solver.install(wanted, options)
         _ask_for(client, wanted)
         if decision.is_nothing:
-            tell(client, "there is nothing to install")
+            _tell_nothing(client, "there is nothing to install")
             client.catch_up(how)
             return
         carry_out(client, decision, how, yes=yes, download_only=download_only)
@@ -123,7 +128,7 @@ def upgrade(  # noqa: PLR0913  (one parameter for each of luet's options)
         if not sync:
             _name_rebuilt(client, decision)
         if decision.is_nothing:
-            tell(client, "everything is up to date")
+            _tell_nothing(client, "everything is up to date")
             client.catch_up(how)
         else:
             carry_out(client, decision, how, yes=yes, download_only=download_only)
@@ -237,13 +242,26 @@ def _from_somewhere(client: Client) -> Iterator[None]:
     except ResolutionError as error:
         if client.used:
             raise
-        hint = "`cos repo add` adds one"
-        if client.config.repositories:
-            hint = "`cos repo list` shows those that are switched off, `cos repo add` adds one"
         where = client.config.root
         missing = "" if where.is_dir() else f"there is no folder {where}, and so "
         message = f"{missing}there is no repository to install from"
-        raise ResolutionError(message, hint=hint) from error
+        raise ResolutionError(message, hint=_to_have_one(client)) from error
+
+
+def _to_have_one(client: Client) -> str:
+    """Say how there comes to be a repository."""
+    if client.config.repositories:
+        return "`cos repo list` shows those that are switched off, `cos repo add` adds one"
+    return "`cos repo add` adds one"
+
+
+def _tell_nothing(client: Client, message: str) -> None:
+    """Say that nothing is to be done; of a system without a repository nobody knows more."""
+    if client.used:
+        tell(client, message)
+        return
+    words = "there is no repository, so nothing newer can be known of"
+    tell(client, f"{words} ({_to_have_one(client)})", warning=True)
 
 
 def _wanted(client: Client, packages: list[str]) -> list[Requirement]:

@@ -10,9 +10,9 @@ import typer
 
 from compiler.cli.key import public_keys, signing_key
 from compiler.cli.live import watched
-from compiler.cli.registries import open_registry, repository_named, scratch_folder
+from compiler.cli.registries import meaning, open_registry, repository_named, scratch_folder
 from compiler.cli.report import reporter
-from compiler.cli.rootfile import read_root_file
+from compiler.cli.rootfile import given, read_root_file
 from compiler.cli.settings import Settings
 from compiler.content_trust import trust_server
 from compiler.errors import UsageError
@@ -20,7 +20,7 @@ from compiler.events import Noted, Reporter
 from compiler.oci import Reference
 from compiler.publish import PublishOptions, Source, Surroundings, publish_repository
 from compiler.publish.endorse import ContentTrust, CosignEndorsement, Endorsement, Trust
-from compiler.publish.state import tagged
+from compiler.publish.survey import has_metadata
 from compiler.registry import Registry
 from compiler.repository.disk import RepositoryOptions
 from compiler.repository.trust import tag
@@ -68,7 +68,11 @@ def publish(
     )
     report = reporter(settings)
     direct = replace(settings, mirrors=())
-    with open_registry(direct, report=report) as registry, scratch_folder() as folder:
+    with (
+        meaning(output, target),
+        open_registry(direct, report=report) as registry,
+        scratch_folder() as folder,
+    ):
         around = Surroundings(
             registry=registry,
             folder=folder,
@@ -96,7 +100,7 @@ def _trust(
     Raises `UsageError` if clients that know its root would refuse what is published.
     """
     if publishing.root is None:
-        if publishing.push and registry.head(tagged(target, tag("timestamp.json"))):
+        if publishing.push and has_metadata(registry.tags(target, after=tag(""))):
             hint = "--root names its root, --sign a private key that the root names"
             raise UsageError(f"{target}: has signed metadata, which would not be signed", hint=hint)
         return None
@@ -110,6 +114,7 @@ def _trust(
         folder=folder,
         older=publishing.older,
         report=report,
+        given=given(publishing.root, publishing.sign),
     )
     return opened
 

@@ -9,11 +9,11 @@ from tempfile import TemporaryDirectory
 
 from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
-from compiler.errors import ImageError, UsageError
+from compiler.errors import ImageError, RegistryError, UsageError
 from compiler.events import Reporter
 from compiler.oci import Reference, parse_repository
 from compiler.registry.client import RegistryClient
-from compiler.registry.settings import RegistrySettings, settings_from
+from compiler.registry.settings import RegistrySettings, is_hub, settings_from
 
 
 def registry_settings(settings: Settings) -> RegistrySettings:
@@ -56,6 +56,20 @@ def repository_named(text: str, option: str) -> Reference:
         return parse_repository(text)
     except ImageError as error:
         raise UsageError(f"{option}: {error.message}") from error
+
+
+@contextmanager
+def meaning(text: str, target: Reference) -> Iterator[None]:
+    """Say of a name without a registry, where that fails, which registry was asked."""
+    try:
+        yield
+    except RegistryError as error:
+        host = text.partition("/")[0]
+        if not is_hub(target.registry) or is_hub(host) or target.repository not in error.message:
+            raise
+        hint = f"{text} names no registry, so it is taken for {target.registry}/{target.repository}"
+        both = "; ".join(filter(None, (error.hint, hint)))
+        raise type(error)(error.message, hint=both) from error
 
 
 @contextmanager

@@ -116,7 +116,9 @@ def check(
         place = (trust.index() if trust else None) or tagged(target, REPOSITORY)
         state = read_state(client, place, _empty(folder))
         if state is None:
-            raise RegistryError(f"{target}: has no {REPOSITORY}: it is no repository of packages")
+            hint = "check its name; `cos create-repo --type docker` makes one"
+            message = f"{target}: has no {REPOSITORY}: it is no repository of packages"
+            raise RegistryError(message, hint=hint)
         index = state.repository.index
         signed = None if trust is None else trust.signed()
         checked = Checked(registry=client, target=target, folder=folder, signed=signed)

@@ -16,7 +16,7 @@ from compiler.artifact.metadata import SUFFIX
 from compiler.cli.report import reporter
 from compiler.cli.settings import Settings
 from compiler.cli.tree_options import FromRepositories
-from compiler.errors import InputError, Interrupted, UsageError
+from compiler.errors import CompilerError, InputError, Interrupted, UsageError
 from compiler.events import Noted
 from compiler.repository.content import metadata_files
 from compiler.repository.disk import (
@@ -26,6 +26,7 @@ from compiler.repository.disk import (
     create_repository,
 )
 from compiler.repository.http import RepositoryServer, make_server
+from compiler.repository.index import REPOSITORY, parse_repository
 from compiler.repository.trust import FOLDER as TRUST
 from compiler.spec.package import PackageSpec
 from compiler.tree import load_tree
@@ -228,9 +229,29 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
         folder = Path(output)
         if root is not None:
             _trusting().check_keys(context.obj, folder, sign, root)
+        if not _is_given(context, "name"):
+            _tell_name(folder, options.name)
         made = create_repository(specs, roots, artifacts=packages, output=folder, options=options)
     _tell(made, folder)
     _sign(context, folder, sign, root, unverified=sign_unverified)
+
+
+def _tell_name(folder: Path, name: str) -> None:
+    """Warn if the repository in a folder gets another name, which nobody asked for."""
+    path = folder / REPOSITORY
+    try:
+        before = parse_repository(path.read_text(encoding="utf-8"), str(path)).name
+    except (OSError, CompilerError, UnicodeDecodeError):  # there is none, or it is damaged
+        return
+    if before not in {"", name}:
+        words = f"was called {before!r} before; --name {before} gives it that name again"
+        typer.echo(f"warning: {folder}: the repository {name!r} {words}", err=True)
+
+
+def _is_given(context: typer.Context, parameter: str) -> bool:
+    """Tell whether the command line, or the repository that it names, has an option."""
+    source = context.get_parameter_source(parameter)
+    return bool(context.params.get("repo")) or (source is not None and source.name != "DEFAULT")
 
 
 def _tell_lacking(

@@ -3,7 +3,7 @@
 import importlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +19,7 @@ from compiler.cli.client import (
     confirm,
     open_client,
     printable,
+    tell,
     without_secrets,
 )
 from compiler.cli.listing import shown, yaml_listing
@@ -40,6 +41,7 @@ from compiler.oci import parse_repository
 from compiler.repository.configured import RepositoryConfig, kind_of
 from compiler.repository.index import RepositoryInfo
 from compiler.repository.sources.http import HttpSettings, HttpSource
+from compiler.repository.synced import Synced
 from compiler.repository.trust.kept import refuse_unverifiable, seal_of
 from compiler.store.images import host_platform
 from compiler.system.client import Client
@@ -121,16 +123,29 @@ def update(
         bool, typer.Option("-f/-F", "--force/--no-force", help="Also what is fresh enough.")
     ] = True,
     ignore_errors: Annotated[
-        bool, typer.Option("-i", "--ignore-errors", help="Go on when one fails.")
+        bool, typer.Option("-i", "--ignore-errors", help="Only warn of those that fail.")
     ] = False,
 ) -> None:
     """Fetch what repositories have."""
     with open_client(context) as client:
         asked = tuple(repository_of(client.config, each) for each in names or ()) or client.used
-        for each in client.sync(asked, force=force, insist=True):
+        for each in _synced(client, asked, force=force, ignore_errors=ignore_errors):
             typer.echo(f"{each.name}: revision {each.info.revision}, {len(each.packages)} packages")
         if client.failed and not ignore_errors:
             raise OutsideError(f"not all repositories could be updated: {', '.join(client.failed)}")
+
+
+def _synced(
+    client: Client, asked: Sequence[RepositoryConfig], *, force: bool, ignore_errors: bool
+) -> tuple[Synced, ...]:
+    """Bring repositories up to date; where errors are ignored, it may be that all fail."""
+    try:
+        return client.sync(asked, force=force, insist=True)
+    except OutsideError as error:
+        if not (ignore_errors and client.failed):
+            raise
+        tell(client, str(error), warning=True)
+        return ()
 
 
 @app.command("add")

@@ -15,6 +15,11 @@ def read_root_file(path: Path) -> bytes:
     return read_root(path, hint="--root names the file that `cos repo init-trust` wrote")
 
 
+def given(root: Path, keys: Sequence[str]) -> str:
+    """Say with which root and keys something failed."""
+    return f" (given are the root {root} and {', '.join(keys) or 'no key'})"
+
+
 def read_begun(path: Path, keys: Sequence[PrivateKey]) -> bytes:
     """Read a root that is there; raises `UsageError` for keys that it does not name."""
     data = read_root_file(path)

@@ -11,7 +11,7 @@ from compiler.archive.unpack import unpack_tar
 from compiler.artifact.metadata import SUFFIX, read_metadata
 from compiler.cli.call import SharingOptions
 from compiler.cli.key import public_keys, signing_key
-from compiler.cli.registries import open_registry, repository_named, scratch_folder
+from compiler.cli.registries import meaning, open_registry, repository_named, scratch_folder
 from compiler.cli.settings import Settings
 from compiler.errors import CompilerError, NotFoundError, TrustError
 from compiler.events import Noted, Reporter
@@ -22,7 +22,7 @@ from compiler.packed import document_files, files_of
 from compiler.plan import Action
 from compiler.publish.packages import Packed, name_packages, upload_packages
 from compiler.publish.push import Pusher, Traffic
-from compiler.registry import Registry
+from compiler.registry.client import RegistryClient
 from compiler.repository.oci import tag_of
 from compiler.request import Planned, Request
 from compiler.signing.files import sign_bytes, verify_bytes
@@ -60,7 +60,7 @@ class RegistrySharing:
         self._lock = lock
 
     @cached_property
-    def registry(self) -> Registry:
+    def registry(self) -> RegistryClient:
         """The client; made when it is first used."""
         return open_registry(self._settings, report=self._report)
 
@@ -96,6 +96,17 @@ class RegistrySharing:
             sealing=self._sealing(),
             report=self._report,
         )
+
+    def check_targets(self) -> None:
+        """Raise `RegistryError` if no registry answers where something is to be pushed to."""
+        options = self._options
+        named = [options.image_repository] if options.push else []
+        if options.push_final_images:
+            named.append(options.final_repository or options.image_repository)
+        for text in dict.fromkeys(named):
+            target = repository_named(text, "--image-repository")
+            with meaning(text, target):
+                self.registry.check_there(target)
 
     def lookup(self, name: str) -> Image | None:
         """Find a base image that the store does not have."""

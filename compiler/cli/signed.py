@@ -97,8 +97,8 @@ def _floor(repository: str) -> int:
 def is_signed(place: Place, root: bytes) -> bool:
     """Tell whether a repository is signed; whatever else lies there, somebody may have left."""
     try:
-        if place.read("timestamp.json") is None:
-            return False
+        if place.read("timestamp.json") is None:  # it may have been lost
+            return _has_state(place, root)
         named_versions(place.read)
     except (Interrupted, DeniedError, UnansweredError):
         raise

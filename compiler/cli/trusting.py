@@ -10,7 +10,7 @@ from typing import TypedDict
 import typer
 
 from compiler.cli.key import public_keys, signing_key
-from compiler.cli.rootfile import read_begun, read_root_file, write_root_file
+from compiler.cli.rootfile import given, read_begun, read_root_file, write_root_file
 from compiler.cli.settings import Settings
 from compiler.cli.signed import is_folder, is_signed, opened, published, signing_with, writer
 from compiler.errors import InputError, TrustError, UsageError
@@ -118,7 +118,13 @@ def check_keys(settings: Settings | None, folder: Path, key: Sequence[str], root
     """Raise `TrustError` unless the repository in a folder can be signed with these keys."""
     place = FolderPlace(folder)
     signing = signing_with(settings or Settings(), key, str(folder))
-    signer.check_signing(published(place, root), signing)
+    if place.read("timestamp.json") is None:
+        raise place.unsigned()
+    try:
+        signer.check_signing(published(place, root), signing)
+    except TrustError as error:
+        message = f"{folder}: {error.message.removeprefix(f'{folder}: ')}{given(root, key)}"
+        raise TrustError(message, hint=error.hint) from error
 
 
 def _contents(repository: str, *, unverified: bool) -> signer.Contents:

@@ -17,7 +17,7 @@ was signed with a key of the repository.
 import random
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
@@ -178,8 +178,9 @@ class _Publication:
         self.before = current
         for round_ in range(1, _ROUNDS):
             made, publications = self._publish(states, pruned, verified)
-            others = self._unseen(made, publications)
-            lost = self._lost(made)
+            tags = frozenset(self.around.registry.tags(self.target))
+            others = self._unseen(made, publications, tags)
+            lost = self._lost(made, tags)
             self.broken, self.pushed = self.broken | lost, self.pushed - lost
             if not others and not lost and self._is_settled():
                 self._takeover.name({**self.images, **self.taken})
@@ -364,7 +365,7 @@ class _Publication:
         gone = {tag: None for id_ in before - listed_in(made.index).keys() for tag in tags_of(id_)}
         trust.write(front, {**self.images, **self.taken, **gone})
 
-    def _unseen(self, made: Repository, publications: frozenset[str]) -> list[State]:
+    def _unseen(self, made: Repository, publications: Set[str], tags: Set[str]) -> list[State]:
         """Find what others have published that is not part of `made`."""
         claims = Claims(
             registry=self.around.registry,
@@ -374,19 +375,19 @@ class _Publication:
             report=self.around.report,
         )
         listed = listed_in(made.index)
-        states = claims.states(recent_claims(self.around.clock), publications)
+        states = claims.states(tags, recent_claims(self.around.clock), publications)
         takeover, own = self._takeover, self._owned()
         self.moved = takeover.moved(own, self.images)
         return [
             each for each in states if not (is_part(each, listed) and takeover.holds(each, own))
         ]
 
-    def _lost(self, made: Repository) -> frozenset[PackageId]:
+    def _lost(self, made: Repository, tags: Set[str]) -> frozenset[PackageId]:
         """Find what is listed and was removed meanwhile, and can be brought up again."""
         around, here = self.around, metadata_files(self.source.artifacts).keys()
         seen = Seen(self.there, self.images, self.said)
         presence = Presence(around.registry, self.target, seen, around.report)
-        return presence.lost(made, here)
+        return presence.lost(made, here, tags)
 
     def _pusher(self) -> Pusher:
         around, registry = self.around, self.around.registry

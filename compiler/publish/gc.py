@@ -21,7 +21,7 @@ from compiler.oci import Digest, parse_digest
 from compiler.publish.state import CLAIM, State, Window
 from compiler.repository import index as texts
 from compiler.repository.oci import tag_of, tags_of
-from compiler.repository.trust import name_in, superseded, tag
+from compiler.repository.trust import ROOT, name_in, role_of, superseded, tag, version_of
 
 _ATTACHED = re.compile(r"sha256-([0-9a-f]{64})(?:\.(?:sig|att|sbom))?")
 _CONTENT_NAMED = re.compile(r"[0-9a-f]{12}-.+")
@@ -93,6 +93,7 @@ def decide(holdings: Holdings, *, keep: int, window: Window) -> tuple[Line, ...]
         snapshots=snapshots_of(holdings.tags),
         window=window,
         old=_old_metadata(holdings),
+        made_up=_made_up_metadata(holdings, window),
         broken=holdings.broken,
     )
     lines = {name: _line(name, digest, known) for name, digest in holdings.tags.items()}
@@ -164,6 +165,14 @@ def _old_metadata(holdings: Holdings) -> Set[str] | None:
     return {tag(name) for name in superseded(names, holdings.signed)}
 
 
+def _made_up_metadata(holdings: Holdings, window: Window) -> Set[str]:
+    """Pick the tags of signed metadata of a time to come: whoever may push can make up any."""
+    named = ((name, name_in(name)) for name in holdings.tags)
+    return {
+        name for name, file in named if role_of(file) != ROOT and version_of(file) > window.last
+    }
+
+
 def _age(name: str, holdings: Holdings) -> tuple[int, int, int]:
     """Order snapshots by publication where that is signed; others are older than those.
 
@@ -187,8 +196,8 @@ def _listed(state: State) -> Iterator[str]:
 class _Sorted:
     """Tags by what is known of them: `once` were listed by snapshots that go.
 
-    `old` is signed metadata that can go; None if it is not known what is the newest. `broken` says
-    of tags that cannot be read why not.
+    `old` is signed metadata that can go; None if it is not known what is the newest. `made_up` is
+    such that nobody signed yet. `broken` says of tags that cannot be read why not.
     """
 
     live: Set[str]
@@ -197,6 +206,7 @@ class _Sorted:
     snapshots: Sequence[str]
     window: Window
     old: Set[str] | None
+    made_up: Set[str]
     broken: Mapping[str, str]
 
     def owner(self, name: str) -> str:
@@ -243,7 +253,9 @@ def _reason_to_go(name: str, known: _Sorted) -> str:
     What snapshots list, or are called, says nothing of signed metadata: anybody may make them up.
     """
     if name_in(name):
-        return "signed metadata older than the last versions" if name in (known.old or ()) else ""
+        made_up = "signed metadata of a time to come" if name in known.made_up else ""
+        is_old = name in (known.old or ())
+        return "signed metadata older than the last versions" if is_old else made_up
     if name in known.dropped:
         return "a snapshot older than those that are kept"
     if name.startswith(CLAIM):

@@ -4,7 +4,7 @@ Whoever may push can leave tags that look like claims. One that holds no reposit
 others from publishing, so it is said and passed over.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,14 +34,13 @@ class Claims:
     accepts: Callable[[Reference], bool]
     report: Reporter
 
-    def states(self, window: Window, known: frozenset[str]) -> Iterator[State]:
-        """Give what others claim, but for the publications that are `known`.
+    def states(self, tags: Iterable[str], window: Window, known: Set[str]) -> Iterator[State]:
+        """Give what others claim by `tags`, but for the publications that are `known`.
 
         What does not count is not even read, since anybody may have made it. Nor does an index
         count that says nothing of the claim: anybody may give an older one, which an owner signed,
         the tag of a new claim. Raises `RegistryError` for a registry that does not answer.
         """
-        tags = self.registry.tags(self.target, after=window.since)
         for claim in claims_of(tags, window):
             if claim not in known:
                 yield from self._state(tagged(self.target, claim))
@@ -95,13 +94,13 @@ class Presence:
     seen: Seen
     report: Reporter
 
-    def lost(self, made: Repository, here: Collection[str]) -> frozenset[PackageId]:
+    def lost(self, made: Repository, here: Collection[str], tags: Set[str]) -> frozenset[PackageId]:
         """Name the packages that are gone and lie here: `here` are the names of metadata files.
 
+        `tags` are those that were there once the index was named.
         Raises `RegistryError` if others, or files of the index, were removed meanwhile; warns of
         what had been gone before.
         """
-        tags = frozenset(self.registry.tags(self.target))
         for file in texts.content_named(made.info).repo_files.values():
             if tag_of(file.filename) not in tags:
                 raise self._removed(tag_of(file.filename))

@@ -42,6 +42,7 @@ Pushed = Mapping[str, Mapping[str, Digest]]
 """Images by the tags that they were pushed for, and by platform (`linux/arm64`, or `WHOLE`)."""
 
 _CLAIM = re.compile(re.escape(CLAIM) + r"[0-9]{20}-[0-9a-f]{16}")
+_NOT_WHOLE = "publish it again from where it was built; --prune begins anew with what is there"
 _LIMITS = Limits(size=2 << 30, members=1_000_000)
 _LARGEST_BLOB = 1 << 30
 
@@ -78,7 +79,8 @@ def read_state(registry: Registry, reference: Reference, folder: Path) -> State 
     try:
         return _read(registry, reference, folder, image.data, image.descriptor)
     except (ArchiveError, ImageError, NotFoundError, UnicodeDecodeError) as error:
-        raise RegistryError(f"{reference}: is no whole repository: {error}") from error
+        message = f"{reference}: is no whole repository: {getattr(error, 'message', error)}"
+        raise RegistryError(message, hint=_NOT_WHOLE) from error
 
 
 def _read(
@@ -198,6 +200,11 @@ class Window:
     def holds(self, claim: str) -> bool:
         """Tell whether a claim counts."""
         return bool(_CLAIM.fullmatch(claim)) and self.since <= claim < self.until
+
+    @property
+    def last(self) -> int:
+        """When the window ends, in microseconds: the versions of signed metadata are such times."""
+        return int(self.until.removeprefix(CLAIM).partition("-")[0]) // 1000
 
 
 def claims_of(tags: Iterable[str], window: Window) -> Iterator[str]:

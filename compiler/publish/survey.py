@@ -61,7 +61,10 @@ def survey(
 
     current = state(texts.REPOSITORY)
     if current is None:
-        raise RegistryError(f"{target}: has no {texts.REPOSITORY}: it is no repository of packages")
+        message = f"{target}: has no {texts.REPOSITORY}: it is no repository of packages"
+        raise RegistryError(
+            message, hint="check its name; `cos create-repo --type docker` makes one"
+        )
     tags = registry.tags(target)
     place = RegistryPlace(registry, target, host_platform(), folder)
     verified = None if root is None else _verified(place, root)

@@ -7,7 +7,7 @@ the repository says so. Versions of files are times: two publishers never write 
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +22,7 @@ from compiler.registry import Registry
 from compiler.repository.index import REPOSITORY
 from compiler.repository.oci import tags_of
 from compiler.repository.sources.registry import RegistrySource
-from compiler.repository.trust import TARGETS, Files, Target, target_of_image
+from compiler.repository.trust import TARGETS, TIMESTAMP, Files, Target, tag, target_of_image
 from compiler.repository.trust.keys import Signing
 from compiler.repository.trust.places import RegistryPlace
 from compiler.repository.trust.published import Published, read_published
@@ -53,6 +53,7 @@ def open_target(  # noqa: PLR0913  (what is signed, with what, and where that is
     folder: Path,
     older: bool = False,
     report: Reporter = silent,
+    given: str = "",
 ) -> "TrustedTarget":
     """Open the signed metadata of the repository `target`; `folder` is for files on their way.
 
@@ -68,6 +69,7 @@ def open_target(  # noqa: PLR0913  (what is signed, with what, and where that is
         folder=folder,
         older=older,
         report=report,
+        given=given,
     )
 
 
@@ -85,14 +87,23 @@ class TrustedTarget:
     """Whether to go on from a state that may not be the newest."""
     clock: Callable[[], int] = time.time_ns
     report: Reporter = silent
+    given: str = ""
+    """Where the root and the keys come from, for errors."""
+    _seen: dict[Digest, Published] = field(default_factory=dict, repr=False, compare=False)
+    """The state that was read last, by the image of its timestamp."""
 
     def check(self) -> None:
         """Raise `TrustError` unless the keys can sign what is to be published.
 
         Warns if that does not follow on what is named as the newest.
         """
-        published = self._published()
-        check_signing(published, self.signing)
+        try:
+            published = self._published()
+            check_signing(published, self.signing)
+        except TrustError as error:
+            said = error.message.removeprefix(f"{self.target}: ")
+            message = f"{self.target}: {said}{self.given}"
+            raise TrustError(message, hint=error.hint) from error
         for words in published.warnings():
             self.report(Noted(f"{self.target}: {words}", warning=True))
 
@@ -196,13 +207,22 @@ class TrustedTarget:
         return signed is not None and named is not None and named.digest == signed.digest
 
     def _published(self) -> Published:
-        """Read what is signed now; raises `TrustError` if nothing is."""
+        """Read what is signed now; raises `TrustError` if nothing is.
+
+        Where the timestamp is the one that was read before, what it names is the same.
+        """
+        stamp = self.registry.head(tagged(self.target, tag(f"{TIMESTAMP}.json")))
+        if stamp is not None and stamp.digest in self._seen:
+            return self._seen[stamp.digest]
         names = self.place.names()
         found = read_published(self.place.read, self.root, names, now=self.clock())
         if found is None:
             raise self.place.unsigned()
         if not self.older:
             found.check_newest()
+        self._seen.clear()
+        if stamp is not None:
+            self._seen[stamp.digest] = found
         return found
 
     @property

@@ -28,6 +28,9 @@ _HELPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 HELPER_TIMEOUT = 60.0
 """Seconds that a helper program gets."""
 
+HELPERS = "`credHelpers` and `credsStore` in the file with credentials name such programs"
+"""What helps where a helper program fails."""
+
 _TOKEN_USER = "<token>"  # noqa: S105  (how helpers mark that the secret is an identity token)
 _NONE_THERE = ("credentials not found", "no credentials")
 
@@ -135,7 +138,8 @@ def ask_helper(
 ) -> Credentials | None:
     """Ask `docker-credential-HELPER` for the credentials of a server, None if it has none."""
     if not is_helper(helper):
-        raise DeniedError(f"{server}: {helper!r} is no name of a credential helper")
+        message = f"{server}: {helper!r} is no name of a credential helper"
+        raise DeniedError(message, hint=HELPERS)
     program = f"docker-credential-{helper}"
     path = shutil.which(program, path=None if environ is None else environ.get("PATH"))
     command = Command(argv=(path or program, "get"), env=environ, timeout=HELPER_TIMEOUT)
@@ -147,11 +151,12 @@ def ask_helper(
         text = " ".join((said.decode(errors="replace"), *finished.tail)).strip()
         if any(sign in text.lower() for sign in _NONE_THERE):
             return None
-        raise DeniedError(f"{server}: {program} failed with exit code {finished.code}: {text}")
+        message = f"{server}: {program} failed with exit code {finished.code}: {text}"
+        raise DeniedError(message, hint=HELPERS)
     try:
         answer = _Answer.model_validate_json(said)
     except ValidationError as error:
-        raise DeniedError(f"{server}: {program} printed no credentials") from error
+        raise DeniedError(f"{server}: {program} printed no credentials", hint=HELPERS) from error
     if answer.user == _TOKEN_USER:
         return Credentials(identity=answer.secret)
     return Credentials(answer.user, answer.secret)
@@ -165,13 +170,15 @@ def _read(path: Path) -> _AuthFile:
     except (FileNotFoundError, NotADirectoryError):
         return _AuthFile()
     except OSError as error:
-        raise DeniedError(f"{path}: cannot be read: {error.strerror}") from error
+        hint = "check its rights, or name another file with REGISTRY_AUTH_FILE"
+        raise DeniedError(f"{path}: cannot be read: {error.strerror}", hint=hint) from error
     try:
         return _AuthFile.model_validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise DeniedError(f"{path}: no file with credentials: {place} {first['msg']}") from error
+        message = f"{path}: no file with credentials: {place} {first['msg']}"
+        raise DeniedError(message, hint="move it away: `cos login` writes one") from error
 
 
 def _keys(repository: Reference) -> Iterator[str]:
@@ -202,6 +209,7 @@ def _decode(entry: _Auth, key: str) -> Credentials | None:
     try:
         text = base64.b64decode(entry.auth, validate=True).decode()
     except (binascii.Error, ValueError) as error:
-        raise DeniedError(f"{key}: its entry in the file with credentials is damaged") from error
+        message = f"{key}: its entry in the file with credentials is damaged"
+        raise DeniedError(message, hint="`cos login` writes it anew") from error
     user, _, secret = text.partition(":")
     return Credentials(user, secret.rstrip("\0"))

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
 
-from compiler.errors import NotFoundError, RegistryError
-from compiler.events import Reporter, silent
+from compiler.errors import NotFoundError, RegistryError, SilentError
+from compiler.events import Noted, Reporter, silent
 from compiler.oci import Descriptor, Digest, Reference, digest_of
 from compiler.registry import LARGEST_TEXT, Manifest, Progress
 from compiler.registry.auth import CredentialFiles
@@ -25,7 +25,6 @@ from compiler.registry.upload import Upload, has_blob, mount
 
 _T = TypeVar("_T")
 
-_MIRROR_ATTEMPTS = 2
 _SHORT = len("sha256:") + 12
 """How much of a digest people are shown."""
 
@@ -52,7 +51,8 @@ class RegistryClient:
         transport = Transport(settings, clock)
         self._tools = Tools(settings, transport, credentials, pause, clock)
         self._lock = threading.Lock()
-        self._sites: dict[tuple[str, int], Site] = {}
+        self._sites: dict[tuple[str, bool], Site] = {}
+        self._silent: set[str] = set()
         self._lists: dict[str, Referrers] = {}
         self._uploads: dict[tuple[str, str, Digest], threading.Lock] = {}
 
@@ -73,7 +73,12 @@ class RegistryClient:
         """
         anywhere = Reference(host, "")
         site = self._site(anywhere)
-        site.ask(Call(repository=anywhere, what="log in", path="/v2/", actions=""))
+        site.confirm(Call(repository=anywhere, what="log in", path="/v2/", actions=""))
+
+    def check_there(self, repository: Reference) -> None:
+        """Raise `RegistryError` unless a registry answers at the host; nobody logs in for that."""
+        call = Call(repository=repository, what="push to it", path="/v2/", actions="")
+        self._site(repository).greet(call)
 
     def head(self, reference: Reference) -> Descriptor | None:
         """Return the descriptor of a manifest, without its content; None if it is not there."""
@@ -95,7 +100,7 @@ class RegistryClient:
         """Fetch a blob of at most `LARGEST_TEXT` bytes into memory."""
         if blob.size > LARGEST_TEXT:
             message = f"{repository}: {blob.digest} has {blob.size} bytes, too many for memory"
-            raise RegistryError(message)
+            raise RegistryError(message, hint="check the name: is it an image?")
         return self._read(repository, lambda site, there: _read_blob(site, there, blob))
 
     def fetch_blob(
@@ -146,7 +151,8 @@ class RegistryClient:
     def put_referrer(self, subject: Reference, data: bytes, media_type: str) -> Descriptor:
         """Store a manifest that names `subject` as its own, and list it among the referrers."""
         if read_links(data).subject != subject.digest:
-            raise RegistryError(f"{subject}: the manifest is about something else")
+            hint = "it is to be made anew, for this image"
+            raise RegistryError(f"{subject}: the manifest is about something else", hint=hint)
         target = by_digest(subject, digest_of(data))
         stored, said = store(self._site(subject), target, data, media_type)
         self._referrers(subject).add(subject, stored, data, said)
@@ -174,15 +180,23 @@ class RegistryClient:
         with self._lock:
             return self._lists.setdefault(reference.registry, Referrers(site))
 
-    def _site(self, reference: Reference, attempts: int = 0) -> Site:
+    def _site(self, reference: Reference, *, mirror: bool = False) -> Site:
         """Return the host of a reference."""
-        key = (reference.registry, attempts)
+        host = reference.registry
+        key = (host, mirror or host in self._settings.replaceable)
         with self._lock:
             if key not in self._sites:
-                host = reference.registry
-                hasty = attempts == _MIRROR_ATTEMPTS or host in self._settings.replaceable
-                self._sites[key] = Site(host, self._tools, attempts=attempts, hasty=hasty)
+                self._sites[key] = Site(host, self._tools, replaceable=key[1])
             return self._sites[key]
+
+    def _tell_silence(self, mirror: str, error: RegistryError) -> None:
+        """Warn of a mirror that is silent, once."""
+        with self._lock:
+            is_known = mirror in self._silent
+            self._silent.add(mirror)
+        if not is_known:
+            message = f"{error}; the mirror {mirror} is asked no more"
+            self._report(Noted(message, warning=True))
 
     def _read(self, reference: Reference, read: Callable[[Site, Reference], _T]) -> _T:
         """Read from the mirrors in their order, and then from the registry itself."""
@@ -192,8 +206,10 @@ class RegistryClient:
             name = f"{prefix}/{reference.repository}" if prefix else reference.repository
             there = Reference(host, name, reference.tag, reference.digest)
             try:
-                return read(self._site(there, _MIRROR_ATTEMPTS), there)
+                return read(self._site(there, mirror=True), there)
             except RegistryError as error:
+                if isinstance(error, SilentError):
+                    self._tell_silence(host, error)
                 tried.append(str(error))
         try:
             return read(self._site(reference), reference)

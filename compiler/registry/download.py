@@ -14,7 +14,7 @@ from typing import Protocol
 from compiler.errors import RegistryError, room_hint
 from compiler.oci import Descriptor, Reference, hex_of
 from compiler.registry import Progress
-from compiler.registry.failure import Doubtful, Passing
+from compiler.registry.failure import SPOILED, Doubtful, Passing
 from compiler.registry.site import Call, Site
 from compiler.registry.transport import Stream
 
@@ -73,7 +73,9 @@ def fetch(
             part.unlink()
         reason = error.strerror or str(error)
         message = f"{repository}: cannot write {target}: {reason}"
-        raise RegistryError(message, hint=room_hint(error)) from error
+        raise RegistryError(
+            message, hint=room_hint(error) or "check the folder and its rights"
+        ) from error
 
 
 class _Download:
@@ -98,7 +100,8 @@ class _Download:
 
     def run(self, part: Path) -> None:
         """Fetch until all is there and right; what is wrong does not stay."""
-        retries = self._site.retries(blob_call(self._repository, self._blob))
+        call = blob_call(self._repository, self._blob)
+        retries = self._site.retries(call)
         self._take_up()
         while True:
             before = self._done
@@ -109,6 +112,7 @@ class _Download:
             except Doubtful as fault:
                 self._restart()
                 try:
+                    self._site.suspect(call)
                     retries.again(fault)
                 except RegistryError:
                     part.unlink(missing_ok=True)
@@ -187,7 +191,7 @@ class _Download:
     def _check(self) -> None:
         """Compare the whole with what it has to be."""
         if self._done < self._blob.size:
-            raise Passing(f"only {self._done} of {self._blob.size} bytes came")
+            raise Passing(f"only {self._done} of {self._blob.size} bytes came", hint=SPOILED)
         if self._hash.hexdigest() != hex_of(self._blob.digest):
             raise Doubtful("what came has another digest")
 
@@ -219,7 +223,8 @@ def _open(part: Path) -> Iterator[int]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise RegistryError(f"{part}: another process is writing it") from error
+            hint = "wait until it has ended, and run the same command again"
+            raise RegistryError(f"{part}: another process is writing it", hint=hint) from error
         yield file
     finally:
         os.close(file)

@@ -1,5 +1,6 @@
 """What went wrong with a request, and whether to try again: decided here, acted on elsewhere."""
 
+import errno
 import random
 import re
 import socket
@@ -13,7 +14,13 @@ import requests
 import urllib3
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from compiler.errors import DeniedError, NotFoundError, RegistryError, UnansweredError
+from compiler.errors import (
+    DeniedError,
+    NotFoundError,
+    RegistryError,
+    SilentError,
+    UnansweredError,
+)
 from compiler.registry.settings import RegistrySettings
 
 Pause = Callable[[float], object]
@@ -31,6 +38,10 @@ _NOT_FOUND = 404
 _BLOB_UNKNOWN = "MANIFEST_BLOB_UNKNOWN"
 """Also said for a moment while somebody else stores the same content once more."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+
+
+SPOILED = "a proxy on the way may spoil what comes; else the registry is damaged: push it again"
+"""What helps where what came is not what it should be."""
 
 
 class Passing(Exception):  # noqa: N818  (it is caught, and becomes an error only when it stays)
@@ -54,12 +65,16 @@ class Passing(Exception):  # noqa: N818  (it is caught, and becomes an error onl
 class Doubtful(Passing):
     """An answer that is wrong: asked for once more, in case that only the way damaged it."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason, tries=_TWICE)
+    def __init__(self, reason: str, hint: str = SPOILED) -> None:
+        super().__init__(reason, tries=_TWICE, hint=hint)
 
 
-class Unreached(Passing):
-    """Nobody was there who could be asked."""
+class Silent(Passing):
+    """Nobody was there who could be asked, or nobody said a word."""
+
+
+class Untrusted(Passing):
+    """A certificate that nobody vouches for: the host speaks TLS, and is perhaps another one."""
 
 
 @dataclass(slots=True)
@@ -71,8 +86,6 @@ class Retries:
     subject: str
     attempts: int = 0
     """How many there are; 0 for as many as the settings allow."""
-    hasty: bool = False
-    """Whether somebody else is asked at once if nobody is there."""
     failures: int = 0
     doubts: int = 0
     """How many of them were of a kind that is not tried often."""
@@ -83,11 +96,11 @@ class Retries:
         self.doubts += fault.tries < _OFTEN
         wait = self._wait(fault)
         over = self.failures >= (self.attempts or self.settings.attempts)
-        over = over or (self.hasty and isinstance(fault, Unreached))
         if over or self.doubts >= fault.tries or wait > self.settings.longest_wait:
             tried = f" (tried {self.failures} times)" if self.failures > 1 else ""
             message = f"{self.subject}: {fault.reason}{tried}"
-            raise UnansweredError(message, hint=fault.hint) from fault
+            kind = SilentError if isinstance(fault, Silent) else UnansweredError
+            raise kind(message, hint=fault.hint) from fault
         self.pause(wait)
 
     def progressed(self) -> None:
@@ -134,17 +147,31 @@ def refused(subject: str, status: int, headers: Mapping[str, str], data: bytes) 
             later = f"; it asks to wait {wait:.0f} s" if wait else ""
             hint = "log in to be allowed more, or try again later"
             return Passing(f"the registry limits requests{later}{said}", wait=wait, hint=hint)
-        return Passing(f"the registry failed with {status}{said}", wait=wait)
+        hint = "try again later; if it stays, the registry's own log says why"
+        return Passing(f"the registry failed with {status}{said}", wait=wait, hint=hint)
     if status in _DENIED:
         what = "wants credentials" if status == _DENIED[0] else "forbids it"
         return DeniedError(f"{subject}: the registry {what}{said}", hint=LOGIN)
     if any(each.code == _BLOB_UNKNOWN for each in _errors(data)):
-        return Passing(f"the registry does not see all parts of it{said}", tries=_FEW)
+        reason = f"the registry does not see all parts of it{said}"
+        return Passing(reason, tries=_FEW, hint="its storage may lag behind: push it again")
     if status == _NOT_FOUND:
-        return NotFoundError(f"{subject}: the registry does not have it{said}")
+        return NotFoundError(f"{subject}: the registry does not have it{said}", hint=ABSENT)
     kind = "failed" if status >= _SERVER_FAULT else "answered"
-    return RegistryError(f"{subject}: the registry {kind} with {status}{said}")
+    message = f"{subject}: the registry {kind} with {status}{said}"
+    return RegistryError(message, hint=_REFUSALS.get(status, _REFUSED))
 
+
+ABSENT = "check how it is written; what is private may look absent as long as nobody logs in"
+"""What helps where a registry does not have something."""
+
+_REFUSED = "the registry's own log, or what stands before it, says why"
+_REFUSALS = {
+    405: "the registry, or this repository, may be for reading only",
+    413: "what stands before the registry limits the size of uploads: have it raised",
+    507: "the registry has no room left: have it cleaned up",
+    511: "this network wants a login first: open any page in a browser",
+}
 
 LOGIN = "`cos login`, `docker login` or a file named by REGISTRY_AUTH_FILE gives credentials"
 """What helps where credentials are missing or wrong."""
@@ -169,15 +196,19 @@ def broken(error: Exception, host: str) -> Passing:
         if known is not None:
             return known
     if any(isinstance(root, _TIMEOUTS) for root in roots):
-        return Passing(f"{host} does not answer")
+        hint = "check that it runs, and that no firewall is in between"
+        return Silent(f"{host} does not answer", hint=hint)
     if isinstance(error, requests.exceptions.ProxyError):
         return Passing("the proxy does not let us through", tries=_TWICE, hint="check HTTPS_PROXY")
     if isinstance(error, _BAD_ADDRESS):
-        return Passing(f"{host} is no address that can be asked", tries=1)
-    return Passing(f"the connection to {host} broke")
+        hint = "check how it is written: HOST[:PORT]/NAME"
+        return Passing(f"{host} is no address that can be asked", tries=1, hint=hint)
+    hint = "check the network, and what is in between: a proxy, or a firewall"
+    return Passing(f"the connection to {host} broke", hint=hint)
 
 
 _TIMEOUTS = (TimeoutError, urllib3.exceptions.TimeoutError, requests.exceptions.Timeout)
+_NO_WAY = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN})
 _BAD_ADDRESS = (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, UnicodeError)
 
 
@@ -185,8 +216,7 @@ def _known(root: BaseException, host: str) -> Passing | None:
     """Explain the causes that a person can do something about."""
     if isinstance(root, ssl.SSLCertVerificationError):
         reason = f"the certificate of {host} is not trusted: {root.verify_message}"
-        hint = f"put its authority into /etc/docker/certs.d/{host}/ca.crt or SSL_CERT_FILE"
-        return Passing(reason, tries=1, hint=hint)
+        return Untrusted(reason, tries=1, hint=_certificate_hint(root, host))
     if isinstance(root, ssl.SSLError) and not isinstance(root, ssl.SSLEOFError):
         what = (root.reason or "failed").replace("_", " ").lower()
         hint = "a registry without TLS has to be named as insecure"
@@ -194,11 +224,27 @@ def _known(root: BaseException, host: str) -> Passing | None:
     if isinstance(root, socket.gaierror):
         tries = _TWICE if root.errno == socket.EAI_AGAIN else 1
         hint = "check the name, and that the network and its name servers work"
-        return Unreached(f"the host {host} is unknown", tries=tries, hint=hint)
+        return Silent(f"the host {host} is unknown", tries=tries, hint=hint)
     if isinstance(root, ConnectionRefusedError):
         hint = "check the port, and that the registry runs"
-        return Unreached(f"{host} refused the connection", tries=_FEW, hint=hint)
+        return Silent(f"{host} refused the connection", tries=_FEW, hint=hint)
+    if isinstance(root, OSError) and root.errno in _NO_WAY:
+        hint = "check that this machine is on the network, and the way to that host"
+        return Silent(f"there is no way to {host}: {root.strerror}", tries=_TWICE, hint=hint)
     return None
+
+
+def _certificate_hint(error: ssl.SSLCertVerificationError, host: str) -> str:
+    """Say what helps against a certificate that is not trusted (the codes of OpenSSL's X509_V)."""
+    if error.verify_code in _TIMES:
+        return "check the clock of this machine; if it is right, the registry needs a new one"
+    if error.verify_code in _NAMES:
+        return "ask for it by a name that its certificate has, or have its certificate made anew"
+    return f"put its authority into /etc/docker/certs.d/{host}/ca.crt or SSL_CERT_FILE"
+
+
+_TIMES = frozenset({9, 10})
+_NAMES = frozenset({62, 64})
 
 
 def _roots(error: BaseException) -> Iterator[BaseException]:

@@ -92,7 +92,8 @@ def _pages(site: Site, call: Call, read: Callable[[Answer], _T]) -> Iterator[_T]
             break
         seen.add(following)
         call = replace(call, path=following)
-    raise RegistryError(f"{call.subject}: the registry's list does not end")
+    hint = "what stands before the registry may lead in a circle, or to another host"
+    raise RegistryError(f"{call.subject}: the registry's list does not end", hint=hint)
 
 
 def _next_link(site: Site, answer: Answer) -> str:

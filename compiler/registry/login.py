@@ -15,7 +15,14 @@ from tempfile import NamedTemporaryFile
 
 from compiler.errors import DeniedError, OutsideError, unwritable
 from compiler.process import Command, ask
-from compiler.registry.auth import HELPER_TIMEOUT, HUB_KEY, Credentials, is_helper, plain_key
+from compiler.registry.auth import (
+    HELPER_TIMEOUT,
+    HELPERS,
+    HUB_KEY,
+    Credentials,
+    is_helper,
+    plain_key,
+)
 from compiler.registry.settings import is_hub
 
 _PRIVATE = 0o700
@@ -88,7 +95,8 @@ def _helper(config: Mapping[str, object], host: str) -> str:
     named = {plain_key(key): str(each) for key, each in _table(config, "credHelpers").items()}
     helper = named.get(own) or str(config.get("credsStore") or "")
     if helper and not is_helper(helper):
-        raise DeniedError(f"{host}: {helper!r} is no name of a credential helper")
+        message = f"{host}: {helper!r} is no name of a credential helper"
+        raise DeniedError(message, hint=HELPERS)
     return helper
 
 
@@ -105,7 +113,8 @@ def _tell(helper: str, action: str, text: bytes, environ: Mapping[str, str] | No
     finished, said = ask(command, text)
     if finished.code:
         told = " ".join((said.decode(errors="replace"), *finished.tail)).strip()
-        raise OutsideError(f"{program} {action} failed with exit code {finished.code}: {told}")
+        message = f"{program} {action} failed with exit code {finished.code}: {told}"
+        raise OutsideError(message, hint=HELPERS)
 
 
 def _read(path: Path) -> dict[str, object]:
@@ -116,7 +125,8 @@ def _read(path: Path) -> dict[str, object]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise OutsideError(f"{path}: cannot be read: {error.strerror}") from error
+        hint = "check its rights, or name another file with REGISTRY_AUTH_FILE"
+        raise OutsideError(f"{path}: cannot be read: {error.strerror}", hint=hint) from error
     except ValueError as error:
         raise DeniedError(f"{path}: is no file with credentials", hint="it is not JSON") from error
     if not isinstance(value, dict):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from compiler.errors import ImageError, RegistryError
 from compiler.oci import INDEX, MANIFEST, Descriptor, Digest, Reference, digest_of, parse_digest
 from compiler.registry import LARGEST_MANIFEST, Manifest
-from compiler.registry.failure import Doubtful
+from compiler.registry.failure import SPOILED, Doubtful
 from compiler.registry.manifests import read_links
 from compiler.registry.site import Answer, Call, Site, tag_path
 from compiler.registry.transport import Slice
@@ -45,9 +45,12 @@ def store(
     """Store a manifest; returns also what the registry says of it."""
     descriptor = Descriptor(media_type, digest_of(data), len(data))
     if len(data) > LARGEST_MANIFEST:
-        raise RegistryError(f"{reference}: a manifest of {len(data)} bytes is too large")
+        message = f"{reference}: a manifest of {len(data)} bytes is too large"
+        hint = f"registries take {LARGEST_MANIFEST} bytes: give it fewer annotations or platforms"
+        raise RegistryError(message, hint=hint)
     if reference.digest and reference.digest != descriptor.digest:
-        raise RegistryError(f"{reference}: the manifest has the digest {descriptor.digest}")
+        message = f"{reference}: the manifest has the digest {descriptor.digest}"
+        raise RegistryError(message, hint="name it by that digest, or by a tag")
     name = reference if reference.tag else by_digest(reference, descriptor.digest)
     call = Call(
         repository=name,
@@ -62,7 +65,8 @@ def store(
     answer = site.ask(call)
     said = answer.headers.get("Docker-Content-Digest", descriptor.digest)
     if said != descriptor.digest:
-        raise RegistryError(f"{call.subject}: the registry stored it as {said[:80]}")
+        message = f"{call.subject}: the registry stored it as {said[:80]}"
+        raise RegistryError(message, hint=SPOILED)
     return descriptor, answer.headers
 
 
@@ -125,7 +129,7 @@ def _descriptor(call: Call, answer: Answer) -> Descriptor | None:
     try:
         return Descriptor(kind, _parsed(call.repository, digest), _bounded(int(length)))
     except ImageError as error:
-        raise RegistryError(f"{call.subject}: {error.message}") from error
+        raise RegistryError(f"{call.subject}: {error.message}", hint=SPOILED) from error
 
 
 def _parsed(reference: Reference, text: str) -> Digest:

@@ -69,7 +69,8 @@ class Referrers:
         except NotFoundError:
             return (), None
         except ImageError as error:
-            raise RegistryError(f"{name}: {error.message}") from error
+            hint = "something else has this tag: delete it, and sign again"
+            raise RegistryError(f"{name}: {error.message}", hint=hint) from error
 
     def _change(
         self, subject: Reference, change: Callable[[Sequence[Referrer]], Sequence[Referrer]]
@@ -86,7 +87,8 @@ class Referrers:
                     store(self._site, name, write_referrers(wanted), INDEX)
                 elif digest is not None:
                     remove(self._site, by_digest(name, digest))
-        raise RegistryError(f"{name}: others keep changing the list of referrers")
+        hint = "run the same command again"
+        raise RegistryError(f"{name}: others keep changing the list of referrers", hint=hint)
 
 
 def _others(lines: Sequence[Referrer], descriptor: Descriptor) -> tuple[Referrer, ...]:

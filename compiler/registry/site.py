@@ -2,15 +2,24 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
-from compiler.errors import DeniedError, NotFoundError, RegistryError
+from compiler.errors import DeniedError, NotFoundError, RegistryError, SilentError
 from compiler.oci import Reference
 from compiler.registry.auth import CredentialFiles
-from compiler.registry.failure import Doubtful, Passing, Pause, Retries, is_registry_error, refused
+from compiler.registry.failure import (
+    Doubtful,
+    Passing,
+    Pause,
+    Retries,
+    Silent,
+    Untrusted,
+    is_registry_error,
+    refused,
+)
 from compiler.registry.settings import RegistrySettings, address_of, is_loopback
 from compiler.registry.tokens import (
     LARGEST_ANSWER,
@@ -27,7 +36,7 @@ _MOST_REDIRECTS = 5
 _LARGEST_ERROR = 1 << 16
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEEPS_METHOD = frozenset({307, 308})
-_OK, _BAD, _UNAUTHORISED, _NOT_FOUND = 200, 400, 401, 404
+_OK, _BAD, _UNAUTHORISED, _NOT_FOUND, _FAILED = 200, 400, 401, 404, 500
 _SPEAKS = frozenset({200, 401, 403})
 _API_HEADER = "Docker-Distribution-Api-Version"
 
@@ -84,24 +93,30 @@ class Tools:
 
 
 class Site:
-    """A registry host; every thread may use it."""
+    """A registry host; every thread may use it.
 
-    def __init__(self, host: str, tools: Tools, *, attempts: int = 0, hasty: bool = False) -> None:
+    One that is `replaceable`, since somebody else is asked instead, is asked for everything once,
+    and for nothing more once it was silent.
+    """
+
+    def __init__(self, host: str, tools: Tools, *, replaceable: bool = False) -> None:
         self.host = host
         self._tools = tools
-        self._attempts = attempts
-        self._hasty = hasty
+        self._replaceable = replaceable
+        self._silence: Silent | None = None
         self._lock = threading.Lock()
         self._base = ""
         self._confirmed = False
         self._gate = Gate(tools.credentials, self._fetch_token, tools.clock)
 
     def retries(self, call: Call) -> Retries:
-        """Begin to count the attempts at something."""
+        """Begin to count the attempts at something; raises `SilentError` for what is given up."""
+        if self._silence is not None:
+            message = f"{call.subject}: {self._silence.reason}"
+            raise SilentError(message, hint=self._silence.hint)
         tools = self._tools
-        return Retries(
-            tools.settings, tools.pause, call.subject, attempts=self._attempts, hasty=self._hasty
-        )
+        attempts = 1 if self._replaceable else tools.settings.attempts
+        return Retries(tools.settings, tools.pause, call.subject, attempts=attempts)
 
     def ask(self, call: Call) -> Answer:
         """Make a request as often as it takes, and read all of the answer."""
@@ -116,7 +131,30 @@ class Site:
                     data = b"" if call.method == "HEAD" else stream.read(call.limit)
                     return check(Answer(stream.status, stream.headers, data, stream.url))
             except Passing as fault:
+                if isinstance(fault, Doubtful):
+                    self.suspect(call)
                 retries.again(fault)
+
+    def confirm(self, call: Call) -> None:
+        """Make a request that only a registry answers, and look at nothing else."""
+        self.ask(call)
+        self._confirm(call)
+
+    def greet(self, call: Call) -> None:
+        """Raise `RegistryError` unless this is a registry."""
+        retries = self.retries(call)
+        while not self._confirmed:
+            try:
+                self._confirm(call)
+            except Passing as fault:
+                retries.again(fault)
+
+    def suspect(self, call: Call) -> None:
+        """Raise `RegistryError` if pages for people are all that comes, after an odd answer."""
+        with suppress(Passing):
+            status, kind, said = (0, "", b"") if self._confirmed else self._greeting(call)
+            if status == _OK and _is_page(kind, said):
+                raise self._not_a_registry(call, status, kind)
 
     @contextmanager
     def once(self, call: Call) -> Iterator[Stream]:
@@ -124,14 +162,24 @@ class Site:
 
         Raises `Passing` for what may be tried again, and `RegistryError` for the rest.
         """
-        with ExitStack() as stack:
+        with ExitStack() as stack, self._hearing():
             stream = self._admitted(call, stack)
             said = b"" if stream.status in call.wanted else stream.skim(_LARGEST_ERROR)
-            if stream.status == _NOT_FOUND and not self._is_answer(stream, said):
+            if not (self._confirmed or _is_answer(stream, said, call.wanted)):
                 self._confirm(call)
             if stream.status not in call.wanted:
                 raise refused(call.subject, stream.status, stream.headers, said)
             yield stream
+
+    @contextmanager
+    def _hearing(self) -> Iterator[None]:
+        """Remember that a host which can be replaced was silent."""
+        try:
+            yield
+        except Silent as fault:
+            if self._replaceable:
+                self._silence = fault
+            raise
 
     def url(self, call: Call) -> str:
         """Return the address of a request."""
@@ -144,8 +192,11 @@ class Site:
     def base(self) -> str:
         """Return scheme and host; asks once whether a host that may do without TLS does."""
         with self._lock:
+            if self._silence is not None:  # while this thread waited for its turn
+                raise Silent(self._silence.reason, hint=self._silence.hint)
             if not self._base:
-                self._base = self._probe()
+                with self._hearing():
+                    self._base = self._probe()
             return self._base
 
     def _admitted(self, call: Call, stack: ExitStack) -> Stream:
@@ -176,7 +227,8 @@ class Site:
                 return stream
             stack.close()
             url = self.checked(url, target)
-        raise Doubtful(f"{self.host} redirects more than {_MOST_REDIRECTS} times")
+        hint = "what stands before the registry, or its storage, is set up to lead in a circle"
+        raise Doubtful(f"{self.host} redirects more than {_MOST_REDIRECTS} times", hint)
 
     def checked(self, url: str, target: str) -> str:
         """Return where an answer from `url` leads; raises `Passing` if that must not be asked."""
@@ -189,7 +241,8 @@ class Site:
         if not host or "@" in parts.netloc or parts.scheme not in ("http", "https"):
             raise Doubtful(f"{self.host} names an address that cannot be asked")
         if parts.scheme == "http" and not self._plain_target(parts.netloc):
-            raise Doubtful(f"{self.host} leads to {parts.netloc} without TLS")
+            hint = f"--insecure {parts.netloc} would allow it"
+            raise Doubtful(f"{self.host} leads to {parts.netloc} without TLS", hint)
         return url
 
     def _plain_target(self, host: str) -> bool:
@@ -219,28 +272,34 @@ class Site:
             except Passing as fault:
                 faults.append(fault)
         if not faults:
-            raise Passing(f"{address} speaks neither HTTP nor TLS", tries=1)
-        raise max(faults, key=lambda fault: fault.tries)
-
-    def _is_answer(self, stream: Stream, said: bytes) -> bool:
-        """Tell whether a 404 is one of a registry, rather than of any web server."""
-        return self._confirmed or _API_HEADER in stream.headers or is_registry_error(said)
+            hint = "check the port, and that a registry listens there"
+            raise Passing(f"{address} speaks neither HTTP nor TLS", tries=1, hint=hint)
+        raise max(faults, key=_weight)
 
     def _confirm(self, call: Call) -> None:
-        """Ask whether this is a registry at all (OCI Distribution Specification, end-1)."""
+        """Raise `RegistryError` unless this is a registry (Distribution Specification, end-1)."""
+        status, kind, said = self._greeting(call)
+        if status not in _SPEAKS or (status == _OK and _is_page(kind, said)):
+            raise self._not_a_registry(call, status, kind)
+        self._confirmed = True
+
+    def _greeting(self, call: Call) -> tuple[int, str, bytes]:
+        """Ask what every registry answers; returns status, type and body."""
         with self._tools.transport.send("GET", f"{self.base()}/v2/", {}) as stream:
-            status = stream.status
-            kind = stream.headers.get("Content-Type", "")
-            if status not in _SPEAKS:
-                said = stream.skim(_LARGEST_ERROR)
-                fault = refused(call.subject, status, stream.headers, said)
+            said = stream.skim(_LARGEST_ERROR)
+            if stream.status not in _SPEAKS:
+                fault = refused(call.subject, stream.status, stream.headers, said)
                 if isinstance(fault, Passing):
                     raise fault
-        if status not in _SPEAKS or (status == _OK and "html" in kind):
-            message = f"{call.subject}: {self.host} is not an OCI registry"
-            hint = f"it answers GET /v2/ with {status} {kind}".rstrip()
-            raise RegistryError(message, hint=hint)
-        self._confirmed = True
+            kind = stream.headers.get("Content-Type", "").partition(";")[0].strip()
+            return stream.status, kind[:80], said
+
+    def _not_a_registry(self, call: Call, status: int, kind: str) -> RegistryError:
+        """Make the error for a server of something else."""
+        message = f"{call.subject}: {self.host} is not an OCI registry"
+        what = f"it answers GET /v2/ with {status} {kind}".rstrip()
+        hint = f"{what}: check its name and port; a network may want a login in a browser first"
+        return RegistryError(message, hint=hint)
 
     def _fetch_token(self, repository: Reference, request: TokenRequest) -> bytes:
         """Ask the token server that the registry named."""
@@ -258,8 +317,30 @@ class Site:
             subject = f"{repository}: cannot fetch a token from {stream.host}"
             error = refused(subject, stream.status, stream.headers, said)
         if isinstance(error, NotFoundError):
-            raise DeniedError(error.message) from error
+            hint = "the registry names a wrong token server, or one that something stands before"
+            raise DeniedError(error.message, hint=hint) from error
         raise error
+
+
+def _is_answer(stream: Stream, said: bytes, wanted: frozenset[int]) -> bool:
+    """Tell whether an answer can be one of a registry, rather than of any web server."""
+    if _API_HEADER in stream.headers or is_registry_error(said):
+        return True
+    if stream.status >= _FAILED:
+        return True
+    if stream.status == _NOT_FOUND or "html" in stream.headers.get("Content-Type", ""):
+        return False
+    return stream.status in wanted or stream.status >= _BAD
+
+
+def _is_page(kind: str, said: bytes) -> bool:
+    """Tell whether a body is one that people are shown."""
+    return "html" in kind or said.lstrip().startswith(b"<")
+
+
+def _weight(fault: Passing) -> tuple[bool, int]:
+    """Order what both ways of speaking to a host failed with; the last one tells most."""
+    return isinstance(fault, Untrusted), fault.tries
 
 
 def tag_path(reference: Reference) -> str:

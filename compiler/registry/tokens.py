@@ -23,6 +23,7 @@ _PARAMETER = re.compile(
     r"(?:(?P<scheme>[A-Za-z][\w-]*)\s+)?(?P<name>[A-Za-z_]\w*)\s*=\s*"
     r'(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<word>[^\s,"]+))'
 )
+_UNKNOWN = "passwords and tokens are known; a proxy before the registry may ask for others"
 _SHORTEST_LIFE = 60.0
 _LONGEST_LIFE = 86400.0
 _USED_UP = 0.9
@@ -92,7 +93,8 @@ class Gate:
         challenge = parse_challenges(asked)
         with self._lock:
             if challenge is None:
-                raise DeniedError(f"{repository}: the registry wants credentials of no known kind")
+                what = "the registry wants credentials of no known kind"
+                raise DeniedError(f"{repository}: {what}", hint=_UNKNOWN)
             self._challenge = challenge
             if challenge.scheme == "basic":
                 header = self._basic(repository)
@@ -143,10 +145,10 @@ class Gate:
         try:
             answer = _Token.model_validate_json(data)
         except ValidationError as error:
-            raise RegistryError(f"{repository}: the token server sent no token") from error
+            raise _no_token(repository) from error
         token = answer.token or answer.access_token
         if not re.fullmatch(r"[\x21-\x7e]+", token):
-            raise RegistryError(f"{repository}: the token server sent no token")
+            raise _no_token(repository)
         life = min(max(answer.expires_in or 0.0, _SHORTEST_LIFE), _LONGEST_LIFE)
         return token, since + life * _USED_UP
 
@@ -165,6 +167,12 @@ class Gate:
         whose = f"of {found.user!r}" if found.user else "that were found"
         what = f"the registry does not accept the credentials {whose} for this"
         return DeniedError(f"{repository}: {what}", hint=LOGIN)
+
+
+def _no_token(repository: Reference) -> RegistryError:
+    """Say that a token server answered with something else."""
+    hint = "something on the way may answer in its place: a proxy, or the login page of a network"
+    return RegistryError(f"{repository}: the token server sent no token", hint=hint)
 
 
 def parse_challenges(text: str) -> Challenge | None:

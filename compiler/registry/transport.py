@@ -128,7 +128,8 @@ class Stream:
             spent = self._clock() - since
             if spent >= self._settings.timeout:
                 if heard < spent * self._settings.slowest:
-                    raise Passing(f"{self.host} sends only {heard / spent:.0f} bytes a second")
+                    reason = f"{self.host} sends only {heard / spent:.0f} bytes a second"
+                    raise Passing(reason, hint="the network, or a proxy on the way, is too slow")
                 since, heard = self._clock(), 0
 
 
@@ -230,7 +231,8 @@ def make_context(settings: RegistrySettings, host: str) -> ssl.SSLContext:
             context.load_verify_locations(file)
         except OSError as error:  # an SSLError is one too
             reason = error.strerror or "no certificate in it"
-            raise Passing(f"{file}: cannot be read: {reason}", tries=1) from error
+            hint = "SSL_CERT_FILE, REQUESTS_CA_BUNDLE or a folder of certificates names it"
+            raise Passing(f"{file}: cannot be read: {reason}", tries=1, hint=hint) from error
     if not settings.authorities and not _has_authorities():
         context.load_verify_locations(requests.utils.DEFAULT_CA_BUNDLE_PATH)
     return context

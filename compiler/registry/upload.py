@@ -91,13 +91,11 @@ class Upload:
         try:
             size = len(source) if isinstance(source, bytes) else source.stat().st_size
         except OSError as error:
-            message = f"{self._call.subject}: cannot read {source!s}: {error.strerror}"
-            raise RegistryError(message) from error
+            raise _unreadable(self._call, source, error) from error
         if size != self._blob.size:
             what = "the content" if isinstance(source, bytes) else str(source)
-            raise RegistryError(
-                f"{self._call.subject}: {what} has {size} bytes, not {self._blob.size}"
-            )
+            message = f"{self._call.subject}: {what} has {size} bytes, not {self._blob.size}"
+            raise RegistryError(message, hint="it has changed meanwhile: run the command again")
 
     def _resume(self, session: _Session | None) -> _Session:
         """Begin an upload, or ask how far the one that broke has come."""
@@ -110,7 +108,8 @@ class Upload:
         with self._site.once(status) as stream:
             stream.read(self._call.limit)
             if stream.status in _GONE:
-                raise _ForgottenError("the registry forgot the upload")
+                hint = "try again; if it stays, the registry's log says why"
+                raise _ForgottenError("the registry forgot the upload", hint=hint)
             return replace(self._next(stream, None), least=session.least)
 
     def _send_chunk(self, session: _Session, source: Path | bytes) -> _Session:
@@ -128,7 +127,8 @@ class Upload:
         with self._site.once(chunk) as stream:
             said = stream.read(self._call.limit)
             if stream.status in _GONE:
-                raise Passing(f"the registry does not go on with the upload{words(said)}")
+                reason = f"the registry does not go on with the upload{words(said)}"
+                raise Passing(reason, hint="try again; if it stays, the registry's log says why")
             following = replace(self._next(stream, end), least=session.least)
         if not session.offset < following.offset <= end:
             raise Doubtful("the registry does not tell how much of the upload it has")
@@ -162,8 +162,7 @@ class Upload:
         try:
             return Slice(source, start, length)
         except OSError as error:
-            message = f"{self._call.subject}: cannot read {source!s}: {error.strerror}"
-            raise RegistryError(message) from error
+            raise _unreadable(self._call, source, error) from error
 
     def _next(self, stream: Stream, sent: int | None) -> _Session:
         """Read where an upload goes on, and from which byte; `sent` where nothing is said."""
@@ -236,6 +235,12 @@ def _check_digest(headers: Mapping[str, str], digest: Digest) -> None:
     said = headers.get("Docker-Content-Digest", digest)
     if said != digest:
         raise Doubtful(f"the registry stored it as {said[:80]}")
+
+
+def _unreadable(call: Call, source: Path | bytes, error: OSError) -> RegistryError:
+    """Say that what is to be uploaded cannot be read."""
+    message = f"{call.subject}: cannot read {source!s}: {error.strerror}"
+    return RegistryError(message, hint="is it still there, and may you read it?")
 
 
 def _refusal(said: bytes) -> str:

@@ -18,6 +18,7 @@ from compiler.repository import index as texts
 from compiler.repository.archives import read_texts, write_folders, write_texts
 from compiler.repository.content import Verified, gather, load_cache, save_cache
 from compiler.repository.index import RepositoryFile, RepositoryIndex, RepositoryInfo, TreePackage
+from compiler.repository.oci import check_tags
 from compiler.spec.load import read_text
 from compiler.spec.package import PackageSpec
 
@@ -135,7 +136,8 @@ def compose(
     """Write the files that `repository.yaml` names into `folder`, under their plain names.
 
     Raises `Faults` for archives that are missing or damaged, `TrustError` for artifacts that nobody
-    vouches for if this is signed, `OSError` when a file cannot be read or written.
+    vouches for if this is signed, `InputError` for packages that a registry cannot tell apart,
+    `OSError` when a file cannot be read or written.
     """
     options = plan.options
     specs = {spec.id: spec for spec in packages}
@@ -145,6 +147,8 @@ def compose(
     index = texts.make_index(found)
     if plan.kept is not None:
         index, tree = _joined(index, tree, plan.kept)
+    if options.type == DOCKER:
+        check_tags((item.id for item in found), (item.id for item in index.artifacts))
     skip = _Skipped((artifacts, *plan.besides))
     files = {
         texts.TREE: _text_file(folder, tree, options),

@@ -10,6 +10,7 @@ from compiler.repository.archives import MOST_BYTES
 from compiler.repository.index import REPOSITORY, RepositoryInfo
 from compiler.repository.sources import Source
 
+_WHOLE = "`cos create-repo` writes all of it: publish the repository again"
 _COMPRESSIONS = frozenset(("", *(each.value for each in Compression)))
 
 
@@ -34,13 +35,15 @@ class Fetching:
         """Fetch a file that `repository.yaml` names; raises `MixedError` for another state."""
         described = info.repo_files.get(key)
         if described is None:
-            raise OutsideError(f"{self.source.address}: {REPOSITORY} names no {key!r}")
+            message = f"{self.source.address}: {REPOSITORY} names no {key!r}"
+            raise OutsideError(message, hint=_WHOLE)
         if described.compressiontype not in _COMPRESSIONS:
             kind = described.compressiontype[:40]
             message = f"{self.source.address}: {described.filename} is compressed as {kind!r}"
             raise OutsideError(message, hint="that is newer than this version of cos: update it")
         if not described.sha256:
-            raise OutsideError(f"{self.source.address}: {described.filename} has no checksum")
+            message = f"{self.source.address}: {described.filename} has no checksum"
+            raise OutsideError(message, hint=_WHOLE)
         path = self.file(described.filename, MOST_BYTES)
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()

@@ -17,7 +17,7 @@ from compiler.archive.members import naming
 from compiler.archive.split import parts_of, write_parts
 from compiler.archive.tar import CHUNK, Sink, write_tar
 from compiler.artifact.metadata import SUFFIX
-from compiler.errors import CompilerError
+from compiler.errors import CompilerError, InputError
 from compiler.oci import (
     CONFIG,
     INDEX,
@@ -30,6 +30,7 @@ from compiler.oci import (
     descriptor_json,
     digest_of,
 )
+from compiler.repository.trust import name_in
 from compiler.spec.package import PackageId
 
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -54,6 +55,27 @@ def tag_of(name: str) -> str:
 def tags_of(package: PackageId) -> tuple[str, str]:
     """Return the tags of a package's image, and of the image of its metadata."""
     return tag_of(package.fingerprint), tag_of(package.fingerprint + SUFFIX)
+
+
+def check_tags(new: Iterable[PackageId], listed: Iterable[PackageId]) -> None:
+    """Raise `InputError` for a new package whose tags another one that is listed has.
+
+    Tags have no `+`, so `1.0+1` and `1.0-1` are called alike: who installs the one would get the
+    other. Tags of signed metadata are taken as well.
+    """
+    owners: dict[str, set[PackageId]] = {}
+    for package in listed:
+        for tag in tags_of(package):
+            owners.setdefault(tag, set()).add(package)
+    for package in new:
+        for tag in tags_of(package):
+            others = sorted(map(str, owners.get(tag, set()) - {package}))
+            if others or name_in(tag):
+                whose = f"{others[0]} has" if others else "signed metadata has"
+                raise InputError(
+                    f"{package}: its tag in a registry would be {tag}, as {whose}",
+                    hint="give one of them another version, or publish it to another repository",
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

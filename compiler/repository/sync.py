@@ -49,6 +49,7 @@ LARGEST_PAGE = 4 << 20
 """How many bytes of `repository.yaml` are read."""
 
 _FRESH = timedelta(hours=24)
+_AGAIN = "it is damaged, or newer than this version of cos: publish it again, or update cos"
 _SCRATCH = ".sync-"
 _ATTEMPTS = 3
 _BETWEEN = 1.0  # seconds in which a publication that is under way may end
@@ -171,15 +172,18 @@ def _fetch(
     try:
         info = parse_repository(page.decode(), where)
     except UnicodeDecodeError as error:
-        raise OutsideError(f"{where}: is not UTF-8 text") from error
+        raise OutsideError(f"{where}: is not UTF-8 text", hint=_AGAIN) from error
+    except CompilerError as error:
+        raise OutsideError(error.message, hint=error.hint or _AGAIN) from error
     tools.report(Noted(f"fetching what {config.name} has, revision {info.revision}"))
     try:
         tree = read_texts(fetching.part(info, TREE))
         index = read_texts(fetching.part(info, META)).get(INDEX)
     except ArchiveError as error:
-        raise OutsideError(f"{fetching.source.address}: {error}") from error
+        message = f"{fetching.source.address}: {error.message}"
+        raise OutsideError(message, hint=error.hint or _AGAIN) from error
     if index is None:
-        raise OutsideError(f"{where}: its index holds no {INDEX}")
+        raise OutsideError(f"{where}: its index holds no {INDEX}", hint=_AGAIN)
     artifacts = artifacts_in(index, f"{fetching.source.address}: {INDEX}")
     return tools.shelf.keep(config, page, info, _packages(artifacts, tree, config.name))
 
@@ -201,7 +205,7 @@ def _packages(
     found: set[PackageId] = set()
     for artifact in artifacts:
         if artifact.id in found:
-            raise OutsideError(f"{name}: its index has {artifact.id} twice")
+            raise OutsideError(f"{name}: its index has {artifact.id} twice", hint=_AGAIN)
         found.add(artifact.id)
         folder = tree_folder(artifact.id)
         text = texts.get(f"{folder}/definition.yaml")
@@ -227,9 +231,9 @@ def _definition(text: str, source: str, artifact: ArtifactMetadata) -> Definitio
     try:
         definition = reader.definition(parse(text))
     except YamlFaults as error:
-        raise OutsideError(f"{source}: {error.faults[0].message}") from error
+        raise OutsideError(f"{source}: {error.faults[0].message}", hint=_AGAIN) from error
     if reader.faults:
-        raise OutsideError(f"{source}: {reader.faults[0].message}")
+        raise OutsideError(f"{source}: {reader.faults[0].message}", hint=_AGAIN)
     if definition.id != artifact.id:
-        raise OutsideError(f"{source}: is about {definition.id}, not {artifact.id}")
+        raise OutsideError(f"{source}: is about {definition.id}, not {artifact.id}", hint=_AGAIN)
     return definition

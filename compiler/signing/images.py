@@ -8,6 +8,7 @@ from itertools import islice
 from compiler.errors import NotFoundError, TrustError
 from compiler.oci import Digest, Reference, parse_digest
 from compiler.registry import Registry
+from compiler.registry.failure import ABSENT
 from compiler.signing.attachments import (
     SIGNATURE,
     SIGNATURE_ANNOTATION,
@@ -119,7 +120,7 @@ def resolved(registry: Registry, reference: Reference) -> Reference:
         return pinned(reference, parse_digest(reference.digest))
     found = registry.head(reference)
     if found is None:
-        raise NotFoundError(f"{reference}: the registry has no such image")
+        raise NotFoundError(f"{reference}: the registry has no such image", hint=ABSENT)
     return pinned(reference, found.digest)
 
 

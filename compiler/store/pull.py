@@ -1,13 +1,21 @@
 """Brings base images from registries into the store, pinned by digest where `cos.lock` says so."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from compiler.archive import Clamp
 from compiler.archive.safety import Devices
 from compiler.archive.unpack import unpack_layer
-from compiler.errors import ArchiveError, CompilerError, ImageError, NotFoundError, StoreError
+from compiler.errors import (
+    ArchiveError,
+    CompilerError,
+    ImageError,
+    NotFoundError,
+    RegistryError,
+    StoreError,
+)
 from compiler.events import Noted, Reporter, silent
 from compiler.oci import (
     INDEXES,
@@ -24,12 +32,14 @@ from compiler.oci import (
     platforms_of,
 )
 from compiler.registry import Manifest, Registry
+from compiler.registry.failure import SPOILED
 from compiler.store.images import ImageConfig, parse_config
 from compiler.store.loose import ImageStore
 
 _AS_THEY_ARE = Clamp(epoch=0, after=2**62)
 _NESTED = 4
 _AT_ONCE = 4
+_NOT_ONE = "check its name: something else than an image has it, or it has to be pushed again"
 
 Known = Callable[[Digest, str], Image | None]
 """Knows the image of a manifest, although its layers may not be here; the name is for the value."""
@@ -124,22 +134,28 @@ class ImagePuller:
         for _ in range(_NESTED):
             if manifest.descriptor.media_type not in INDEXES:
                 return _Resolved(named, manifest)
-            chosen = image_for(platforms_of(manifest.data, str(reference)), self._platform)
+            with _damage(reference):
+                platforms = platforms_of(manifest.data, str(reference))
+            chosen = image_for(platforms, self._platform)
             if chosen is None:
-                raise NotFoundError(f"{reference}: has no image for {self._platform}")
+                names = ", ".join(map(str, sorted(platforms, key=str)))
+                hint = f"it has {names}" if names else "it has no image at all"
+                message = f"{reference}: has no image for {self._platform}"
+                raise NotFoundError(message, hint=hint)
             manifest = self._registry.manifest(replace(reference, tag="", digest=chosen.digest))
-        raise ImageError(f"{reference}: its indexes are nested too deeply")
+        raise RegistryError(f"{reference}: its indexes are nested too deeply", hint=_NOT_ONE)
 
     def _pull(self, name: str, resolved: _Resolved) -> Image:
         """Bring an image here and name it."""
         reference = self._reference(name)
-        value = parse_object(resolved.manifest.data, str(reference))
-        stored = parse_descriptor(value.get("config"))
-        config, diff_ids = parse_config(self._registry.read_blob(reference, stored))
-        entries = value.get("layers")
-        blobs = list(map(parse_descriptor, entries if isinstance(entries, list) else ()))
-        if len(blobs) != len(diff_ids):
-            raise ImageError(f"{reference}: its config has another number of layers")
+        with _damage(reference):
+            value = parse_object(resolved.manifest.data, str(reference))
+            stored = parse_descriptor(value.get("config"))
+            config, diff_ids = parse_config(self._registry.read_blob(reference, stored))
+            entries = value.get("layers")
+            blobs = list(map(parse_descriptor, entries if isinstance(entries, list) else ()))
+            if len(blobs) != len(diff_ids):
+                raise ImageError("its config has another number of layers")
         self._report(Noted(f"pulling {reference}"))
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="pull") as pool:
             layers = list(pool.map(lambda blob: self._layer(reference, blob), blobs))
@@ -157,9 +173,20 @@ class ImagePuller:
                     unpack_layer(packed, folder, devices=Devices.allowed())
                 return self._store.add_layer(folder, _AS_THEY_ARE)
             except ArchiveError as error:
-                raise ImageError(f"{reference}: {error.message}", hint=error.hint) from error
+                hint = error.hint or SPOILED
+                raise RegistryError(f"{reference}: {error.message}", hint=hint) from error
             except StoreError as error:
                 raise StoreError(f"{reference}: {error.message}", hint=error.hint) from error
+
+
+@contextmanager
+def _damage(reference: Reference) -> Iterator[None]:
+    """Say of what a registry has under a name that it is no image."""
+    try:
+        yield
+    except ImageError as error:
+        text = error.message.removeprefix(f"{reference}: ")
+        raise RegistryError(f"{reference}: {text}", hint=error.hint or _NOT_ONE) from error
 
 
 def _labelled(config: ImageConfig, labels: Mapping[str, str]) -> ImageConfig:

@@ -41,6 +41,7 @@ from compiler.store.local import LocalStore
 from compiler.store.records import node_to_json
 from compiler.store.remote_records import (
     ARTIFACT,
+    DAMAGED,
     IMAGE,
     NODE,
     Found,
@@ -55,6 +56,7 @@ from compiler.store.remote_records import (
     own_files_in,
 )
 
+_AGAIN = "run the same command again"
 ARCHIVE = "application/vnd.cos-toolkit.file.v1"
 """The media type of such a file."""
 
@@ -263,7 +265,7 @@ class RemoteCache:
         """Return the record of a packed file."""
         record = self._store.artifact(key)
         if record is None:
-            raise RegistryError(f"{name}: the store does not know it")
+            raise RegistryError(f"{name}: the store does not know it", hint=_AGAIN)
         return record
 
     def _withholds(self, key: str, *records: NodeRecord | ArtifactRecord) -> bool:
@@ -287,7 +289,7 @@ class RemoteCache:
     def _target(self) -> Reference:
         """Return the repository that is pushed to."""
         if self.target is None:
-            raise RegistryError("there is no repository to push layers to")
+            raise RegistryError("nothing to push layers to", hint="name it: --image-repository")
         return self.target
 
     def _put(self, key: str, media_type: str, value: object, blobs: Sequence[Descriptor]) -> None:
@@ -327,7 +329,7 @@ class RemoteCache:
         """Return what was found for a key."""
         found = self._found.get(key)
         if found is None:
-            raise RegistryError(f"nothing was found for the key {key}")
+            raise RegistryError(f"nothing was found for the key {key}", hint=_AGAIN)
         return found
 
     def _look_up(self, key: str, media_type: str) -> Found | None:
@@ -390,6 +392,8 @@ class RemoteCache:
             try:
                 unpack_layer(packed, folder, devices=Devices.allowed())
             except ArchiveError as error:
-                raise RegistryError(f"{repository}: a layer of it is damaged: {error}") from error
+                message = f"{repository}: a layer of it is damaged: {error.message}"
+                raise RegistryError(message, hint=DAMAGED) from error
             if self._store.add_layer(folder, _AS_THEY_ARE) != layer:
-                raise RegistryError(f"{repository}: a layer of it is not what its record says")
+                message = f"{repository}: a layer of it is not what its record says"
+                raise RegistryError(message, hint=DAMAGED)

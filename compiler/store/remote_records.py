@@ -31,6 +31,9 @@ ARTIFACT = "application/vnd.cos-toolkit.artifact.v1+json"
 IMAGE = "application/vnd.cos-toolkit.image.v1+json"
 """The media type of the record of a base image: what its layers are once they are unpacked."""
 
+DAMAGED = "`cos build --push` pushes it again from where it was built"
+"""What helps against a record or a content that is not what it should be."""
+
 _NAME = 255
 
 
@@ -75,9 +78,9 @@ def _node_record(value: Mapping[str, object], key: LayerKey) -> NodeRecord:
     try:
         record = node_from_json(value)
     except (TypeError, ValueError, ImageError) as error:
-        raise RegistryError(f"the record of {key} cannot be read") from error
+        raise RegistryError(f"the record of {key} cannot be read", hint=DAMAGED) from error
     if record.key != key:
-        raise RegistryError(f"the record of {key} is that of {record.key}")
+        raise RegistryError(f"the record of {key} is that of {record.key}", hint=DAMAGED)
     return record
 
 
@@ -86,7 +89,8 @@ def node_in(found: Found, key: LayerKey) -> NodeRecord:
     record = _node_record(found.record, key)
     digests = [blob.digest for blob in found.blobs]
     if digests != found.record.get("blobs") or len(digests) != len(record.layers):
-        raise RegistryError(f"{found.repository}: its layers are not those of its record")
+        message = f"{found.repository}: its layers are not those of its record"
+        raise RegistryError(message, hint=DAMAGED)
     return record
 
 
@@ -94,11 +98,13 @@ def files_in(found: Found, key: ArtifactKey) -> list[tuple[PackedFile, Descripto
     """Return the files that were found, archives first; raises `RegistryError`, as above."""
     files = _file_records(found.record, key)
     if len(files) != len(found.blobs):
-        raise RegistryError(f"{found.repository}: its files are not those of its record")
+        message = f"{found.repository}: its files are not those of its record"
+        raise RegistryError(message, hint=DAMAGED)
     pairs = sorted(zip(files, found.blobs, strict=True), key=_archives_first)
     for file, blob in pairs:
         if hex_of(blob.digest) != file.record.sha256 or blob.size != file.record.size:
-            raise RegistryError(f"{found.repository}: {file.name} is not what its record says")
+            message = f"{found.repository}: {file.name} is not what its record says"
+            raise RegistryError(message, hint=DAMAGED)
     return pairs
 
 
@@ -184,7 +190,7 @@ def _file_records(value: Mapping[str, object], key: ArtifactKey) -> tuple[Packed
     """Read the record of an artifact; raises `RegistryError` for one of another key."""
     rows = value.get("files")
     if value.get("key") != key or not isinstance(rows, list):
-        raise RegistryError(f"the record of {key} is that of another artifact")
+        raise RegistryError(f"the record of {key} is that of another artifact", hint=DAMAGED)
     return tuple(_file(json_object(row)) for row in rows)
 
 
@@ -192,9 +198,10 @@ def _file(row: Mapping[str, object]) -> PackedFile:
     """Read one file of an artifact's record; its name must be that of a plain file."""
     name, size, sha256 = str(row.get("name")), row.get("size"), str(row.get("sha256"))
     if "/" in name or "\0" in name or name in {"", ".", ".."} or len(name) > _NAME:
-        raise RegistryError(f"{name[:80]!r} cannot be the name of an artifact's file")
+        message = f"{name[:80]!r} cannot be the name of an artifact's file"
+        raise RegistryError(message, hint=DAMAGED)
     if not isinstance(size, int) or size < 0:
-        raise RegistryError(f"{name}: has no size in its record")
+        raise RegistryError(f"{name}: has no size in its record", hint=DAMAGED)
     parse_digest(f"sha256:{sha256}")
     record = ArtifactRecord(key=ArtifactKey(str(row.get("key"))), sha256=sha256, size=size)
     return PackedFile(name=name, record=record)

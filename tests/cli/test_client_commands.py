@@ -103,6 +103,20 @@ def test_without_a_repository_it_is_said_what_adds_one(
     assert message == "there is no repository to install from (`cos repo add` adds one)"
 
 
+def test_without_a_repository_nothing_is_called_up_to_date(machine: Machine) -> None:
+    machine.do("install", "-y", "t/app")
+    machine.repositories[0]["enable"] = False
+    switched_off = machine.do("upgrade", "-y").stderr
+    machine.repositories.clear()
+
+    for command in (("upgrade",), ("install", "t/app")):
+        assert machine.do(*command, "-y").stderr == (
+            "warning: there is no repository, so nothing newer can be known of"
+            " (`cos repo add` adds one)\n"
+        )
+    assert "(`cos repo list` shows those that are switched off, `cos repo add` adds" in switched_off
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_the_folder_of_a_system_that_nothing_could_be_installed_into_is_not_left_behind(
     machine: Machine, tmp_path: Path, *, known: bool

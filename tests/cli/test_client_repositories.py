@@ -99,7 +99,12 @@ def test_a_repository_that_does_not_answer_is_left_out_or_used_as_it_was(web: Ma
         " (check the port, and that the server runs); what was fetched before is used\n"
     )
     assert web.refused("repo", "update", code=3) == "not all repositories could be updated: web"
-    assert web.do("repo", "update", "-i").stdout == "main: revision 1, 4 packages\n"
+    ignoring = web.do("repo", "update", "-i")
+    assert ignoring.stdout == "main: revision 1, 4 packages\n"
+    assert ignoring.stderr.endswith("; it is left out\n")
+    none = web.do("repo", "update", "-i", "web")
+    assert none.stdout == ""
+    assert none.stderr.startswith("warning: no repository can be used (web): ")
 
 
 def test_repositories_are_listed_and_shown(web: Machine) -> None:
@@ -294,7 +299,8 @@ def test_a_mistyped_address_of_a_signed_repository_is_told(web: Machine) -> None
     assert told.removeprefix("no repository can be used (main): ") == (
         f"main: is not signed, although its root is known: {url}/typo/trust/timestamp.json: there"
         " is no such file (are its address and type right? `cos repo get` shows them; nothing"
-        " unsigned is taken)"
+        " unsigned is taken, and its owner's `cos repo refresh` brings a timestamp back that was"
+        " lost)"
     )
 
 
@@ -433,10 +439,13 @@ _WRONG: list[tuple[Callable[[Path], None], str]] = [
              " (is this a repository? `cos create-repo` makes one)"),
     (_newer, "{place}: repository.meta.yaml.tar is compressed as 'lz9'"
              " (that is newer than this version of cos: update it)"),
-    (_without_tree, "{place}: repository.yaml names no 'tree'"),
+    (_without_tree, "{place}: repository.yaml names no 'tree'"
+                    " (`cos create-repo` writes all of it: publish the repository again)"),
     (_damaged, "{place}: tree.tar.gz has another checksum than repository.yaml says"
                " (it may be changing just now, or be damaged)"),
-    (_no_yaml, "{place}: repository.yaml: does not hold a mapping of names to values"),
+    (_no_yaml, "{place}: repository.yaml: does not hold a mapping of names to values"
+               " (it is damaged, or newer than this version of cos: publish it again, or update"
+               " cos)"),
 ]  # fmt: skip
 
 
@@ -473,7 +482,8 @@ def test_a_repository_that_is_wrong_is_told_on_disk_and_on_the_web(
          "no-such-host.invalid/x:repository.yaml: cannot fetch the manifest: the host"
          " no-such-host.invalid is unknown"
          " (check the name, and that the network and its name servers work)"),
-        ("docker", "BAD NAME", "main: 'BAD NAME' is not an image name"),
+        ("docker", "BAD NAME",
+         "main: 'BAD NAME' is not an image name (`urls` has HOST[:PORT]/NAME)"),
         ("http", "ftp://x", "ftp://x: is no address of a web server"),
     ],
 )  # fmt: skip

@@ -117,8 +117,37 @@ def test_a_repository_is_signed_as_it_is_written_and_keys_are_looked_at_first(pl
     )
     assert signed.stdout.splitlines()[0] == "build: repository luet, revision 3, packages: 2"
     assert refused.returncode == 1
-    assert "targets: 1 of the keys that the root names have to sign" in refused.stderr
+    assert refused.stderr.startswith(
+        "error: build: targets: 1 of the keys that the root names have to sign, none of them is"
+        " given (given are the root root.json and other.key) ("
+    )
     assert read_repository(place / "build").info.revision == 3
+
+
+def test_what_is_signed_for_a_time_that_is_over_is_warned_of(place: Path) -> None:
+    then = {"COSIGN_PASSWORD": "", "SOURCE_DATE_EPOCH": "1700000000"}
+    create = ("create-repo", "--tree", "one", "--packages", "build")
+    cos(place, "key", "generate", "--output", "own", **then)
+    cos(place, *create)
+    cos(place, "repo", "init-trust", "build", "--root-key", "own.key", "--key", "own.key", **then)
+
+    done = cos(place, *create, "--sign", "own.key", "--root", "root.json", **then)
+
+    assert done.returncode == 0, done.stderr
+    assert "warning: SOURCE_DATE_EPOCH is 2023-11-14, so the timestamp that was" in done.stderr
+
+
+def test_a_repository_that_loses_its_name_is_warned_of(place: Path) -> None:
+    words = ("create-repo", "--tree", "one")
+    assert cos(place, *words, "--name", "mine").stderr == ""
+
+    renamed = cos(place, *words)
+
+    assert renamed.stderr == (
+        "warning: build: the repository 'luet' was called 'mine' before;"
+        " --name mine gives it that name again\n"
+    )
+    assert cos(place, *words, "--name", "ours").stderr == ""
 
 
 def test_options_for_registries_have_no_effect_on_disk(place: Path) -> None:

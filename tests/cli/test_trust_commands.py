@@ -474,12 +474,12 @@ def test_what_cannot_be_is_told(
     assert not (desk.folder / "trust").exists()
 
 
-def test_a_repository_that_is_not_signed_cannot_be_signed_again(signed: Desk) -> None:
+def test_a_repository_that_lost_its_timestamp_is_told_so(signed: Desk) -> None:
     (signed.folder / "trust/timestamp.json").unlink()
 
     assert signed.refusal("refresh", signed.folder, "--key", "@online.key") == (
-        "/shop/build: is not signed: there is no /shop/build/trust/timestamp.json"
-        " (`cos repo init-trust` begins to sign it)"
+        "/shop/build: its signed metadata has lost its timestamp, /shop/build/trust/timestamp.json"
+        " (bring it back from a copy; else `cos repo rotate --restart` begins anew with other keys)"
     )
 
 

@@ -367,6 +367,7 @@ def test_what_is_no_repository_is_left_alone(tmp_path: Path) -> None:
 
     assert str(caught.value) == (
         "registry.test/other: has no repository.yaml: it is no repository of packages"
+        " (check its name; `cos create-repo --type docker` makes one)"
     )
 
 

@@ -12,7 +12,7 @@ from typing import IO, Any, cast
 
 import pytest
 
-from compiler.errors import RegistryError
+from compiler.errors import InputError, RegistryError
 from compiler.oci import Descriptor, Digest
 from compiler.publish.state import CLAIM, State, read_state, tagged
 from compiler.registry.memory import MemoryRegistry
@@ -255,7 +255,8 @@ def test_a_tag_that_holds_no_repository_is_named(shop: Shop) -> None:
 
     assert str(caught.value) == (
         "registry.test/team/repo:repository.yaml: is no whole repository: "
-        "registry.test/team/repo:repository.yaml: is not the image of one file"
+        "registry.test/team/repo:repository.yaml: is not the image of one file "
+        "(publish it again from where it was built; --prune begins anew with what is there)"
     )
 
 
@@ -275,3 +276,32 @@ def test_documents_beside_an_artifact_are_attached_to_its_image(shop: Shop) -> N
     (layer,) = manifest["layers"]
     blob = Descriptor(layer["mediaType"], Digest(layer["digest"]), layer["size"])
     assert registry.read_blob(TARGET, blob) == b'{"of": "spdx"}'
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_versions_that_a_registry_cannot_tell_apart_are_refused(
+    shop: Shop, *, before: bool
+) -> None:
+    registry = MemoryRegistry()
+    shop.build("c", version="1.0-1")
+    if before:
+        shop.publish(registry)
+    shop.build("c", version="1.0+1")
+    kept = list(registry.tags(TARGET))
+
+    with pytest.raises(InputError) as caught:
+        shop.publish(registry, names=["c-1.0+1"] if before else None)
+
+    assert str(caught.value) in {
+        f"t/c-{one}: its tag in a registry would be c-t-1.0-1, as t/c-{other} has (give one of "
+        "them another version, or publish it to another repository)"
+        for one, other in (("1.0+1", "1.0-1"), ("1.0-1", "1.0+1"))
+    }
+    assert registry.tags(TARGET) == kept
+
+
+def test_a_package_that_is_called_like_signed_metadata_is_refused(shop: Shop) -> None:
+    shop.build("trust-1.bin", version="0.json")
+
+    with pytest.raises(InputError, match="as signed metadata has"):
+        shop.publish(MemoryRegistry())

@@ -12,11 +12,11 @@ from compiler.events import Event, Noted
 from compiler.oci import MANIFEST
 from compiler.publish.state import tagged
 from compiler.registry.memory import MemoryRegistry
-from compiler.repository.trust import role_of, tag
+from compiler.repository.trust import Target, role_of, tag, target_of_bytes
 from compiler.repository.trust.keys import Signing
 from compiler.repository.trust.places import RegistryPlace
 from compiler.repository.trust.published import Published, read_published
-from compiler.repository.trust.publisher import refresh, rotate
+from compiler.repository.trust.publisher import Contents, refresh, rotate, sign_contents
 from compiler.repository.trust.root import RolePolicy, next_root, sign_root
 from compiler.repository.trust.writing import Make, Writer
 from compiler.signing.keys import generate
@@ -47,6 +47,11 @@ def image(registry: MemoryRegistry, name: str) -> None:
 def nothing(registry: MemoryRegistry, name: str) -> None:
     """Let a tag name what is no image."""
     registry.put_manifest(tagged(TARGET, name), b'{"schemaVersion":2,"layers":[]}', MANIFEST)
+
+
+def gone(registry: MemoryRegistry, name: str) -> None:
+    """Delete what a tag names."""
+    registry.delete(tagged(TARGET, name))
 
 
 def newest(registry: MemoryRegistry) -> str:
@@ -85,7 +90,7 @@ def said_by(shop: Shop, registry: MemoryRegistry, *names: str, older: bool = Fal
     return [each.message for each in said if isinstance(each, Noted) and each.warning]
 
 
-@pytest.mark.parametrize("spoil", [image, nothing])
+@pytest.mark.parametrize("spoil", [image, nothing, gone])
 def test_where_the_timestamp_is_spoiled_a_publication_goes_on_from_the_newest_state(
     registry: MemoryRegistry, shop: Shop, tmp_path: Path, spoil: Spoil
 ) -> None:
@@ -100,7 +105,7 @@ def test_where_the_timestamp_is_spoiled_a_publication_goes_on_from_the_newest_st
     assert "counts instead, the newest state that is whole and signed" in warning
 
 
-@pytest.mark.parametrize("spoil", [image, nothing])
+@pytest.mark.parametrize("spoil", [image, nothing, gone])
 def test_it_can_be_signed_again_with_the_key_of_the_timestamp_alone(
     registry: MemoryRegistry, shop: Shop, tmp_path: Path, spoil: Spoil
 ) -> None:
@@ -242,6 +247,46 @@ def test_a_state_older_than_one_that_was_spoiled_is_gone_on_from_only_if_that_is
     assert client.packages() == ["t/a-1", "t/b-1"]
 
 
+@pytest.mark.parametrize("gone", [False, True])
+def test_an_older_timestamp_that_is_put_back_does_not_make_owners_go_back(
+    registry: MemoryRegistry, shop: Shop, tmp_path: Path, *, gone: bool
+) -> None:
+    publish(shop, registry, names=["a-1"])
+    older = registry.manifest(tagged(TARGET, tag("timestamp.json")))
+    publish(shop, registry, shop.options(now=NOW + 30), names=["b-1"])
+    client, lost = Reader(registry, tmp_path / "client"), newest(registry)
+    client.packages()
+    if gone:
+        registry.delete(tagged(TARGET, lost))
+        image(registry, tag("timestamp.json"))
+    else:
+        image(registry, lost)
+        registry.put_manifest(tagged(TARGET, tag("timestamp.json")), older.data, MANIFEST)
+
+    with pytest.raises(TrustError, match="was made after it, or made up"):
+        writer(place(registry, tmp_path)).write(refresh)
+    with pytest.raises(TrustError, match="was made after it, or made up"):
+        publish(shop, registry, names=["b-1"])
+    said_by(shop, registry, "b-1", older=True)
+
+    assert client.packages() == ["t/a-1", "t/b-1"]
+    assert Reader(registry, tmp_path / "new").packages() == ["t/a-1", "t/b-1"]
+
+
+def test_a_publication_that_is_stopped_before_its_snapshot_needs_no_word(
+    registry: MemoryRegistry, shop: Shop, tmp_path: Path
+) -> None:
+    publish(shop, registry, names=["a-1"])
+    there = place(registry, tmp_path)
+    signing = replace(SIGNING, floor=time.time_ns() // 1000, image_of=there.image_of)
+    found: dict[str, Target | None] = {"b-t-1": target_of_bytes(b"1")}
+    files = sign_contents(read(there), Contents(index={}, artifacts=found), signing)
+    there.write({name: data for name, data in files.items() if "bin" in name})
+
+    assert said_by(shop, registry, "b-1") == []
+    assert Reader(registry, tmp_path / "client").packages() == ["t/a-1", "t/b-1"]
+
+
 def test_a_number_of_a_time_to_come_is_no_state_that_was_lost(
     registry: MemoryRegistry, shop: Shop, tmp_path: Path
 ) -> None:
@@ -319,6 +364,7 @@ def test_an_old_root_is_not_signed_under_where_the_next_one_was_spoiled(
         publish(shop, registry, names=["b-1"])
 
     assert str(caught.value) == (
-        "root 2 is the newest, and 2.root.json is not it (give the newest root file, which `cos "
+        "registry.test/team/repo: root 2 is the newest, and 2.root.json is not it"
+        " (give the newest root file, which `cos "
         "repo rotate` wrote)"
     )

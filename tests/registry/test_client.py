@@ -4,7 +4,8 @@ import base64
 import json
 import resource
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from compiler.errors import DeniedError, NotFoundError, RegistryError
+from compiler.events import Event, Noted
 from compiler.oci import INDEX, MANIFEST, Descriptor, Reference, digest_of, hex_of
 from compiler.registry import Progress
 from compiler.registry.client import RegistryClient
@@ -35,6 +37,7 @@ from tests.servers.proxy import (
     Fault,
     FaultyProxy,
     Says,
+    Silent,
     Status,
     Tokens,
     WrongBytes,
@@ -248,7 +251,7 @@ def test_a_manifest_whose_parts_never_come_is_refused(through: FaultyProxy) -> N
 
     assert str(raised.value) == (
         f"{here}:v1: cannot store the manifest: the registry does not see all parts of it: "
-        "blob unknown to registry (tried 3 times)"
+        "blob unknown to registry (tried 3 times) (its storage may lag behind: push it again)"
     )
 
 
@@ -481,6 +484,52 @@ def test_a_mirror_that_is_not_there_is_asked_once(
     assert waits.seconds == []
 
 
+def test_a_mirror_that_is_silent_is_asked_no_more_and_told_once(
+    modern_registry: ModernRegistry, tmp_path: Path
+) -> None:
+    origin, waits = Reference(modern_registry.host, "test"), Waits([])
+    told: list[Event] = []
+    with open_client() as client:
+        put_image(client, origin, "v1", CONTENT)
+    with run_proxy() as mirror, ThreadPoolExecutor(4) as pool:
+        mirror.script(Fault(Silent(), times=ALWAYS))
+        settings = replace(SETTINGS, timeout=0.25, mirrors={origin.registry: (mirror.host,)})
+        with RegistryClient(settings, pause=waits, report=told.append) as client:
+            client.manifest(tagged(origin, "v1"))
+            asked = len(mirror.seen)
+            paths = [tmp_path / str(number) for number in range(8)]
+            blob = described(CONTENT)
+            list(pool.map(lambda path: client.fetch_blob(origin, blob, path), paths))
+
+            assert len(mirror.seen) == asked
+        message = (
+            f"{mirror.host}/test:v1: cannot fetch the manifest: {mirror.host} does not answer"
+            " (check that it runs, and that no firewall is in between);"
+            f" the mirror {mirror.host} is asked no more"
+        )
+
+    assert {path.read_bytes() for path in paths} == {CONTENT}
+    assert told == [Noted(message, warning=True)]
+    assert waits.seconds == []
+
+
+def test_a_mirror_that_fails_is_asked_once_for_each_thing(
+    modern_registry: ModernRegistry, fake_registry: FaultyProxy
+) -> None:
+    origin, waits = Reference(modern_registry.host, "test"), Waits([])
+    with open_client() as client:
+        stored = put_image(client, origin, "v1", CONTENT)
+    fake_registry.script(Fault(Status(503), path="/manifests/", times=ALWAYS))
+    settings = replace(SETTINGS, mirrors={origin.registry: (fake_registry.host,)})
+
+    with open_client(settings, waits) as client:
+        for _ in range(2):
+            assert client.manifest(tagged(origin, "v1")).descriptor == stored
+
+    assert waits.seconds == []
+    assert fake_registry.count("GET", "/manifests/") == 2
+
+
 def test_a_server_that_is_no_registry_is_told(fake_registry: FaultyProxy) -> None:
     here = Reference(fake_registry.host, "test", "v1")
 
@@ -493,15 +542,55 @@ def test_a_server_that_is_no_registry_is_told(fake_registry: FaultyProxy) -> Non
     )
 
 
-def test_a_page_instead_of_a_manifest_is_refused(fake_registry: FaultyProxy) -> None:
+CALLS: Mapping[str, Callable[[RegistryClient, Reference, Path], object]] = {
+    "log in": lambda client, here, _: client.check_login(here.registry),
+    "ask for a manifest": lambda client, here, _: client.head(here),
+    "fetch a manifest": lambda client, here, _: client.manifest(here),
+    "store a manifest": lambda client, here, _: client.put_manifest(here, b"{}", MANIFEST),
+    "ask for a blob": lambda client, here, _: client.has_blob(here, NOWHERE),
+    "read a blob": lambda client, here, _: client.read_blob(here, described(CONTENT)),
+    "fetch a blob": lambda client, here, folder: client.fetch_blob(
+        here, described(CONTENT), folder / "blob"
+    ),
+    "upload": lambda client, here, _: client.put_blob(here, CONTENT, described(CONTENT)),
+    "mount": lambda client, here, _: client.mount_blob(
+        here, NOWHERE, origin=Reference(here.registry, "other")
+    ),
+    "list tags": lambda client, here, _: client.tags(here),
+    "list referrers": lambda client, here, _: client.referrers(pinned(here, NOWHERE)),
+    "delete": lambda client, here, _: client.delete(here),
+}
+
+
+BY_THEIR_HEADS = {"ask for a manifest", "ask for a blob", "upload"}
+"""The calls that begin with a question which is answered without a body."""
+
+
+@pytest.mark.parametrize(
+    ("call", "kind"),
+    [
+        *((call, "text/html; charset=utf-8") for call in CALLS),
+        *((call, "text/plain") for call in CALLS if call not in BY_THEIR_HEADS),
+    ],
+)
+def test_a_server_that_answers_everything_with_a_page_is_no_registry(
+    fake_registry: FaultyProxy, tmp_path: Path, call: str, kind: str
+) -> None:
     here = Reference(fake_registry.host, "test", "v1")
-    page = Status(200, {"Content-Type": "text/html"}, b"<html>log in</html>")
+    page = Status(200, {"Content-Type": kind}, b"<!DOCTYPE html><title>log in</title>")
     fake_registry.script(Fault(page, times=ALWAYS))
 
-    with open_client() as client, pytest.raises(RegistryError, match="not a manifest or index"):
-        client.manifest(here)
-    with open_client() as client, pytest.raises(RegistryError, match="no list of tags"):
-        client.tags(here)
+    with open_client() as client, pytest.raises(RegistryError) as raised:
+        CALLS[call](client, here, tmp_path)
+
+    assert raised.value.message.startswith(
+        f"{here.registry}/test" if call != "log in" else here.registry
+    )
+    assert raised.value.message.endswith(f": {here.registry} is not an OCI registry")
+    assert str(raised.value.hint).startswith(
+        f"it answers GET /v2/ with 200 {kind.partition(';')[0]}: check its name and port"
+    )
+    assert not (tmp_path / "blob").exists()
 
 
 @pytest.mark.registry

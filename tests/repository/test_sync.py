@@ -228,7 +228,8 @@ def test_a_repository_whose_signatures_are_gone_is_refused(trusting: Machine) ->
     assert str(trusting.refusal()) == (
         "main: is not signed, although its root is known: "
         f"{trusting.folder}/trust/timestamp.json: there is no such file"
-        " (are its address and type right? `cos repo get` shows them; nothing unsigned is taken)"
+        " (are its address and type right? `cos repo get` shows them; nothing unsigned is taken,"
+        " and its owner's `cos repo refresh` brings a timestamp back that was lost)"
     )
     assert trusting.waits == []
 
@@ -365,15 +366,20 @@ def test_a_snapshot_is_read_as_it_was(machine: Machine) -> None:
     assert names(machine.sync()) == ["a"]
 
 
+DAMAGED = " (it is damaged, or newer than this version of cos: publish it again, or update cos)"
+PARTLY = " (`cos create-repo` writes all of it: publish the repository again)"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b"\xff", "{folder}: repository.yaml: is not UTF-8 text"),
-        (b"repo_files: {}", "{folder}: repository.yaml names no 'tree'"),
+        (b"\xff", "{folder}: repository.yaml: is not UTF-8 text" + DAMAGED),
+        (b"repo_files: {}", "{folder}: repository.yaml names no 'tree'" + PARTLY),
         (b"repo_files: {tree: {filename: ../x, checksums: {sha256: x}}}",
          "{folder}: repository.yaml: repo_files.tree.filename: String should match pattern"
-         " '^[A-Za-z0-9_][A-Za-z0-9_.+~@-]*$'"),
-        (b"repo_files: {tree: {filename: tree.tar.gz}}", "{folder}: tree.tar.gz has no checksum"),
+         " '^[A-Za-z0-9_][A-Za-z0-9_.+~@-]*$'" + DAMAGED),
+        (b"repo_files: {tree: {filename: tree.tar.gz}}",
+         "{folder}: tree.tar.gz has no checksum" + PARTLY),
     ],
 )  # fmt: skip
 def test_a_page_that_means_nothing_is_told(machine: Machine, text: bytes, message: str) -> None:

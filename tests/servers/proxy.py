@@ -11,6 +11,7 @@ import gzip
 import http.client
 import re
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -405,9 +406,11 @@ _DEEDS: Mapping[type, Callable[..., None]] = {
 
 
 @contextmanager
-def run_proxy(upstream: str = "") -> Iterator[FaultyProxy]:
+def run_proxy(upstream: str = "", tls: ssl.SSLContext | None = None) -> Iterator[FaultyProxy]:
     """Run a proxy in front of the host `upstream`, until the context ends."""
     with FaultyProxy(upstream) as proxy:
+        if tls is not None:
+            proxy.socket = tls.wrap_socket(proxy.socket, server_side=True)
         thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

@@ -5,6 +5,7 @@ gives one that nobody else has.
 """
 
 import re
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
@@ -23,6 +24,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from compiler.oci import Reference
+
+ANYWHERE = "0.0.0.0"  # noqa: S104  (nobody listens on it)
+"""An address that leads to this machine, and does not look as if it did: TLS is asked for."""
 
 USER = "ali"
 PASSWORD = "open sesame"  # noqa: S105  (of a registry that lives as long as the tests)
@@ -124,8 +128,18 @@ def repository(registry_server: RegistryServer) -> Reference:
     return registry_server.repository()
 
 
-def make_certificates(folder: Path) -> Path:
-    """Write `ca.crt`, and `server.pem` and `server.key` for 127.0.0.1; returns the first."""
+def server_context(folder: Path) -> ssl.SSLContext:
+    """Make what a server needs that speaks TLS with what `make_certificates` wrote."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.pem", folder / "server.key")
+    return context
+
+
+def make_certificates(folder: Path, address: str = "127.0.0.1", days: int = 1) -> Path:
+    """Write `ca.crt`, and `server.pem` and `server.key` for an address; returns the first.
+
+    That of the server holds for some days from now on, or has ended as many days ago.
+    """
     authority_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     authority_name = _name("an authority of tests")
     authority = (
@@ -137,9 +151,9 @@ def make_certificates(folder: Path) -> Path:
         )
         .sign(authority_key, hashes.SHA256())
     )
-    names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
+    names = [x509.DNSName("localhost"), x509.IPAddress(ip_address(address))]
     server = (
-        _certificate(_name("127.0.0.1"), authority_name, server_key.public_key())
+        _certificate(_name(address), authority_name, server_key.public_key(), days)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs=False), critical=True)
@@ -158,9 +172,9 @@ def make_certificates(folder: Path) -> Path:
 
 
 def _certificate(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int = 1
 ) -> x509.CertificateBuilder:
-    """Begin a certificate that holds for a day."""
+    """Begin a certificate that holds for some days."""
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
@@ -168,8 +182,8 @@ def _certificate(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_before(now - timedelta(days=max(0, -days), hours=1))
+        .not_valid_after(now + timedelta(days=days))
     )
 
 

@@ -136,7 +136,10 @@ def test_a_config_with_another_number_of_layers_is_refused(store: LocalStore) ->
     puller = ImagePuller(registry, store, AMD64)
 
     assert puller.lookup(NAME) is None
-    assert str(puller.refusals[NAME]) == f"{NAME}: its config has another number of layers"
+    assert str(puller.refusals[NAME]) == (
+        f"{NAME}: its config has another number of layers (check its name: something else than an"
+        " image has it, or it has to be pushed again)"
+    )
     assert store.images() == ()
 
 

@@ -3,6 +3,7 @@
 What lacks of our files comes from the folder of defaults, which every system of ours has.
 """
 
+import filecmp
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,8 +35,8 @@ def init(host: Host, settings: Settings) -> None:
         hint = f"COPY --from=A-SYSTEM-OF-OURS {DEFAULTS} {DEFAULTS}"
         raise LifeError(f"{DEFAULTS} is missing", Phase.NO_SOURCE, hint=hint)
     with during(Phase.COPY):
-        for path in add_files(defaults, host.root, force=force):
-            host.log.info(f"Added /{path}")
+        for path, was_there in add_files(defaults, host.root, force=force):
+            host.log.info(f"{'Replaced' if was_there else 'Added'} /{path}")
         has_changed = link_kernel(host.root)
         if has_changed:
             host.log.info(f"{KERNEL} leads to {host.path(KERNEL).readlink()}")
@@ -48,20 +49,32 @@ def init(host: Host, settings: Settings) -> None:
         host.call("systemctl", f"--root={host.root}", "--quiet", "enable", *units)
 
 
-def add_files(defaults: Path, root: Path, *, force: bool) -> list[str]:
-    """Copy what is not there, with `force` all, and return it; raises `OSError`."""
+def add_files(defaults: Path, root: Path, *, force: bool) -> list[tuple[str, bool]]:
+    """Copy what is not there, with `force` what is different, too; raises `OSError`.
+
+    Returns what was copied, and whether something was in its place.
+    """
     added = []
     for source in sorted(defaults.rglob("*")):
         path = source.relative_to(defaults)
         place = root / path
         is_folder = source.is_dir() and not source.is_symlink()
-        if is_folder or (not force and (place.exists() or place.is_symlink())):
+        was_there = place.exists() or place.is_symlink()
+        if is_folder or (was_there and (not force or _is_same(source, place))):
             continue
         place.parent.mkdir(parents=True, exist_ok=True)
         place.unlink(missing_ok=True)
         shutil.copy2(source, place, follow_symlinks=False)
-        added.append(str(path))
+        added.append((str(path), was_there))
     return added
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Compare two files, or two links, with their modes."""
+    if one.is_symlink() or other.is_symlink():
+        return one.is_symlink() and other.is_symlink() and one.readlink() == other.readlink()
+    same_mode = one.stat().st_mode == other.stat().st_mode
+    return same_mode and filecmp.cmp(one, other, shallow=False)
 
 
 def link_kernel(root: Path) -> bool:

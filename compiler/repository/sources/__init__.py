@@ -2,10 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Protocol, TypeVar
 
 from compiler.artifact.metadata import ArtifactMetadata
-from compiler.errors import CompilerError, ContentError, NotFoundError, OutsideError, TooLongError
+from compiler.errors import (
+    CompilerError,
+    ContentError,
+    NotFoundError,
+    OutsideError,
+    SilentError,
+    TooLongError,
+)
 from compiler.events import Noted, Reporter, silent
 from compiler.repository.cache import Cache
 
@@ -55,6 +63,8 @@ class Mirrors:
         self._sources = tuple(sources)
         self._report = report
         self._preferred = preferred
+        self._lock = Lock()
+        self._silent: set[str] = set()
 
     @property
     def address(self) -> str:
@@ -74,14 +84,17 @@ class Mirrors:
     def _first(self, ask: Callable[[Source], _Result]) -> _Result:
         """Ask one after the other; raises the error of the first if none answers."""
         errors: list[CompilerError] = []
+        warnings: list[str] = []
         preferred = self._sources[self._preferred()]
         for source in (preferred, *(each for each in self._sources if each is not preferred)):
             try:
                 answer = ask(source)
             except (OutsideError, ContentError) as error:
                 errors.append(error)
+                if not (isinstance(error, SilentError) and self._is_known(source)):
+                    warnings.append(str(error))
                 continue
-            for missed in errors:
+            for missed in warnings:
                 self._report(Noted(f"{missed}; {source.address} has it", warning=True))
             return answer
         different = {each.message: each for each in errors}.values()  # a full disk is told once
@@ -93,3 +106,10 @@ class Mirrors:
         kinds = {type(each) for each in errors}
         kind = kinds.pop() if kinds in ({NotFoundError}, {TooLongError}) else OutsideError
         raise kind(f"{first.message}; then: {tried}", hint=hints or None) from first
+
+    def _is_known(self, source: Source) -> bool:
+        """Tell whether a source was silent before: who can be replaced is then not asked again."""
+        with self._lock:
+            is_known = source.address in self._silent
+            self._silent.add(source.address)
+        return is_known

@@ -62,5 +62,6 @@ def archive_of(artifact: ArtifactMetadata, address: str, limit: int) -> Checked:
 def check_name(name: str, address: str) -> str:
     """Return a file's name that is no path; raises `OutsideError`."""
     if not _NAME.fullmatch(name):
-        raise OutsideError(f"{address}: {name[:80]!r} cannot be the name of a file of a repository")
+        message = f"{address}: {name[:80]!r} cannot be the name of a file of a repository"
+        raise OutsideError(message, hint="the repository has to be made anew")
     return name

@@ -1,6 +1,7 @@
 """A repository on a web server (RFC 9110): whole files and, after a break, the rest of them."""
 
 import base64
+import errno
 import hashlib
 import http.client
 import socket
@@ -16,7 +17,7 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 from compiler import __version__
 from compiler.artifact.metadata import ArtifactMetadata
-from compiler.errors import NotFoundError, OutsideError, TooLongError
+from compiler.errors import NotFoundError, OutsideError, SilentError, TooLongError
 from compiler.registry.deadline import TimedResponse
 from compiler.repository.cache import Cache
 from compiler.repository.sources import LARGEST_ARCHIVE
@@ -30,6 +31,8 @@ _WHOLE, _PARTIAL, _NOTHING_LEFT = 200, 206, 416
 _IN_PATH = "/%+~@:=&!$,;'()*"
 _LINE = 100
 _TOO_LONG = "open it in a browser: is it the repository's file, or a page of something on the way?"
+_LATER = "try again later; if it stays, the server's own log says why"
+_ON_THE_WAY = "check the network, and what is in between: a proxy, or a firewall"
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _DENIED = frozenset({401, 403})
 _NOT_THERE = frozenset({404, 410})
@@ -43,8 +46,8 @@ class _Broken(Exception):  # noqa: N818  (a reason to try again)
         self.hint = hint
 
 
-class _Unreached(_Broken):
-    """Nobody was there who could be asked."""
+class _Silent(_Broken):
+    """Nobody was there who could be asked, or nobody said a word."""
 
 
 class _Plain(http.client.HTTPConnection):
@@ -112,7 +115,8 @@ class HttpSettings:
 class HttpSource:
     """Reads from one address; `auth` is luet's: a `token`, `basic`, or a `username`.
 
-    Where it is `replaceable`, another address is asked at once if nobody is there.
+    One that is `replaceable`, since another address is asked instead, is asked for everything once,
+    and for nothing more once it was silent.
     """
 
     def __init__(
@@ -131,7 +135,8 @@ class HttpSource:
             fragment="",
         )
         self._settings = settings
-        self._replaceable = replaceable
+        self._attempts = 1 if replaceable else _ATTEMPTS
+        self._silence: _Silent | None = None
         self._authorization = _authorization(auth) or _from_address(parts.username, parts.password)
         self._opener = urllib.request.OpenerDirector()
         for handler in (
@@ -176,18 +181,25 @@ class HttpSource:
 
     def _download(self, name: str, target: Path, limit: int, *, resume: bool) -> None:
         """Bring a file in as many requests as it takes; with `resume` each goes on."""
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(self._attempts):
+            if self._silence is not None:
+                raise SilentError(f"{self._url(name)}: {self._silence}", hint=self._silence.hint)
             try:
                 self._append(name, target, limit, _size(target) if resume else 0)
             except _Broken as error:
-                hasty = self._replaceable and isinstance(error, _Unreached)
-                if hasty or attempt == _ATTEMPTS - 1:
-                    tried = f" (tried {attempt + 1} times)" if attempt else ""
-                    message = f"{self._url(name)}: {error}{tried}"
-                    raise OutsideError(message, hint=error.hint) from error
+                if attempt == self._attempts - 1:
+                    raise self._given_up(name, error, attempt + 1) from error
                 self._settings.pause(_FIRST_WAIT * 2**attempt)
             else:
                 return
+
+    def _given_up(self, name: str, fault: _Broken, tries: int) -> OutsideError:
+        """Make the error for what is not tried any more, and remember whom not to ask again."""
+        if self._attempts == 1 and isinstance(fault, _Silent):
+            self._silence = fault
+        tried = f" (tried {tries} times)" if tries > 1 else ""
+        kind = SilentError if isinstance(fault, _Silent) else OutsideError
+        return kind(f"{self._url(name)}: {fault}{tried}", hint=fault.hint)
 
     def _append(self, name: str, target: Path, limit: int, start: int) -> None:
         """Ask once, for all from `start` on; raises `_Broken` where another try may help."""
@@ -202,19 +214,17 @@ class HttpSource:
                 raise _Broken("its length has changed") from error
             raise self._refusal(name, error) from error
         except (OSError, http.client.HTTPException) as error:
-            absent = isinstance(_cause(error), socket.gaierror | ConnectionRefusedError)
-            kind = _Unreached if absent else _Broken
-            raise kind(_reason(error), _hint(error)) from error
+            raise _broken(error) from error
 
     def _check(self, name: str, answer: http.client.HTTPResponse, start: int) -> None:
         """Raise `OutsideError` for an answer that is not the file, or the part that was asked."""
         packing = answer.headers.get("Content-Encoding", "identity").strip().lower()
         if packing != "identity":
-            message = f"the server packs its answer as {packing[:20]!r}, unasked"
-            raise OutsideError(f"{self._url(name)}: {message}")
+            message = f"{self._url(name)}: the server packs its answer as {packing[:20]!r}"
+            raise OutsideError(f"{message}, unasked", hint=_ON_THE_WAY)
         if answer.status != _WHOLE and not (answer.status == _PARTIAL and start):
-            message = f"the server answers {answer.status} {_shown(answer.reason)}"
-            raise OutsideError(f"{self._url(name)}: {message}")
+            message = f"{self._url(name)}: the server answers {answer.status}"
+            raise OutsideError(f"{message} {_shown(answer.reason)}", hint=_TOO_LONG)
 
     def _save(self, name: str, answer: http.client.HTTPResponse, target: Path, limit: int) -> None:
         """Write a body; what is too long is removed."""
@@ -234,7 +244,7 @@ class HttpSource:
             try:
                 data = answer.read1(_PIECE)
             except (OSError, http.client.HTTPException) as error:
-                raise _Broken(_reason(error), _hint(error)) from error
+                raise _broken(error) from error
             if not data:
                 break
             yield data
@@ -242,10 +252,10 @@ class HttpSource:
             elapsed = clock() - begun
             if elapsed > timeout:
                 if count < _SLOWEST * elapsed:
-                    raise _Broken(f"sends less than {_SLOWEST} bytes a second")
+                    raise _Broken(f"sends less than {_SLOWEST} bytes a second", _ON_THE_WAY)
                 begun, count = clock(), 0
         if answer.length:
-            raise _Broken(f"ended {answer.length} bytes early")
+            raise _Broken(f"ended {answer.length} bytes early", _ON_THE_WAY)
 
     def _open(self, name: str, start: int) -> http.client.HTTPResponse:
         request = urllib.request.Request(self._url(name, whole=True))  # noqa: S310  (http or https)
@@ -269,13 +279,13 @@ class HttpSource:
         """Put an answer that is none into words."""
         url, answer = self._url(name), f"the server answers {error.code} {_shown(error.reason)}"
         if error.code in _PASSING:
-            return _Broken(answer)
+            return _Broken(answer, _LATER)
         if error.code in _DENIED:
             hint = "give the repository 'auth' with a 'token', or 'username' and 'password'"
             return OutsideError(f"{url}: the server wants other credentials", hint=hint)
         if error.code in _NOT_THERE:
             return NotFoundError(f"{url}: there is no such file", hint="is this a repository?")
-        return OutsideError(f"{url}: {answer}")
+        return OutsideError(f"{url}: {answer}", hint="is it the right address of a repository?")
 
 
 def _origin(url: str) -> tuple[str, str, int] | None:
@@ -327,9 +337,7 @@ def _authorization(auth: Mapping[str, str]) -> str:
 
 def _from_address(user: str | None, password: str | None) -> str:
     """Make the header out of `http://USER:PASSWORD@HOST`."""
-    if user is None:
-        return ""
-    return _basic(unquote(user), unquote(password or ""))
+    return "" if user is None else _basic(unquote(user), unquote(password or ""))
 
 
 def _basic(user: str, password: str) -> str:
@@ -353,15 +361,27 @@ def _cause(error: Exception) -> object:
     return error.reason if isinstance(error, urllib.error.URLError) else error
 
 
+def _broken(error: Exception) -> _Broken:
+    """Say what a failed connection means."""
+    cause = _cause(error)
+    is_silent = isinstance(cause, _SILENCES) or getattr(cause, "errno", None) in _NO_WAY
+    return (_Silent if is_silent else _Broken)(_reason(error), _hint(error))
+
+
+_SILENCES = (TimeoutError, socket.gaierror, ConnectionRefusedError)
+_NO_WAY = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN})
+
+
 def _hint(error: Exception) -> str | None:
     """Say what may help."""
     hints = (
         (ssl.SSLCertVerificationError, "SSL_CERT_FILE names the certificates that are trusted"),
         (socket.gaierror, "check the name, and that the network and its name servers work"),
         (ConnectionRefusedError, "check the port, and that the server runs"),
+        (TimeoutError, "check that it runs, and that no firewall is in between"),
     )
     cause = _cause(error)
-    return next((hint for kind, hint in hints if isinstance(cause, kind)), None)
+    return next((hint for kind, hint in hints if isinstance(cause, kind)), _ON_THE_WAY)
 
 
 def _reason(error: Exception) -> str:

@@ -54,7 +54,8 @@ def _open(config: RepositoryConfig, url: str, opening: Opening, *, replaceable: 
     try:
         repository = parse_reference(url)
     except ImageError as error:
-        raise OutsideError(f"{config.name}: {error.message}") from error
+        message = f"{config.name}: {error.message}"
+        raise OutsideError(message, hint=error.hint or "`urls` has HOST[:PORT]/NAME") from error
     images = opening.registry(config)
     return RegistrySource(
         images,

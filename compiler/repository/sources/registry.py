@@ -48,6 +48,7 @@ _NESTED = 4
 _MOST_LAYERS = 500
 _AT_ONCE = 8
 """How many layers are fetched at the same time, of all packages together."""
+_PUBLISH = "something else may have been pushed under this name: publish the repository again"
 _ROOM = 1 << 20
 """Bytes that the archive of one file may have beside the file."""
 
@@ -103,16 +104,17 @@ class RegistrySource:
         place = self._tagged(name) if image is None else replace(self._repository, digest=image)
         layers = self._layers(place, self.manifest(place))
         if len(layers) != 1:
-            raise RegistryError(f"{place}: is not the image of one file")
+            raise RegistryError(f"{place}: is not the image of one file", hint=_PUBLISH)
         if layers[0].size > limit + _ROOM:
-            raise RegistryError(f"{place}: is larger than {limit} bytes")
+            raise RegistryError(f"{place}: is larger than {limit} bytes", hint=_PUBLISH)
         with TemporaryDirectory(dir=target.parent, prefix=".layer-") as folder:
             packed = Path(folder) / "layer"
             self._images.fetch_blob(place, layers[0], packed)
             try:
                 _take_out(packed, name, target, limit)
             except ArchiveError as error:
-                raise RegistryError(f"{place}: {error.message}") from error
+                hint = error.hint or _PUBLISH
+                raise RegistryError(f"{place}: {error.message}", hint=hint) from error
 
     def fetch(
         self, artifact: ArtifactMetadata, cache: Cache, limit: int = LARGEST_ARCHIVE
@@ -162,15 +164,17 @@ class RegistrySource:
                 return manifest
             chosen = image_for(_platforms(manifest, place), self._platform)
             if chosen is None:
-                raise NotFoundError(f"{place}: has no image for {self._platform}")
+                hint = f"publish it for {self._platform}, too: `cos build --platform`"
+                message = f"{place}: has no image for {self._platform}"
+                raise NotFoundError(message, hint=hint)
             manifest = self._images.manifest(replace(place, tag="", digest=chosen.digest))
-        raise RegistryError(f"{place}: its indexes are nested too deeply")
+        raise RegistryError(f"{place}: its indexes are nested too deeply", hint=_PUBLISH)
 
     def _tagged(self, name: str) -> Reference:
         try:
             return replace(self._repository, tag=tag_of(name))
         except CompilerError as error:
-            raise OutsideError(f"{self.address}: {error.message}") from error
+            raise OutsideError(f"{self.address}: {error.message}", hint=error.hint) from error
 
     def _layers(
         self, place: Reference, manifest: Manifest, limit: int = LARGEST_ARCHIVE
@@ -181,9 +185,9 @@ class RegistrySource:
                 parse_descriptor(each) for each in (layers if isinstance(layers, list) else [])
             ]
         except ImageError as error:
-            raise RegistryError(f"{place}: {error.message}") from error
+            raise RegistryError(f"{place}: {error.message}", hint=_PUBLISH) from error
         if not 0 < len(found) <= _MOST_LAYERS or sum(each.size for each in found) > limit:
-            raise RegistryError(f"{place}: has no layers, or too many")
+            raise RegistryError(f"{place}: has no layers, or too many", hint=_PUBLISH)
         return found
 
     def _blob(self, place: Reference, layer: Descriptor, cache: Cache, progress: Progress) -> Path:
@@ -201,7 +205,7 @@ def _platforms(manifest: Manifest, place: Reference) -> dict[Platform, Descripto
     try:
         return platforms_of(manifest.data, str(place))
     except ImageError as error:
-        raise RegistryError(f"{place}: {error.message}") from error
+        raise RegistryError(f"{place}: {error.message}", hint=_PUBLISH) from error
 
 
 def _take_out(packed: Path, name: str, target: Path, limit: int) -> None:

@@ -34,6 +34,7 @@ from compiler.repository.trust import (
 )
 
 _AT_ONCE = 8
+_LOST = "bring it back from a copy; else `cos repo rotate --restart` begins anew with other keys"
 _BEGIN = "`cos repo init-trust` begins to sign it"
 
 
@@ -101,6 +102,9 @@ class FolderPlace:
             hint = "is the name right? a repository in a registry needs --type docker"
             return TrustError(f"{repository}: is not signed: there is no such folder", hint=hint)
         missing = self._folder / f"{TIMESTAMP}.json"
+        if any(self._folder.glob("*.json")):
+            what = f"its signed metadata has lost its timestamp, {missing}"
+            return TrustError(f"{repository}: {what}", hint=_LOST)
         return TrustError(f"{repository}: is not signed: there is no {missing}", hint=_BEGIN)
 
     def names(self) -> Iterable[str]:
@@ -150,6 +154,9 @@ class RegistryPlace:
             hint = f"is the name right? {_BEGIN}"
             said = "the registry has nothing of this name"
             return TrustError(f"{where}: is not signed: {said}", hint=hint)
+        if any(True for _ in self.names()):
+            what = f"its signed metadata has lost its timestamp, the tag {name}"
+            return TrustError(f"{where}: {what}", hint=_LOST)
         return TrustError(f"{where}: is not signed: it has no tag {name}", hint=_BEGIN)
 
     def names(self) -> Iterable[str]:

@@ -119,7 +119,8 @@ class Published:
             lost = "what is missing now is to be published again" if newer else "nothing is lost"
             yield (
                 f"{self.spoiled}; {self.resumed} counts instead, the newest state that is whole "
-                f"and signed (somebody spoiled what is named; {lost})"
+                "and signed (somebody spoiled what is named; signing again puts it right, and "
+                f"{lost})"
             )
         elif self.resumed:
             yield (
@@ -216,15 +217,19 @@ def read_published(
     """Verify what a repository has, from a root that is trusted; None if it has no metadata yet.
 
     `names` are those of TUF files that are there: the newest snapshot among them counts if it
-    follows the one that is named. Their versions are times, in microseconds; those that come after
-    `now`, in nanoseconds, were made up. Raises `TrustError` for what is there and was not signed as
-    it has to be.
+    follows the one that is named, or if the timestamp that names one is gone. Their versions are
+    times, in microseconds; those that come after `now`, in nanoseconds, were made up. Raises
+    `TrustError` for what is there and was not signed as it has to be.
     """
     current, false = _roots(read, root)
     names = of_the_past(names, time.time_ns() if now is None else now)
     try:
         found = _named(read, current)
-        found = found and _newest(found, names)
+        if found is None:
+            lost = TrustError("the timestamp is missing")
+            found = _salvaged(Published.empty(current, read), names, lost)
+        else:
+            found = _newest(found, names)
     except (Interrupted, DeniedError, UnansweredError):  # what is there is not known
         raise
     except CompilerError as error:

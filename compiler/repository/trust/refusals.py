@@ -81,7 +81,8 @@ def _missing(name: str, answer: str) -> tuple[str, str]:
     if name == "timestamp.json":
         return (
             f"is not signed, although its root is known: {answer}",
-            "are its address and type right? `cos repo get` shows them; nothing unsigned is taken",
+            "are its address and type right? `cos repo get` shows them; nothing unsigned is taken, "
+            "and its owner's `cos repo refresh` brings a timestamp back that was lost",
         )
     return f"{name} is missing, although it is named as the newest", _CHANGING
 

@@ -80,8 +80,14 @@ def test_done_again_it_does_nothing(root: Path) -> None:
 def test_by_force_files_are_ours_and_the_initrd_is_made_anew(root: Path) -> None:
     run(root)
 
-    run(root, FORCE="true")
+    (root / "etc/cos/bootargs.cfg").chmod(0o600)
 
+    said = run(root, FORCE="true")
+
+    assert [line for line in said if "Added" in line or "Replaced" in line] == [
+        "Replaced /etc/cos/bootargs.cfg",
+        "Replaced /etc/cos/grub.cfg",
+    ]
     assert (root / "etc/cos/grub.cfg").read_text() == "ours"
     assert (root / "boot/initrd").read_text() == "vmlinuz-6.12.0-x\n" * 2
 

@@ -18,6 +18,9 @@ from compiler.spec.package import Definition
 from tests.servers.proxy import FaultyProxy
 
 CONTENT = bytes(range(256)) * 1024
+BETWEEN = "check the network, and what is in between: a proxy, or a firewall"
+LISTENS = "check that it runs, and that no firewall is in between"
+ADDRESS = "is it the right address of a repository?"
 NAME = "a-t-1.package.tar"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 DEFINITION = Definition(name="a", category="t", version="1")

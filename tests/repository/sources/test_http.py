@@ -6,7 +6,7 @@ import pytest
 
 from compiler.errors import NotFoundError, OutsideError
 from compiler.repository.sources.http import HttpSettings, HttpSource
-from tests.repository.sources.lab import ARCHIVE, CONTENT, NAME, Site
+from tests.repository.sources.lab import ADDRESS, ARCHIVE, BETWEEN, CONTENT, NAME, Site
 from tests.servers.proxy import (
     ALWAYS,
     Cut,
@@ -49,6 +49,7 @@ def test_an_archive_goes_on_in_a_later_run(site: Site, proxy: FaultyProxy) -> No
     proxy.script(Fault(Cut(0.25)), Fault(Cut(), times=3))
     assert site.refusal() == (
         f"http://{proxy.host}/{NAME}: remote end closed connection without response (tried 4 times)"
+        f" ({BETWEEN})"
     )
     proxy.script()
 
@@ -120,7 +121,10 @@ def test_a_part_that_was_not_asked_for_is_not_taken_for_the_whole(
 ) -> None:
     proxy.script(Fault(Status(206, {}, CONTENT[:5])))
 
-    assert site.refusal() == f"http://{proxy.host}/{NAME}: the server answers 206 Partial Content"
+    assert site.refusal() == (
+        f"http://{proxy.host}/{NAME}: the server answers 206 Partial Content"
+        " (open it in a browser: is it the repository's file, or a page of something on the way?)"
+    )
 
 
 def test_the_wrong_part_is_noticed(site: Site, proxy: FaultyProxy) -> None:
@@ -152,7 +156,9 @@ def test_a_body_that_is_shorter_than_it_says_is_asked_for_again(
     with pytest.raises(OutsideError) as caught:
         site.source.bring(NAME, tmp_path / "file", len(CONTENT))
 
-    assert str(caught.value) == f"http://{proxy.host}/{NAME}: ended 5 bytes early (tried 4 times)"
+    assert str(caught.value) == (
+        f"http://{proxy.host}/{NAME}: ended 5 bytes early (tried 4 times) ({BETWEEN})"
+    )
     assert site.waits == [0.5, 1.0, 2.0]
     assert site.archive() == CONTENT
 
@@ -180,6 +186,7 @@ def test_a_server_that_never_can_is_given_up(site: Site, proxy: FaultyProxy) -> 
 
     assert site.refusal() == (
         f"http://{proxy.host}/{NAME}: the server answers 503 Service Unavailable (tried 4 times)"
+        " (try again later; if it stays, the server's own log says why)"
     )
     assert proxy.count("GET") == 4
 
@@ -208,15 +215,27 @@ def test_a_file_that_is_not_there_is_told(site: Site, proxy: FaultyProxy, status
     assert proxy.count("GET") == 1
 
 
-@pytest.mark.parametrize(("status", "reason"), [(400, "Bad Request"), (418, "I'm a Teapot"),
-                                                (416, "Requested Range Not Satisfiable"),
-                                                (204, "No Content")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(400, "Bad Request"), (418, "I'm a Teapot"), (416, "Requested Range Not Satisfiable")],
+)
 def test_other_answers_are_told_at_once(
     site: Site, proxy: FaultyProxy, status: int, reason: str
 ) -> None:
     proxy.script(Fault(Status(status)))
 
-    assert site.refusal() == f"http://{proxy.host}/{NAME}: the server answers {status} {reason}"
+    assert site.refusal() == (
+        f"http://{proxy.host}/{NAME}: the server answers {status} {reason} ({ADDRESS})"
+    )
+    assert proxy.count("GET") == 1
+
+
+def test_an_answer_without_a_file_is_told_at_once(site: Site, proxy: FaultyProxy) -> None:
+    proxy.script(Fault(Status(204)))
+
+    assert site.refusal().startswith(
+        f"http://{proxy.host}/{NAME}: the server answers 204 No Content (open it in a browser"
+    )
     assert proxy.count("GET") == 1
 
 
@@ -231,5 +250,5 @@ def test_a_body_that_was_packed_on_the_way_is_told(site: Site, proxy: FaultyProx
     proxy.script(Fault(Packed()))
 
     assert site.refusal() == (
-        f"http://{proxy.host}/{NAME}: the server packs its answer as 'gzip', unasked"
+        f"http://{proxy.host}/{NAME}: the server packs its answer as 'gzip', unasked ({BETWEEN})"
     )

@@ -2,9 +2,7 @@
 
 import base64
 import os
-import ssl
 import subprocess
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -19,9 +17,28 @@ import pytest
 
 from compiler.errors import OutsideError
 from compiler.repository.sources.http import HttpSettings, HttpSource, Redirects
-from tests.repository.sources.lab import ARCHIVE, CONTENT, NAME, Site, saying
-from tests.servers.proxy import ALWAYS, Endless, Fault, FaultyProxy, Silent, Slow, SlowHead, Status
-from tests.servers.registry import make_certificates
+from tests.repository.sources.lab import (
+    ADDRESS,
+    ARCHIVE,
+    BETWEEN,
+    CONTENT,
+    LISTENS,
+    NAME,
+    Site,
+    saying,
+)
+from tests.servers.proxy import (
+    ALWAYS,
+    Endless,
+    Fault,
+    FaultyProxy,
+    Silent,
+    Slow,
+    SlowHead,
+    Status,
+    run_proxy,
+)
+from tests.servers.registry import make_certificates, server_context
 
 
 def test_a_redirection_is_followed_without_credentials(
@@ -95,7 +112,7 @@ def test_a_redirection_in_a_circle_ends(site: Site, proxy: FaultyProxy) -> None:
 
     assert site.refusal() == (
         f"http://{proxy.host}/{NAME}: the server answers 302 The HTTP server returned a redirect"
-        " error that would lead to an infinite loop."
+        f" error that would lead to an infinite loop. ({ADDRESS})"
     )
     assert proxy.count("GET") < 20
 
@@ -116,18 +133,8 @@ def test_a_redirection_to_something_else_is_not_followed(
 def over_tls(folder: Path) -> Iterator[FaultyProxy]:
     """Run a server that speaks TLS, with a certificate of the authority in `ca.crt`."""
     make_certificates(folder)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "server.pem", folder / "server.key")
-    with FaultyProxy("") as proxy:
-        proxy.socket = context.wrap_socket(proxy.socket, server_side=True)
-        thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield proxy
-        finally:
-            proxy.ended.set()
-            proxy.shutdown()
-            thread.join()
+    with run_proxy(tls=server_context(folder)) as proxy:
+        yield proxy
 
 
 def brought(url: str, folder: Path, *, authority: str) -> str:
@@ -176,6 +183,7 @@ def test_a_redirection_away_from_tls_is_not_followed(tmp_path: Path, proxy: Faul
 
         assert found == (
             f"https://{server.host}/repository.yaml: the server answers 302 leads away from TLS"
+            f" ({ADDRESS})"
         )
     assert proxy.seen == []
 
@@ -263,7 +271,7 @@ def test_what_a_server_says_changes_no_terminal(tmp_path: Path) -> None:
             source.bring(NAME, tmp_path / "file", 10)
 
     assert str(caught.value) == (
-        f"http://{host}/{NAME}: the server answers 402 ?[2JPay? now{'!' * 88}"
+        f"http://{host}/{NAME}: the server answers 402 ?[2JPay? now{'!' * 88} ({ADDRESS})"
     )
 
 
@@ -274,7 +282,9 @@ def test_a_server_of_something_else_is_told(tmp_path: Path) -> None:
         with pytest.raises(OutsideError) as caught:
             HttpSource(f"http://{host}", {}, settings).bring(NAME, tmp_path / "file", 10)
 
-    assert str(caught.value) == f"http://{host}/{NAME}: 220 mail.test ESMTP?[2J (tried 4 times)"
+    assert str(caught.value) == (
+        f"http://{host}/{NAME}: 220 mail.test ESMTP?[2J (tried 4 times) ({BETWEEN})"
+    )
 
 
 @pytest.mark.parametrize("limit", [1000, 100_000, 1_000_000])
@@ -318,7 +328,7 @@ def test_a_body_below_the_least_rate_is_broken_off_and_asked_for_again(
         source.bring("page", tmp_path / "file", 100)
 
     assert str(caught.value) == (
-        f"http://{proxy.host}/page: sends less than 1024 bytes a second (tried 4 times)"
+        f"http://{proxy.host}/page: sends less than 1024 bytes a second (tried 4 times) ({BETWEEN})"
     )
     assert waits == [0.5, 1.0, 2.0]
 
@@ -334,7 +344,7 @@ def test_a_fast_beginning_does_not_pay_for_a_body_that_crawls(tmp_path: Path) ->
             source.bring(NAME, tmp_path / "file", 10**9)
 
     assert str(caught.value) == (
-        f"http://{host}/{NAME}: sends less than 1024 bytes a second (tried 4 times)"
+        f"http://{host}/{NAME}: sends less than 1024 bytes a second (tried 4 times) ({BETWEEN})"
     )
     assert time.monotonic() - begun < 20
 
@@ -349,7 +359,9 @@ def test_a_server_that_is_silent_is_asked_again_and_given_up(
     with pytest.raises(OutsideError) as caught:
         source.bring(NAME, tmp_path / "file", 10)
 
-    assert str(caught.value) == f"http://{proxy.host}/{NAME}: the server is silent (tried 4 times)"
+    assert str(caught.value) == (
+        f"http://{proxy.host}/{NAME}: the server is silent (tried 4 times) ({LISTENS})"
+    )
     assert proxy.count("GET") == 4
 
 
@@ -361,7 +373,9 @@ def test_a_head_without_end_is_given_up(proxy: FaultyProxy, tmp_path: Path) -> N
     with pytest.raises(OutsideError) as caught:
         source.bring(NAME, tmp_path / "file", 10)
 
-    assert str(caught.value) == f"http://{proxy.host}/{NAME}: the server is silent (tried 4 times)"
+    assert str(caught.value) == (
+        f"http://{proxy.host}/{NAME}: the server is silent (tried 4 times) ({LISTENS})"
+    )
 
 
 def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
@@ -387,6 +401,7 @@ def test_a_name_that_is_a_path_is_never_asked_for(
 
     assert str(caught.value) == (
         f"http://{proxy.host}: {name!r} cannot be the name of a file of a repository"
+        " (the repository has to be made anew)"
     )
     assert proxy.seen == []
 

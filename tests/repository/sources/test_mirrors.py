@@ -1,5 +1,6 @@
 """Several addresses of one repository: asked in order, and never silently passed over."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,16 @@ from compiler.repository.sources.disk import DiskSource
 from compiler.repository.sources.http import HttpSettings, HttpSource
 from compiler.repository.sources.opening import Opening, open_source
 from tests.repository.sources.lab import ARCHIVE, CONTENT, NAME
-from tests.servers.proxy import ALWAYS, Cut, Fault, FaultyProxy, Status, WrongBytes
+from tests.servers.proxy import (
+    ALWAYS,
+    Cut,
+    Fault,
+    FaultyProxy,
+    Silent,
+    Status,
+    WrongBytes,
+    run_proxy,
+)
 
 
 class Failing(DiskSource):
@@ -204,15 +214,43 @@ def test_the_last_of_servers_that_are_not_there_is_asked_again(tmp_path: Path) -
     assert waits == [0.5, 1, 2]
 
 
-def test_a_server_that_breaks_off_is_asked_again_although_there_is_another(
+def test_a_mirror_that_fails_is_asked_once_for_each_file(
     proxy: FaultyProxy, tmp_path: Path
 ) -> None:
     proxy.script(Fault(Status(503)))
-    source, waits = on_the_web(proxy.host, "127.0.0.1:1")
+    also = proxy.host.replace("127.0.0.1", "localhost")
+    source, waits = on_the_web(also, "127.0.0.1:1", proxy.host)
 
-    source.bring(NAME, tmp_path / "file", len(CONTENT))
+    for number in range(2):
+        source.bring(NAME, tmp_path / str(number), len(CONTENT))
 
-    assert waits == [0.5]
+    assert waits == []
+    assert proxy.count("GET") == 3
+
+
+def test_a_mirror_that_is_silent_is_asked_no_more(proxy: FaultyProxy, tmp_path: Path) -> None:
+    told: list[Event] = []
+    with run_proxy() as mirror, ThreadPoolExecutor(4) as pool:
+        mirror.script(Fault(Silent(), times=ALWAYS))
+        addresses = [f"http://{host}" for host in (mirror.host, proxy.host)]
+        hasty = HttpSource(addresses[0], {}, HttpSettings(timeout=0.25), replaceable=True)
+        last = HttpSource(addresses[1], {}, HttpSettings(timeout=20))
+        source = Mirrors([hasty, last], told.append)
+        source.bring(NAME, tmp_path / "first", len(CONTENT))
+
+        paths = [tmp_path / str(number) for number in range(20)]
+        list(pool.map(lambda path: source.bring(NAME, path, len(CONTENT)), paths))
+
+        assert mirror.count("GET") == 1
+    assert {path.read_bytes() for path in paths} == {CONTENT}
+    assert told == [
+        Noted(
+            f"{addresses[0]}/{NAME}: the server is silent"
+            " (check that it runs, and that no firewall is in between);"
+            f" {addresses[1]} has it",
+            warning=True,
+        )
+    ]
 
 
 @pytest.mark.parametrize("prefix", ["", "file://"])

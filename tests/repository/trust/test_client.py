@@ -71,7 +71,8 @@ def test_a_repository_that_is_not_signed_is_refused_where_its_root_is_known(
     assert client.refusal() == (
         "main: is not signed, although its root is known: "
         f"{attacker.folder}/timestamp.json: there is no such file"
-        " (are its address and type right? `cos repo get` shows them; nothing unsigned is taken)"
+        " (are its address and type right? `cos repo get` shows them; nothing unsigned is taken,"
+        " and its owner's `cos repo refresh` brings a timestamp back that was lost)"
     )
 
 

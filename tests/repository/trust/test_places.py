@@ -10,6 +10,7 @@ from compiler.registry.memory import MemoryRegistry
 from compiler.repository.sources.disk import DiskSource
 from compiler.repository.trust import Files, limit_of, place, tag
 from compiler.repository.trust.places import FolderPlace, Place, RegistryPlace, fetch_from
+from tests.registry.shelf import put_image
 
 TARGET = Reference("registry.test", "team/repo")
 FILES: Files = {
@@ -195,6 +196,15 @@ def test_a_folder_without_signatures_is_told_with_what_was_looked_for(tmp_path: 
     )
 
 
+def test_a_folder_that_lost_its_timestamp_is_told_so(tmp_path: Path) -> None:
+    FolderPlace(tmp_path).write({"1.root.json": b"root"})
+
+    assert str(FolderPlace(tmp_path).unsigned()) == (
+        f"{tmp_path}: its signed metadata has lost its timestamp, {tmp_path}/trust/timestamp.json"
+        " (bring it back from a copy; else `cos repo rotate --restart` begins anew with other keys)"
+    )
+
+
 def test_a_registry_that_does_not_know_a_repository_is_told_apart_from_an_unsigned_one(
     tmp_path: Path,
 ) -> None:
@@ -202,8 +212,10 @@ def test_a_registry_that_does_not_know_a_repository_is_told_apart_from_an_unsign
     somewhere = in_registry(registry, tmp_path / "scratch")
 
     mistyped = somewhere.unsigned()
-    somewhere.write({"1.root.json": b"root"})
+    put_image(registry, Reference("registry.test", "team/repo"), "repository.yaml", b"page")
     unsigned = somewhere.unsigned()
+    somewhere.write({"1.root.json": b"root"})
+    lost = somewhere.unsigned()
 
     assert str(mistyped) == (
         "registry.test/team/repo: is not signed: the registry has nothing of this name"
@@ -212,4 +224,9 @@ def test_a_registry_that_does_not_know_a_repository_is_told_apart_from_an_unsign
     assert str(unsigned) == (
         "registry.test/team/repo: is not signed: it has no tag trust-timestamp.json"
         " (`cos repo init-trust` begins to sign it)"
+    )
+    assert str(lost) == (
+        "registry.test/team/repo: its signed metadata has lost its timestamp, the tag"
+        " trust-timestamp.json (bring it back from a copy; else `cos repo rotate --restart`"
+        " begins anew with other keys)"
     )
