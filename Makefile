@@ -6,6 +6,7 @@ VALUES       ?= specs/flavours/$(FLAVOR).yaml
 PACKAGES     ?=
 DESTINATION  ?= build
 COMPRESSION  ?= zstd
+MTREE        ?= 1
 CONCURRENCY  ?=
 BACKEND      ?=
 FINAL_REPO   ?=
@@ -44,7 +45,7 @@ IMAGE = $(shell sed -n 's/^image: *//p' $(VALUES) 2>/dev/null | tail -n 1)
 
 TREE_FLAGS  = $(foreach tree,$(TREE),--tree $(tree))
 BUILD_FLAGS = $(TREE_FLAGS) $(foreach file,$(VALUES) $(CHANNEL_VALUES),--values $(file)) \
-    --destination $(DESTINATION) --compression $(COMPRESSION) --sbom \
+    --destination $(DESTINATION) --compression $(COMPRESSION) --sbom $(if $(MTREE),--mtree) \
     $(if $(CONCURRENCY),--concurrency $(CONCURRENCY)) $(if $(BACKEND),--backend $(BACKEND)) \
     $(if $(REPO_CACHE),--image-repository $(REPO_CACHE)) $(BUILD_ARGS)
 
@@ -70,6 +71,7 @@ help: ## Say what can be made, and which variables change it
 	@echo '  PACKAGES     what to build, as category/name; empty: everything           [$(PACKAGES)]'
 	@echo '  DESTINATION  where artifacts and the repository go                        [$(DESTINATION)]'
 	@echo '  COMPRESSION  of artifacts: none, gzip or zstd                             [$(COMPRESSION)]'
+	@echo '  MTREE        metadata lists all files, for old machines; empty: it does not [$(MTREE)]'
 	@echo '  CONCURRENCY  how many packages are built at a time; empty: as many as cores [$(CONCURRENCY)]'
 	@echo '  BACKEND      what runs the steps; empty: the embedded engine              [$(BACKEND)]'
 	@echo '  FINAL_REPO   the repository that built machines upgrade from; empty: none [$(FINAL_REPO)]'

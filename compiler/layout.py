@@ -3,6 +3,7 @@
 Other software finds them by these literal names: they are those of cOS-toolkit 0.5.
 """
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum, unique
 
@@ -79,3 +80,16 @@ BOOT_ASSESSMENT = "boot_assessment"
 
 BOOT_SETTINGS = "grub_oem_env"
 """On the state partition: titles, labels and kernel arguments that were set."""
+
+_SNAPSHOT = re.compile(r"cOS/snapshot-([1-9][0-9]{0,8})\.img")
+
+
+def snapshot_image(number: int) -> str:
+    """Return the image of an older system on the state partition."""
+    return f"cOS/snapshot-{number}.img"
+
+
+def snapshot_number(path: str) -> int | None:
+    """Return the number of such an image; None for any other path."""
+    found = _SNAPSHOT.fullmatch(path)
+    return int(found[1]) if found else None

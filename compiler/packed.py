@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.archive import Compression
-from compiler.artifact import archive_name
+from compiler.artifact import MTREE, archive_name
 from compiler.fingerprint import NodeKeys
 from compiler.keys import ArtifactKey
 from compiler.marks import marked_source
@@ -23,10 +23,14 @@ UNVERIFIED = "it came from others, or is made of what did, and no signature was 
 
 @dataclass(frozen=True, slots=True)
 class ArtifactForm:
-    """How artifacts are wanted: compressed how, and with documents beside them or without."""
+    """How artifacts are wanted: compressed how, and with what besides.
+
+    `documents` lie beside the archives, an `mtree` is in each metadata file.
+    """
 
     compression: Compression = Compression.NONE
     documents: bool = False
+    mtree: bool = False
     verified: bool = False
     """Whether what came from others, with no signature checked, is to be made anew."""
 
@@ -51,9 +55,18 @@ def artifact_fault(
             return f"the {what} in the destination is of another build, or was changed"
         if form.verified and record is not None and record.unverified:
             return UNVERIFIED
-    if form.verified and any(marked_source(destination, each.fingerprint) for each in _own(spec)):
+    packages = packages_of(spec)
+    if form.verified and any(marked_source(destination, each.fingerprint) for each in packages):
         return UNVERIFIED
+    files = (destination / f"{each.fingerprint}{_METADATA}" for each in packages)
+    if form.mtree and not all(map(has_mtree, files)):
+        return "the metadata in the destination has no mtree"
     return None
+
+
+def has_mtree(metadata: Path) -> bool:
+    """Tell whether a metadata file has an mtree; raises `OSError` if it cannot be read."""
+    return f"\n{MTREE}".encode() in metadata.read_bytes()
 
 
 def _is_document(name: str) -> bool:
@@ -65,7 +78,7 @@ def files_of(
     spec: PackageSpec, keys: NodeKeys, form: ArtifactForm
 ) -> Iterator[tuple[str, ArtifactKey]]:
     """Name every file that belongs to an artifact, with the key of its record."""
-    for package in _own(spec):
+    for package in packages_of(spec):
         archive, metadata = keys_of(package, spec, keys)
         yield f"{package.fingerprint}{_METADATA}", metadata
         yield archive_name(package, form.compression), archive
@@ -78,7 +91,7 @@ def shared_files(
 ) -> dict[str, ArtifactFile]:
     """Name every file that an artifact may have where it is shared; documents may be lacking."""
     found: dict[str, ArtifactFile] = {}
-    for package in _own(spec):
+    for package in packages_of(spec):
         own, (archive, metadata) = package.fingerprint, keys_of(package, spec, keys)
         found[f"{own}{_METADATA}"] = ArtifactFile(key=metadata, package=own)
         found[archive_name(package, compression)] = ArtifactFile(key=archive, package=own)
@@ -87,7 +100,7 @@ def shared_files(
     return found
 
 
-def _own(spec: PackageSpec) -> tuple[PackageId, ...]:
+def packages_of(spec: PackageSpec) -> tuple[PackageId, ...]:
     """Name a package and its subpackages."""
     parts = spec.build.subpackages if spec.build is not None else ()
     return (spec.id, *(part.id for part in parts))
@@ -121,7 +134,7 @@ def is_there(record: ArtifactRecord | None, folder: Path, name: str) -> bool:
 
 def document_files(spec: PackageSpec, keys: NodeKeys) -> Iterator[tuple[str, ArtifactKey]]:
     """Name the documents of a package and its subpackages, each with the key of its record."""
-    for package in _own(spec):
+    for package in packages_of(spec):
         yield from _documents(package, keys)
 
 

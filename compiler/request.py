@@ -51,6 +51,7 @@ class Request:
     network: Network = Network.HOST
     source_date_epoch: int | None = None
     documents: bool = False
+    mtree: bool = False
     verified: bool = False
     """Whether what came from others, with no signature checked, is as good as not there."""
     values: Mapping[str, object] = field(default_factory=dict)
@@ -58,7 +59,7 @@ class Request:
     @property
     def form(self) -> ArtifactForm:
         """How artifacts are wanted."""
-        return ArtifactForm(self.compression, self.documents, self.verified)
+        return ArtifactForm(self.compression, self.documents, self.mtree, self.verified)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

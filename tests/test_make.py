@@ -60,6 +60,7 @@ def test_help_lists_every_variable_with_its_value() -> None:
         "PACKAGES",
         "DESTINATION",
         "COMPRESSION",
+        "MTREE",
         "CONCURRENCY",
         "BACKEND",
         "FINAL_REPO",
@@ -87,7 +88,7 @@ def test_help_lists_every_variable_with_its_value() -> None:
 def test_build_tree_builds_everything_for_debian_and_writes_the_repository() -> None:
     assert cos_commands("build-tree") == [
         ".venv/bin/cos build --tree tree --values specs/flavours/debian.yaml"
-        " --destination build --compression zstd --sbom --all",
+        " --destination build --compression zstd --sbom --mtree --all",
         ".venv/bin/cos create-repo --tree tree --packages build --output build --name cos"
         " --descr 'cos-toolkit for debian' --type http"
         " --tree-compression zstd --meta-compression zstd",
@@ -103,6 +104,7 @@ def test_every_variable_reaches_the_build() -> None:
         "PACKAGES=system/cos utils/installer",
         "DESTINATION=out",
         "COMPRESSION=gzip",
+        "MTREE=",
         "CONCURRENCY=3",
         "BACKEND=overlay",
         "FINAL_REPO=registry.example.org/os",

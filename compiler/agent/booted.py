@@ -4,7 +4,14 @@ import shlex
 from collections.abc import Iterable
 from enum import Enum, unique
 
-from compiler.layout import ACTIVE_IMAGE, PASSIVE_IMAGE, RECOVERY_IMAGE, RECOVERY_SQUASHFS, Label
+from compiler.layout import (
+    ACTIVE_IMAGE,
+    PASSIVE_IMAGE,
+    RECOVERY_IMAGE,
+    RECOVERY_SQUASHFS,
+    Label,
+    snapshot_number,
+)
 
 _IMAGE = ("cos-img/filename=", f"rd.live.squashimg=/{RECOVERY_SQUASHFS}")
 
@@ -33,12 +40,14 @@ def booted(cmdline: str, labels: Iterable[str], *, live: bool) -> Booted:
     """Decide which system runs: the kernel is told first of all, else labels of loop devices say.
 
     `labels` are those of loop devices, `live` whether the root of a live system is there. Of an
-    image that is named twice the last name counts, as in the initrd.
+    image that is named twice the last name counts, as in the initrd. An older system counts as
+    passive.
     """
     words = _words(cmdline)
-    files = [_FILES.get(word.partition("=")[2]) for word in words if word.startswith(_IMAGE)]
-    if files:
-        return files[-1] or Booted.OTHER
+    image = booted_image(cmdline)
+    if image:
+        older = snapshot_number(image.removeprefix("/")) is not None
+        return Booted.PASSIVE if older else _FILES.get(image, Booted.OTHER)
     if any(Label.RECOVERY in word or Label.SYSTEM in word for word in words):
         return Booted.RECOVERY
     there = set(labels)
@@ -52,6 +61,12 @@ def booted(cmdline: str, labels: Iterable[str], *, live: bool) -> Booted:
         if label in there:
             return which
     return Booted.OTHER
+
+
+def booted_image(cmdline: str) -> str:
+    """Return the image that the kernel was told of last, "" if of none."""
+    files = [word.partition("=")[2] for word in _words(cmdline) if word.startswith(_IMAGE)]
+    return files[-1] if files else ""
 
 
 def has_word(cmdline: str, word: str) -> bool:

@@ -8,6 +8,9 @@ from compiler.archive import Compression
 from compiler.errors import SpecError
 from compiler.spec.package import PackageId
 
+MTREE = "mtree: |\n"
+"""The line of a metadata file after which its mtree stands, if it has one."""
+
 
 def archive_name(package: PackageId, compression: Compression) -> str:
     """Name the archive of a package: `name-category-version.package.tar[.gz|.zst]`.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from compiler.artifact import goyaml, records
+from compiler.artifact import MTREE, goyaml, records
 from compiler.errors import CompilerError, unreadable
 from compiler.oci import Platform
 from compiler.spec.package import BuildSpec, Definition, PackageId, PackageSpec, Requirement
@@ -20,6 +20,7 @@ from compiler.spec.package import BuildSpec, Definition, PackageId, PackageSpec,
 SUFFIX = ".metadata.yaml"
 """What follows the fingerprint in the name of a metadata file."""
 
+_MTREE = re.compile(r"mtree: \|[-+]?\n(?:(?: ++[^\n]*+)?\n)*+")
 _FILES = re.compile(r"^files:\n((?: *+- [^\n]*+\n)++)", re.MULTILINE)
 
 
@@ -85,9 +86,17 @@ def built_definition(spec: PackageSpec) -> Definition:
     )
 
 
-def metadata_text(metadata: ArtifactMetadata) -> str:
-    """Write the text of a metadata file, with Go's field names in lower case."""
-    return goyaml.dump(_structure(metadata, _GO))
+def metadata_text(metadata: ArtifactMetadata, mtree: str = "") -> str:
+    """Write the text of a metadata file, with Go's field names in lower case.
+
+    `mtree` stands in it for luet's plugin `luet-mtree`; nobody else reads it.
+    """
+    return goyaml.dump(_structure(metadata, _GO)) + mtree_text(mtree)
+
+
+def mtree_text(mtree: str) -> str:
+    """Write the end of a metadata file that has an mtree: its lines, as a block of YAML."""
+    return MTREE + "".join(f"  {line}\n" for line in mtree.splitlines()) if mtree else ""
 
 
 def index_entry(metadata: ArtifactMetadata) -> dict[str, object]:
@@ -110,7 +119,7 @@ def read_metadata(path: Path) -> ArtifactMetadata:
 
 def parse_metadata(text: str, source: str) -> ArtifactMetadata:
     """Read the text of a metadata file; raises `CompilerError` naming `source`."""
-    rest, files = _without_files(text)
+    rest, files = _without_files(_without_mtree(text))
     metadata = from_mapping(goyaml.load(rest, source), source)
     return metadata if files is None else replace(metadata, files=files)
 
@@ -148,6 +157,13 @@ def _from_record(record: records.ArtifactRecord) -> ArtifactMetadata:
         values=spec.build_options.values if spec else (),
         platform=record.platform.platform() if record.platform else None,
     )
+
+
+def _without_mtree(text: str) -> str:
+    """Drop an mtree, which may be longer than all the rest, and which nobody asks for."""
+    start = text.find("\nmtree: |") + 1
+    match = _MTREE.match(text, start) if start else None
+    return text if match is None else f"{text[:start]}{text[match.end() :]}"
 
 
 def _without_files(text: str) -> tuple[str, goyaml.Texts | None]:

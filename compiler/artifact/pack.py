@@ -12,7 +12,14 @@ from compiler.archive.scan import collector_paused
 from compiler.archive.tar import Content, Source, folder_content, write_tar
 from compiler.archive.unpack import unpack_tar
 from compiler.artifact import archive_name
-from compiler.artifact.metadata import ArtifactMetadata, build_time, built_definition, metadata_text
+from compiler.artifact.metadata import (
+    ArtifactMetadata,
+    build_time,
+    built_definition,
+    metadata_text,
+    mtree_text,
+)
+from compiler.artifact.mtree import archive_mtree
 from compiler.artifact.selection import Selection
 from compiler.errors import OutsideError, UsageError, unwritable
 from compiler.oci import Platform
@@ -99,13 +106,29 @@ def describe(
     )
 
 
-def write_metadata(metadata: ArtifactMetadata, destination: Path) -> Path:
-    """Write the metadata file of an artifact into `destination`, whole or not at all."""
+def write_metadata(metadata: ArtifactMetadata, destination: Path, mtree: str = "") -> Path:
+    """Write the metadata file of an artifact into `destination`, whole or not at all.
+
+    `mtree` is what stands in it besides, for luet's plugin (see `artifact.mtree`).
+    """
     path = destination / metadata.file_name
-    text = metadata_text(metadata).encode()
+    text = metadata_text(metadata, mtree).encode()
     with _writing(path), atomic_file(path) as file:
         file.write(text)
     return path
+
+
+def add_mtree(metadata: Path, archive: Path) -> bytes:
+    """Complete a metadata file that came without an mtree; returns its new text.
+
+    Raises `ArchiveError` for a damaged archive, `OutsideError` when it cannot be written.
+    """
+    mtree = mtree_text(archive_mtree(archive))
+    with _writing(metadata):
+        text = metadata.read_bytes() + mtree.encode()
+        with atomic_file(metadata) as file:
+            file.write(text)
+    return text
 
 
 def extract(archive: Path, folder: Path) -> None:

@@ -119,6 +119,7 @@ class _Run:
         self._concurrency = settings.concurrency
         self._archives: dict[NodeId, Path] = {}
         self._documents = settings.documents
+        self._mtree = settings.mtree
         self._packed: dict[NodeId, Sequence[Artifact]] = {}
         self._inventory = Inventory(tools.store, settings, _origin(settings), tools.report)
         self._destination = settings.destination
@@ -284,6 +285,8 @@ class _Run:
             self._tools.report(NodeStarted(str(node.id), _FETCH, node.reason))
         files = shared_files(node.node.spec, node.keys, self._compression)
         self._cache.fetch_artifact(node.keys.artifact, files, self._destination)
+        if self._mtree:
+            self._packer.add_mtrees(node)
         names = [name for name, _ in document_files(node.node.spec, node.keys)]
         if self._documents and not all((self._destination / name).exists() for name in names):
             words = "was shared without SBOMs and provenance, so it has none here"

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from compiler.archive import Entry
 from compiler.archive.scan import collector_paused
-from compiler.archive.tar import Content
+from compiler.archive.tar import Content, folder_content
 from compiler.artifact import archive_name
 from compiler.artifact.layered import LayeredRoot
 from compiler.artifact.metadata import SUFFIX
-from compiler.artifact.pack import Artifact, Origin, describe, pack, write_metadata
+from compiler.artifact.mtree import Digests, archive_mtree, mtree_of
+from compiler.artifact.pack import Artifact, Origin, add_mtree, describe, pack, write_metadata
 from compiler.artifact.roots import MountedRoots
 from compiler.artifact.selection import Selection, cut, select
 from compiler.build.settings import BuildSettings, Tools
@@ -21,7 +22,7 @@ from compiler.graph import BuildGraph
 from compiler.keys import ArtifactKey
 from compiler.marks import Mark, put_mark, remove_mark
 from compiler.oci import Digest
-from compiler.packed import is_there, keys_of
+from compiler.packed import has_mtree, is_there, keys_of, packages_of
 from compiler.plan import Action, PlanNode
 from compiler.sbom import KINDS
 from compiler.spec.package import BuildSpec, PackageId, PackageSpec
@@ -125,9 +126,10 @@ class Packer:
         settings = self._settings
         archive_key, metadata_key = keys_of(package, node.node.spec, node.keys)
         kept = self._kept(node, package, selection)
+        digests = Digests(folder_content(root) if isinstance(root, Path) else root)
         artifact = kept or pack(
             selection,
-            root,
+            digests.read if settings.mtree else root,
             destination=settings.destination,
             package=package,
             compression=settings.compression,
@@ -144,13 +146,40 @@ class Packer:
         if doubted and self._remembers:  # before the metadata, which says that an archive is there
             files = {artifact.path.name: artifact.sha256}
             put_mark(settings.destination, package.fingerprint, Mark(source=doubted, files=files))
-        metadata = write_metadata(described, settings.destination)
+        mtree = self._mtree(kept, selection, digests)
+        metadata = write_metadata(described, settings.destination, mtree)
         if self._remembers:
             text = metadata.read_bytes()
             sha256 = hashlib.sha256(text).hexdigest()
             self._remember(archive_key, artifact.sha256, artifact.size, unverified=doubted)
             self._remember(metadata_key, sha256, len(text), unverified=doubted)
         return artifact
+
+    def _mtree(self, kept: Artifact | None, selection: Selection, digests: Digests) -> str:
+        """List an archive that was packed just now, or read one that lay there, if asked to."""
+        if not self._settings.mtree:
+            return ""
+        if kept is not None:
+            return archive_mtree(kept.path)
+        read = {each.entry.path: digests.found.get(each.source) for each in selection.members}
+        found = {path: digest for path, digest in read.items() if digest is not None}
+        return mtree_of((each.entry for each in selection.members), found)
+
+    def add_mtrees(self, node: PlanNode) -> None:
+        """Complete the metadata of archives that others packed, and shared without an mtree."""
+        spec, folder = node.node.spec, self._settings.destination
+        for package in packages_of(spec):
+            path = folder / f"{package.fingerprint}{SUFFIX}"
+            _, key = keys_of(package, spec, node.keys)
+            record = self._tools.store.artifact(key)
+            if record is not None and not has_mtree(path):
+                archive = folder / archive_name(package, self._settings.compression)
+                text = add_mtree(path, archive)
+                sha256 = hashlib.sha256(text).hexdigest()
+                if record.unverified:
+                    mark = Mark(source=record.unverified, files={path.name: sha256})
+                    put_mark(folder, package.fingerprint, mark)
+                self._remember(key, sha256, len(text), unverified=record.unverified)
 
     def unmark(self, node: PlanNode, artifacts: Iterable[Artifact]) -> None:
         """Take the marks away of what others had made before; of what is in doubt they stay."""

@@ -34,6 +34,8 @@ class BuildSettings:
     images: Mapping[str, Image] = field(default_factory=dict)
     documents: bool = False
     """Whether SBOMs and provenance are written beside each artifact."""
+    mtree: bool = False
+    """Whether each metadata file has the mtree of its archive, for luet's plugin."""
     pushes: bool = False
     """Whether what is built and packed goes into the cache."""
     verified: bool = False

@@ -71,6 +71,9 @@ def build(  # noqa: PLR0913  (one parameter for each option that only this comma
     sbom: Annotated[
         bool, typer.Option("--sbom", help="Write SBOMs and provenance beside artifacts.")
     ] = False,
+    mtree: Annotated[
+        bool, typer.Option("--mtree", help="List each file with its SHA-256 in the metadata.")
+    ] = False,
     locked: Annotated[
         bool, typer.Option("--locked", help="Refuse images that cos.lock does not name.")
     ] = False,
@@ -114,7 +117,7 @@ def build(  # noqa: PLR0913  (one parameter for each option that only this comma
     sharing.check()
     lock = options.project_folder(asked.trees) / LOCK
     locking = Locking(lock, read_lock(lock), refuses=locked)
-    request = asked.request(settings, documents=sbom, verified=bool(verify_key))
+    request = asked.request(settings, documents=sbom, mtree=mtree, verified=bool(verify_key))
     if asked.from_repositories and not pretend:
         enter_user_namespace()  # before the threads that ask repositories
     loaded = asked.open_tree(context, request.values)

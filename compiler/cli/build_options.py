@@ -61,7 +61,12 @@ class BuildOptions:
         return options.values_files(self.values, settings)
 
     def request(
-        self, settings: Settings, *, documents: bool = False, verified: bool = False
+        self,
+        settings: Settings,
+        *,
+        documents: bool = False,
+        mtree: bool = False,
+        verified: bool = False,
     ) -> Request:
         """Put into one value what is asked for; raises `Faults` for values that cannot be read."""
         return Request(
@@ -77,6 +82,7 @@ class BuildOptions:
             destination=self.destination,
             compression=options.compression_of(self.compression),
             documents=documents,
+            mtree=mtree,
             verified=verified,
             network=self.network,
             source_date_epoch=settings.source_date_epoch,

@@ -64,6 +64,7 @@ class Building:
             values=request.values,
             pushes=self._pushes,
             documents=request.documents,
+            mtree=request.mtree,
             verified=request.verified,
             trees=self._trees,
         )

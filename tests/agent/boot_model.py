@@ -8,7 +8,7 @@ that wrong rules are found out.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from compiler.agent import assessment
+from compiler.agent import assessment, snapshots
 from compiler.agent.assessment import (
     Boot,
     Choices,
@@ -25,7 +25,14 @@ from compiler.agent.assessment import (
     read_record,
     write_record,
 )
-from compiler.layout import ACTIVE_IMAGE, PASSIVE_IMAGE, TRANSITION_IMAGE, Label, Slot
+from compiler.layout import (
+    ACTIVE_IMAGE,
+    PASSIVE_IMAGE,
+    TRANSITION_IMAGE,
+    Label,
+    Slot,
+    snapshot_image,
+)
 
 LABELS = {ACTIVE_IMAGE: Label.ACTIVE, PASSIVE_IMAGE: Label.PASSIVE}
 PATHS = {Slot.ACTIVE: ACTIVE_IMAGE, Slot.PASSIVE: PASSIVE_IMAGE}
@@ -42,6 +49,9 @@ class Rules:
     gives_way: Callable[[Disk, Record, Slot, str], bool] = assessment.gives_way
     upgrade: Callable[[Disk, Record, Slot], tuple[Step, ...]] = assessment.upgrade_steps
     replace: Callable[[], tuple[Step, ...]] = assessment.replace_steps
+    keep: Callable[[tuple[Step, ...], Disk, int | None], tuple[Step, ...]] = snapshots.keeping
+    systems: int | None = None
+    """How many systems stay on the machine."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,22 @@ def installed(record: Record) -> World:
     return World(images=tuple(images.items()), record=record, truths=())
 
 
+def grown_old() -> World:
+    """Return a machine that has seen upgrades: its active system runs and is proved."""
+    images = {
+        ACTIVE_IMAGE: Image(identity="a", label=Label.ACTIVE),
+        PASSIVE_IMAGE: Image(identity="p", label=Label.PASSIVE),
+        snapshot_image(2): Image(identity="s", label=Label.PASSIVE),
+    }
+    return World(
+        images=tuple(sorted(images.items())),
+        record=Record(enabled=True, good=("a", "p")),
+        truths=(("a", Truth(ok=True)), ("p", Truth(ok=True))),
+        running=(Slot.ACTIVE, "a"),
+        armed=True,
+    )
+
+
 def carried_out(world: World, step: Step) -> World:
     """Return the machine after a sub-step of a change."""
     images = dict(world.images)
@@ -128,14 +154,20 @@ def events(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
         if boot is None or boot.slot is Slot.RECOVERY:
             raise BrokenError(f"the menu boots {boot}")
         yield from _boots(world, rules, boot, "" if by_hand is None else f" {by_hand} by hand")
+    yield from _older(world, rules)
     yield "power cut", replace(world, running=None)
     if world.running:
         yield "found good", _good(world, rules)
         yield "found bad", _bad(world, rules)
-        yield from _changes(world, "upgrade", lambda it: _upgrade(it, rules, it.running))
-    yield from _changes(world, "upgrade from recovery", lambda it: _upgrade(it, rules, None))
+        yield from _upgrades(world, "upgrade", rules, lambda it: _upgrade(it, rules, it.running))
+    yield from _upgrades(
+        world, "upgrade from recovery", rules, lambda it: _upgrade(it, rules, None)
+    )
     yield from _changes(
-        replace(world, running=None), "reset", lambda _: rules.replace(), armed=False
+        replace(world, running=None),
+        "reset",
+        lambda it: (*snapshots.all_removed(it.disk), *rules.replace()),
+        armed=False,
     )
     for slot in (None, Slot.PASSIVE):
         yield f"saved_entry={slot}", replace(world, lasting=slot)
@@ -158,6 +190,15 @@ def _boots(world: World, rules: Rules, boot: Boot, how: str) -> Iterator[tuple[s
     yield f"boot{how} fails", replace(begun, running=None)
     yield f"boot{how} is well", _good(begun, rules)
     yield f"boot{how} is bad", _bad(begun, rules)
+
+
+def _older(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
+    """Return how the boots of older systems may end, which somebody chooses in the menu."""
+    for number in snapshots.numbers(world.disk.images):
+        image = world.disk.images[snapshot_image(number)]
+        begun = replace(world, running=(Slot.PASSIVE, image.identity))
+        yield f"boot of snapshot {number} is well", _good(begun, rules)
+        yield f"boot of snapshot {number} is bad", _bad(begun, rules)
 
 
 def _good(world: World, rules: Rules) -> World:
@@ -184,14 +225,20 @@ def _bad(world: World, rules: Rules) -> World:
 
 def _upgrade(world: World, rules: Rules, running: tuple[Slot, str] | None) -> Sequence[Step]:
     current = running[0] if running else Slot.ACTIVE
-    return rules.upgrade(world.disk, world.record, current)
+    steps = rules.upgrade(world.disk, world.record, current)
+    return rules.keep(steps, world.disk, rules.systems)
 
 
 def _changes(
-    world: World, name: str, steps: Callable[[World], Sequence[Step]], *, armed: bool = True
+    world: World,
+    name: str,
+    steps: Callable[[World], Sequence[Step]],
+    *,
+    armed: bool = True,
+    systems: int = 0,
 ) -> Iterator[tuple[str, World]]:
     """Return the machine after a change, and after each power cut in it."""
-    for step in assessment.tidy_steps(world.disk):
+    for step in (*assessment.tidy_steps(world.disk), *snapshots.tidy(world.disk)):
         world = carried_out(world, step)
     used = {image.identity for _, image in world.images} | {name for name, _ in world.truths}
     new = next(each for each in (f"n{number}" for number in range(99)) if each not in used)
@@ -207,7 +254,19 @@ def _changes(
             world = replace(world, armed=False)
         if name != "reset":
             _check_fallback(before, world)
+            _check_older(before, world, systems)
     yield name, world
+
+
+def _upgrades(
+    world: World, name: str, rules: Rules, steps: Callable[[World], Sequence[Step]]
+) -> Iterator[tuple[str, World]]:
+    """Return the machine as `_changes` does; a whole upgrade leaves no more than are to stay."""
+    for event, after in _changes(world, name, steps, systems=rules.systems or 0):
+        there = snapshots.numbers(after.disk.images)
+        if event == name and rules.systems is not None and len(there) > rules.systems - 2:
+            raise BrokenError(f"{rules.systems} systems are to stay, and {there} are there besides")
+        yield event, after
 
 
 def _check_fallback(before: World, after: World) -> None:
@@ -216,8 +275,29 @@ def _check_fallback(before: World, after: World) -> None:
         raise BrokenError(f"the fallback became {new.identity}, which has not proved itself")
 
 
+def _check_older(before: World, after: World, systems: int) -> None:
+    """Raise `BrokenError` if a system is gone that was to stay: one of the newest of them."""
+    kept = systems - snapshots.BESIDES
+    old, new = dict(before.images), dict(after.images)
+    passive, following = old.get(PASSIVE_IMAGE), new.get(PASSIVE_IMAGE)
+    if kept > 0 and passive and following and not _has(new, passive.identity):
+        raise BrokenError(f"the passive system {passive.identity} was not kept")
+    gone = [each for each in snapshots.numbers(old) if snapshot_image(each) not in new]
+    if gone and len(snapshots.numbers(new)) < kept:
+        raise BrokenError(f"the older systems {gone} are gone, and there was room for them")
+    if gone and gone[0] != min(snapshots.numbers(old)):
+        raise BrokenError(f"the older system {gone[0]} is gone before the oldest")
+
+
+def _has(images: dict[str, Image], identity: str) -> bool:
+    return any(image.identity == identity for image in images.values())
+
+
 def check(world: World, rules: Rules) -> None:
     """Raise `BrokenError` if the machine does not keep what is promised."""
+    for number in snapshots.numbers(world.disk.images):
+        if world.disk.images[snapshot_image(number)].label is not Label.PASSIVE:
+            raise BrokenError(f"snapshot {number} has not the label of a passive system")
     boot = rules.menu(world.disk, world.record, Choices(), None)
     if boot is None or boot.slot is Slot.RECOVERY:
         raise BrokenError("the menu has no system to boot")

@@ -1,4 +1,5 @@
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import astuple, replace
 
 import pytest
 from hypothesis import given, settings
@@ -39,6 +40,7 @@ from compiler.agent.assessment import (
     upgrade_steps,
     write_record,
 )
+from compiler.agent.snapshots import SNAPSHOTS, keeping
 from compiler.layout import (
     ACTIVE_IMAGE,
     FORMER_IMAGE,
@@ -46,8 +48,11 @@ from compiler.layout import (
     TRANSITION_IMAGE,
     Label,
     Slot,
+    snapshot_image,
 )
-from tests.agent.boot_model import Rules, World, check, events, explore, installed
+from tests.agent.boot_model import Rules, World, check, events, explore, grown_old, installed
+
+Keep = Callable[[tuple[Step, ...], Disk, int | None], tuple[Step, ...]]
 
 DEPTH = 6
 
@@ -66,16 +71,30 @@ def test_all_sequences_of_events_keep_what_is_promised(record: Record) -> None:
     assert met > 1000
 
 
-@settings(deadline=None)
-@given(st.data(), st.sampled_from([Record(), Record(always=True), Record(allowed=9)]))
-def test_long_sequences_of_events_keep_what_is_promised(
-    data: st.DataObject, record: Record
+@pytest.mark.parametrize("systems", [None, 2, 3, 4])
+def test_all_sequences_of_events_keep_what_is_promised_with_older_systems(
+    systems: int | None,
 ) -> None:
-    world = installed(record)
+    broken, met = explore(grown_old(), Rules(systems=systems), DEPTH - 2)
+
+    assert broken is None
+    assert met > 300
+
+
+@settings(deadline=None)
+@given(
+    st.data(),
+    st.sampled_from([Record(), Record(always=True), Record(allowed=9)]),
+    st.sampled_from([None, 3, 5]),
+)
+def test_long_sequences_of_events_keep_what_is_promised(
+    data: st.DataObject, record: Record, systems: int | None
+) -> None:
+    world, rules = installed(record), Rules(systems=systems)
 
     for _ in range(20):
-        _, world = data.draw(st.sampled_from(list(events(world, Rules()))))
-        check(world, Rules())
+        _, world = data.draw(st.sampled_from(list(events(world, rules))))
+        check(world, rules)
 
 
 def _takes_any_system_for_proved(disk: Disk, _: Record, current: Slot) -> tuple[Step, ...]:
@@ -166,6 +185,42 @@ def _forgets_marks_before_it_upgrades(
 )
 def test_wrong_rules_are_found_out(rules: Rules, found: str) -> None:
     broken, _ = explore(installed(Record()), rules, DEPTH)
+
+    assert broken
+    assert found in broken
+
+
+def _gives_the_passive_image_another_name(
+    steps: tuple[Step, ...], disk: Disk, systems: int | None
+) -> tuple[Step, ...]:
+    kept = keeping(steps, disk, systems)
+    return tuple(Rename(*astuple(each)) if isinstance(each, Link) and each.source == PASSIVE_IMAGE
+                 else each for each in kept)  # fmt: skip
+
+
+def _removes_the_newest(
+    steps: tuple[Step, ...], disk: Disk, systems: int | None
+) -> tuple[Step, ...]:
+    kept = keeping(steps, disk, systems)
+    new = [each.target for each in kept if isinstance(each, Link) and each.source == PASSIVE_IMAGE]
+    return tuple(Remove(new[0]) if isinstance(each, Remove) and new else each for each in kept)
+
+
+def _removes_nothing(steps: tuple[Step, ...], disk: Disk, systems: int | None) -> tuple[Step, ...]:
+    return tuple(each for each in keeping(steps, disk, systems) if not isinstance(each, Remove))
+
+
+@pytest.mark.parametrize(
+    ("keep", "found"),
+    [
+        (lambda steps, *_: steps, "was not kept"),
+        (_gives_the_passive_image_another_name, "is not there, or has not the label"),
+        (_removes_the_newest, "is gone before the oldest"),
+        (_removes_nothing, "3 systems are to stay"),
+    ],
+)
+def test_wrong_rules_of_older_systems_are_found_out(keep: Keep, found: str) -> None:
+    broken, _ = explore(grown_old(), Rules(systems=3, keep=keep), DEPTH - 2)
 
     assert broken
     assert found in broken
@@ -355,6 +410,26 @@ def test_an_upgrade_keeps_the_fallback_when_it_runs_or_nothing_is_better(
         Mark({ENABLED: "yes"}),
         Rename(TRANSITION_IMAGE, ACTIVE_IMAGE),
     )
+
+
+def test_an_older_system_gets_a_number_before_its_image_is_replaced() -> None:
+    older = {snapshot_image(number): BEFORE for number in (2, 9, 10)}
+    disk = Disk(images={ACTIVE_IMAGE: OLD, PASSIVE_IMAGE: BEFORE, **older})
+    steps = upgrade_steps(disk, Record(good=("old",)), Slot.ACTIVE)
+
+    assert keeping(steps, disk, 4) == (
+        Relabel(TRANSITION_IMAGE, Label.ACTIVE),
+        Mark({ENABLED: "yes", SNAPSHOTS: "11 10 9 2"}),
+        Link(ACTIVE_IMAGE, FORMER_IMAGE),
+        Rename(TRANSITION_IMAGE, ACTIVE_IMAGE),
+        Relabel(FORMER_IMAGE, Label.PASSIVE),
+        Link(PASSIVE_IMAGE, snapshot_image(11)),
+        Rename(FORMER_IMAGE, PASSIVE_IMAGE),
+        Remove(snapshot_image(2)),
+        Remove(snapshot_image(9)),
+    )
+    assert keeping(steps, disk, None) == steps
+    assert Remove(snapshot_image(9)) not in keeping(steps, disk, 2, snapshot_image(9))
 
 
 def test_a_machine_without_a_fallback_gets_one_by_an_upgrade() -> None:

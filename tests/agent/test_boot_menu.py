@@ -22,9 +22,18 @@ from compiler.agent.assessment import (
     read_record,
     write_record,
 )
+from compiler.agent.booted import Booted, booted
 from compiler.agent.installed import Installed
+from compiler.agent.snapshots import SNAPSHOTS
 from compiler.grubenv import change_block
-from compiler.layout import ACTIVE_IMAGE, PASSIVE_IMAGE, RECOVERY_IMAGE, RECOVERY_SQUASHFS, Slot
+from compiler.layout import (
+    ACTIVE_IMAGE,
+    PASSIVE_IMAGE,
+    RECOVERY_IMAGE,
+    RECOVERY_SQUASHFS,
+    Slot,
+    snapshot_image,
+)
 from tests.agent.grub_machine import (
     IDENTITIES,
     LABELS,
@@ -309,6 +318,47 @@ def test_a_label_that_nothing_has_ends_in_recovery_without_a_failure(
     )
 
     assert seen(outcome.lines[0]) == (Slot.RECOVERY, False, False)
+
+
+def test_older_systems_have_entries_of_their_own_and_boot_like_the_passive_one(
+    images: dict[str, Path], tmp_path: Path
+) -> None:
+    life = Life(record=PROVED)
+    files = life.files(images)
+    assessment = block({**write_record(life.record), SNAPSHOTS: "12 3 2"})
+    older = {snapshot_image(number): images[PASSIVE_IMAGE] for number in (12, 2)}
+    settings = block({"timeout": "1", "extra_passive_cmdline": "only.passive"})
+    state = {**files.state, **older, "boot_assessment": assessment, "grub_oem_env": settings}
+    oem = {"grubenv": block({"next_entry": "snapshot12", "saved_entry": "snapshot2"})}
+
+    outcome = run(Machine(tmp_path), replace(files, state=state, oem=oem), 2)
+
+    for number, line in zip((12, 2), outcome.lines, strict=True):
+        words = line.split()
+        assert words[0] == f"BOOT_IMAGE=(cos_snapshot{number})/boot/vmlinuz"
+        assert {f"cos-img/filename=/cOS/snapshot-{number}.img", "root=LABEL=COS_PASSIVE"} <= {
+            *words
+        }
+        assert "only.passive" in words
+        assert "cos.boot_try" not in words
+        assert booted(line, (), live=False) is Booted.PASSIVE
+    for title in ("cOS recovery", "cOS (snapshot 12)", "cOS (snapshot 2)"):
+        assert title in outcome.console
+    assert "(snapshot 3)" not in outcome.console
+    assert outcome.assessment[SNAPSHOTS] == "12 3 2"
+
+
+def test_an_older_system_that_cannot_be_loaded_gives_way_to_the_active_one(
+    images: dict[str, Path], tmp_path: Path
+) -> None:
+    files = Life(record=PROVED).files(images)
+    assessment = block({**write_record(PROVED), SNAPSHOTS: "1"})
+    damaged = {snapshot_image(1): b"\xff" * 9999, "boot_assessment": assessment}
+    oem = {"grubenv": block({"next_entry": "snapshot1"})}
+
+    outcome = run(Machine(tmp_path), replace(files, state={**files.state, **damaged}, oem=oem))
+
+    assert seen(outcome.lines[0]) == (Slot.ACTIVE, False, False)
 
 
 def test_the_owner_can_add_entries_and_commands(images: dict[str, Path], tmp_path: Path) -> None:

@@ -23,6 +23,10 @@ FILES = ("06_recovery.yaml", "07_live.yaml", "08_boot_assessment.yaml")
         ),
         ("root=LABEL=COS_PASSIVE cos-img/filename=/cOS/passive.img", {"passive_mode"}),
         (
+            "root=LABEL=A cos-img/filename=/cOS/snapshot-3.img rd.cos.recoverylabel=COS_RECOVERY_2",
+            {"passive_mode"},
+        ),
+        (
             "root=live:LABEL=COS_RECOVERY rd.live.squashimg=/cOS/recovery.squashfs",
             {"recovery_mode"},
         ),

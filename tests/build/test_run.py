@@ -1,5 +1,6 @@
 """Runs of plans: what is built, in which root, and what a second run finds."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -200,6 +201,50 @@ def test_the_same_tree_gives_the_same_bytes_in_another_store(tmp_path: Path) -> 
 
     assert archives[0] == archives[1]
     assert len(archives[0]) == 2
+
+
+def test_metadata_gets_an_mtree_when_it_is_asked_for_and_archives_stay(shop: Workshop) -> None:
+    part = Subpackage(name="q", category="t", version="1", includes=("^/d/b$",))
+    steps = ("mkdir /d", "write /d/a one", "write /d/b two")
+    tree = tree_with(package("p", steps=steps, subpackages=(part,)))
+    shop.run(tree)
+    before = {path.name: path.read_bytes() for path in shop.request.destination.iterdir()}
+    shop.ran()
+
+    shop.request = replace(shop.request, mtree=True)
+    reasons = [node.reason for node in shop.plan(tree).nodes]
+    shop.run(tree)
+
+    after = {path.name: path.read_bytes() for path in shop.request.destination.iterdir()}
+    assert reasons == ["the metadata in the destination has no mtree"]
+    assert shop.ran() == []
+    assert shop.actions(tree) == {"p": "reuse"}
+    added = {name: text.removeprefix(before[name]) for name, text in after.items()}
+    assert {name for name, text in added.items() if text} == {
+        "p-t-1.metadata.yaml", "q-t-1.metadata.yaml"}  # fmt: skip
+    said = added["q-t-1.metadata.yaml"].decode().splitlines()
+    assert said[:2] == ["mtree: |", "  #mtree"]
+    assert said[-3].startswith("  b type=file ")
+    digest = hashlib.sha256(b"two\n").hexdigest()
+    assert said[-3].endswith(f" size=4 sha256digest={digest}")
+
+
+def test_an_mtree_is_the_same_whether_the_archive_was_just_packed_or_lay_there(
+    tmp_path: Path,
+) -> None:
+    tree = tree_with(package("p", steps=("mkdir /d", "write /d/a a", "write /d/b b")))
+    one, two = Workshop(tmp_path / "one"), Workshop(tmp_path / "two")
+    for shop in (one, two):
+        shop.request = replace(shop.request, mtree=shop is one)
+        shop.run(tree)
+
+    two.request = replace(two.request, mtree=True)
+    two.run(tree)
+
+    name = "p-t-1.metadata.yaml"
+    assert (one.request.destination / name).read_text() == (
+        two.request.destination / name
+    ).read_text()
 
 
 def test_every_node_reports_its_end(shop: Workshop) -> None:

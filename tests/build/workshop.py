@@ -67,6 +67,7 @@ class Workshop:
             contexts=planned.contexts,
             compression=self.request.compression,
             documents=self.request.documents,
+            mtree=self.request.mtree,
             verified=self.request.verified,
         )
         tools = Tools(engine=self.engine, store=self.store, report=self.events.append)

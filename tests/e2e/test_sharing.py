@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from compiler.marks import marked_sources
 from compiler.oci import INDEX, Platform, Reference, platforms_of
 from compiler.repository.oci import index_of
 from tests.e2e.lab import BASE, Lab, on, on_base
@@ -119,6 +120,23 @@ def test_archives_that_were_shared_without_documents_are_told_until_these_are_sh
 
     assert "without SBOMs" not in whole.stderr
     assert len(list(three.out.glob("*.cdx.json"))) == len(TREE)
+
+
+def test_metadata_that_was_shared_without_an_mtree_is_completed(
+    labs: tuple[Lab, Lab, Lab], cache: Reference
+) -> None:
+    one, two, three = labs
+    events(one, "--all", *shared(cache, "--push"))
+
+    started = events(two, "--all", "--mtree", *shared(cache, "--pull"))
+    again = events(two, "--all", "--mtree", *shared(cache, "--pull"))
+    events(three, "--all", "--mtree")
+
+    assert {action for _, action in started} == {"fetch"}
+    assert again == []
+    assert made(two) == three.built()
+    metadata = sorted(two.out.glob("*.metadata.yaml"))
+    assert len(list(marked_sources(metadata))) == len(TREE), "what was completed is still in doubt"
 
 
 def test_only_what_the_owner_of_the_key_signed_is_fetched(

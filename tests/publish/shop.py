@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from compiler.artifact.mtree import archive_mtree
 from compiler.artifact.pack import describe, pack, write_metadata
 from compiler.artifact.roots import MountedRoots
 from compiler.artifact.selection import select
@@ -35,6 +36,7 @@ class Shop:
         for folder in (self.tree, self.artifacts, self.scratch):
             folder.mkdir(parents=True)
         self.packages: dict[str, PackageSpec] = {}
+        self.mtree = False
 
     def build(  # noqa: PLR0913  (what a package can be made of)
         self,
@@ -68,7 +70,8 @@ class Shop:
             (root / path).write_text(content)
         selection = select(spec.build, MountedRoots(root, root))
         artifact = pack(selection, root, destination=self.artifacts, package=spec.id)
-        write_metadata(describe(spec, artifact, epoch=time), self.artifacts)
+        mtree = archive_mtree(artifact.path) if self.mtree else ""
+        write_metadata(describe(spec, artifact, epoch=time), self.artifacts, mtree)
         self.packages[f"{name}-{version}"] = spec
 
     def repository(self, **options: object) -> Path:

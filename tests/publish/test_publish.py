@@ -1,5 +1,6 @@
 """Docker repositories: what lies under which tag, what a second publication costs, two at once."""
 
+import hashlib
 import json
 import shutil
 import tarfile
@@ -108,6 +109,24 @@ def test_metadata_and_files_lie_in_images_under_their_own_names(shop: Shop) -> N
     }
     assert "tree.tar.gz" in members(registry, manifest(registry, "tree.tar.gz"))
     assert list(members(registry, manifest(registry, "repository.yaml"))) == ["repository.yaml"]
+
+
+def test_an_mtree_is_in_the_image_of_the_metadata_and_costs_the_index_nothing(
+    shop: Shop,
+) -> None:
+    plain, registry = MemoryRegistry(), MemoryRegistry()
+    shop.publish(plain)
+    shop.mtree = True
+    shop.build("a")
+    shop.build("b")
+
+    shop.publish(registry)
+
+    (text,) = members(registry, manifest(registry, "a-t-1.metadata.yaml")).values()
+    assert b"\nmtree: |\n  #mtree\n" in text
+    assert hashlib.sha256(b"x").hexdigest().encode() in text
+    name = "repository.meta.yaml.tar"
+    assert manifest(registry, name)["layers"] == manifest(plain, name)["layers"]
 
 
 def test_what_was_published_reads_back_as_a_repository(shop: Shop, tmp_path: Path) -> None:

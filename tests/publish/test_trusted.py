@@ -457,10 +457,13 @@ def test_a_repository_that_was_published_unsigned_is_not_signed_by_surprise(
     )
 
 
+@pytest.mark.parametrize("mtree", [False, True], ids=["plain", "mtree"])
 def test_a_repository_is_taken_over_once_its_index_and_packages_are_signed(
-    shop: Shop, tmp_path: Path
+    shop: Shop, tmp_path: Path, *, mtree: bool
 ) -> None:
     registry = MemoryRegistry()
+    shop.mtree = mtree
+    shop.build("a")
     shop.publish(registry, names=["a-1"])
     begin(registry, tmp_path / "begin")
     sign_image(registry, tagged(TARGET, "repository.yaml"), ONLINE)

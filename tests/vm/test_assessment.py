@@ -9,6 +9,7 @@ from compiler.agent.assessment import DEFAULT_TRIES
 from tests.vm.machine import BOOT, Machine
 from tests.vm.systems import (
     booted,
+    choose,
     new_tree,
     open_state,
     renamed,
@@ -68,6 +69,29 @@ def test_a_system_whose_kernel_panics_gets_three_tries_and_then_the_passive_one_
 
     assert machine.console()[before:].count(_KERNEL) == DEFAULT_TRIES + 1
     check_fallen_back(machine)
+
+
+@pytest.mark.long
+def test_an_older_system_is_kept_and_boots_from_the_menu(installed: Installed) -> None:
+    machine = installed()
+    older = ("--snapshots", "3", "--snapshot-labels", "a=1")
+    for number, more in (("9.9.8", ()), ("9.9.9", older)):
+        new_tree(machine, renamed(number))
+        upgrade_to_tree(machine, *more)
+        machine.cut_and_boot()
+        assert (booted(machine), version(machine)) == ("active", number)
+        machine.wait_console("is well, and marked good")
+
+    choose(machine, next_entry="snapshot1")
+    machine.cut_and_boot()
+
+    assert (booted(machine), version(machine)) == ("passive", VERSION)
+    found = json.loads(machine.check("cos-agent status -o json"))
+    assert found["snapshot"] == 1
+    assert set(found["images"]) == {"active", "passive", "recovery", "snapshot 1"}
+    assert found["images"]["active"]["labels"] == {"a": "1"}
+    machine.cut_and_boot()
+    assert (booted(machine), version(machine)) == ("active", "9.9.9")
 
 
 def check_fallen_back(machine: Machine) -> None:

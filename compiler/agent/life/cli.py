@@ -78,12 +78,20 @@ _INSECURE = Flag(
 )
 _COMMON = (_STRICT, _SILENT, _NO_VERIFY, _NO_COSIGN, _VERIFY, _KEY, _SYSTEM, _REBOOT, _POWER_OFF,
            _PATHS, _SIZE, _DEBUG, _FORCE, _INSECURE)  # fmt: skip
+_SNAPSHOTS = Flag(
+    ("--snapshots", "--max-snaps"), "SNAPSHOTS", "systems that stay: active, passive, older ones"
+)
+_LABELS = Flag(
+    ("--snapshot-labels",), "SNAPSHOT_LABELS", "what the record says of the system: KEY=VALUE,…"
+)
 _NO_ENTRY = Flag(
     ("--disable-boot-entry",), "DISABLE_BOOT_ENTRY", "make no boot entry of EFI", "true"
 )
 
 _INSTALL = (
     _NO_ENTRY,
+    _SNAPSHOTS,
+    _LABELS,
     Flag(("--eject-cd",), "EJECT_CD", "eject the CD when the machine goes down", "true"),
     Flag(("--no-format",), "COS_INSTALL_NO_FORMAT", "use partitions that were prepared", "true"),
     Flag(("--force-efi",), "COS_INSTALL_FORCE_EFI", "install for EFI, whatever runs here", "true"),
@@ -99,11 +107,14 @@ _INSTALL = (
     Flag(("--cache",), "CACHE_DIR", "a folder for what is fetched"),
 )  # fmt: skip
 _UPGRADE = (
+    _SNAPSHOTS,
+    _LABELS,
     Flag(("--recovery",), "UPGRADE_RECOVERY", "upgrade the recovery system", "true"),
     Flag(("--bootloader",), "UPGRADE_BOOTLOADER", "install the boot loader anew, too", "true"),
 )
 _RESET = (
     _NO_ENTRY,
+    _LABELS,
     Flag(("--reset-persistent",), "RESET_PERSISTENT", "empty the persistent partition", "true"),
     Flag(("--reset-oem",), "RESET_OEM", "empty the partition of the owner's settings", "true"),
 )

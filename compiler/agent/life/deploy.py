@@ -16,6 +16,7 @@ from compiler.agent.life.transition import (
     tell_source,
     wanted_source,
 )
+from compiler.agent.snapshots import all_removed
 from compiler.layout import ACTIVE_IMAGE
 
 
@@ -32,7 +33,7 @@ def deploy(host: Host, settings: Settings) -> None:
             change = Change(site=site, system=system, hooks=hooks, inventory=checked(system))
             image = fill(change, "deploy")
             contents = system.contents
-        take_over(site, image, replace_steps())
+        take_over(site, image, (*all_removed(site.images.disk()), *replace_steps()))
         bootloader.rebrand(site.state, settings.text("GRUB_ENTRY_NAME"))
         site.settle("system", contents)
         hooks.post()

@@ -17,6 +17,7 @@ from compiler.agent.life import (
     power,
     record,
     slots,
+    snapshots,
 )
 from compiler.agent.life.detect import labelled
 from compiler.agent.life.firmware import add_entry, eject_at_shutdown
@@ -123,6 +124,7 @@ def firmware_of(host: Host, settings: Settings) -> Firmware:
 def _prepare(host: Host, settings: Settings, device: str, stack: ExitStack) -> Frame:
     """Check everything, and fetch what there is room for; the disk is only looked at."""
     firmware = firmware_of(host, settings)
+    snapshots.check(settings)
     wanted = _layout(settings)
     chosen = {disk.mkfs_program(each) for each in wanted.made}
     host.need(*_TOOLS, *(["mkfs.fat"] if firmware is Firmware.EFI else []), *sorted(chosen))
@@ -360,8 +362,9 @@ def _copies(job: Job, parts: Partitions, active: Path) -> None:
         filesystem="ext2",
         action="install",
         date=record.now(),
+        labels=settings.pairs("SNAPSHOT_LABELS"),
     )
-    recovery = replace(image, label=settings.text("SYSTEM_LABEL"))
+    recovery = replace(image, label=settings.text("SYSTEM_LABEL"), labels={})
     if job.recovery is not None:
         host.log.info(f"Copying {job.recovery} into {parts.recovery / RECOVERY_SQUASHFS}")
         with during(Phase.RECOVERY):
@@ -386,6 +389,8 @@ def _copies(job: Job, parts: Partitions, active: Path) -> None:
         "recovery": record.entry(recovery),
     }
     names = {label: label_of(settings, label) for label in PARTITIONS}
-    written = record.with_images({}, images, names)
+    systems = snapshots.number_of(settings)
+    known = {} if systems is None else record.with_systems({}, systems)
+    written = record.with_images(known, images, names)
     record.write(parts.state, written)
     record.write(parts.recovery, written)

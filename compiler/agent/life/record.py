@@ -5,7 +5,7 @@ Its shape is elemental's (os.md of that project's documentation: state.yaml), wi
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ class Image:
     date: str
     uuid: str = ""
     """That of its file system: by it an image is known wherever it is renamed to."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """What somebody wants to be said of it."""
 
 
 def now() -> str:
@@ -53,7 +55,8 @@ def entry(image: Image) -> Record:
         "fromAction": image.action,
         "uuid": image.uuid,
     }
-    return {name: text for name, text in found.items() if text}
+    labels: Record = {"labels": dict(image.labels)} if image.labels else {}
+    return {**{name: text for name, text in found.items() if text}, **labels}
 
 
 def read(folder: Path) -> Record:
@@ -74,7 +77,7 @@ def write(folder: Path, record: Record) -> None:
 
 
 def with_images(
-    record: Record, changes: Mapping[str, Record | None], names: Mapping[Label, str] = _OURS
+    record: Record, changes: Mapping[str, Any], names: Mapping[Label, str] = _OURS
 ) -> Record:
     """Return a record with other images: `active`, `passive`, `recovery`; None takes one out.
 
@@ -97,26 +100,59 @@ def with_images(
     return new
 
 
-def reconciled(record: Record, uuids: Mapping[str, str], labels: Mapping[str, str]) -> Record:
+def reconciled(
+    record: Record,
+    uuids: Mapping[str, str],
+    labels: Mapping[str, str],
+    older: Mapping[int, str] | None = None,
+) -> Record:
     """Return a record that says of each name which image it stands for now.
 
-    `uuids` are those of the images that are there, `labels` those of the names. So a record that
-    was written before images were renamed is right after each step of it.
+    `uuids` are those of the images that are there, `labels` those of the names, `older` the uuids
+    of snapshots by their numbers. So a record that was written before images were renamed is right
+    after each step of it.
     """
     section = record.get("state")
     known = section if isinstance(section, dict) else {}
     pool = {
         each["uuid"]: each
-        for each in known.values()
+        for each in (*known.values(), *snapshots_of(record).values())
         if isinstance(each, dict) and isinstance(each.get("uuid"), str)
     }
-    changes: dict[str, Record | None] = {"transition": None}
+    changes: dict[str, Any] = {"transition": None}
+
+    def about(uuid: str, label: str) -> Record:
+        return {**pool.get(uuid, {"source": "unknown", "uuid": uuid}), "label": label}
+
     for name in ("active", "passive"):
-        found = pool.get(uuids.get(name, ""))
-        there = name in uuids
-        about = found or {"source": "unknown", "uuid": uuids.get(name, "")}
-        changes[name] = {**about, "label": labels[name]} if there else None
+        changes[name] = about(uuids[name], labels[name]) if name in uuids else None
+    numbered = {number: about(uuid, labels["passive"]) for number, uuid in (older or {}).items()}
+    changes["snapshots"] = numbered or None
     return with_images(record, changes)
+
+
+def snapshots_of(record: Record) -> dict[int, Record]:
+    """Return what the record has of older systems, by their numbers."""
+    section = record.get("state")
+    found = section.get("snapshots") if isinstance(section, dict) else None
+    known = found if isinstance(found, dict) else {}
+    return {
+        number: image
+        for number, image in known.items()
+        if isinstance(number, int) and isinstance(image, dict)
+    }
+
+
+def with_systems(record: Record, systems: int) -> Record:
+    """Return a record that says how many systems stay on the machine, as elemental's does."""
+    return {**record, "snapshotter": {"type": "loopdevice", "max-snaps": systems}}
+
+
+def systems_of(record: Record) -> int | None:
+    """Return how many systems stay on the machine; None if the record does not say."""
+    section = record.get("snapshotter")
+    found = section.get("max-snaps") if isinstance(section, dict) else None
+    return found if isinstance(found, int) and found >= 0 else None
 
 
 def image_of(record: Record, name: str) -> Record | None:

@@ -18,6 +18,7 @@ from compiler.agent.life.settings import Settings
 from compiler.agent.life.site import Site, all_labels, open_site
 from compiler.agent.life.source import System, Tree, open_system, parse_wanted
 from compiler.agent.life.transition import Change, checked, fill, take_over, tell_source
+from compiler.agent.snapshots import all_removed
 from compiler.layout import RECOVERY_IMAGE, RECOVERY_SQUASHFS, Label
 
 _KEPT = ("lost+found",)
@@ -47,7 +48,7 @@ def _reset(site: Site) -> None:
         change = Change(site=site, system=system, hooks=hooks, inventory=checked(system))
         image = fill(change, "reset")
         contents = system.contents
-    take_over(site, image, replace_steps())
+    take_over(site, image, (*all_removed(site.images.disk()), *replace_steps()))
     _wipe(site)
     reinstall(site)
     bootloader.write_labels(site.state, all_labels(settings))

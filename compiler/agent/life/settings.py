@@ -74,6 +74,8 @@ _OTHERS = (
     "PERSISTENT_BIND",
     "OVERLAY",
     "CACHE_DIR",
+    "SNAPSHOTS",
+    "SNAPSHOT_LABELS",
 )
 
 ALIASES: Mapping[str, str] = {
@@ -96,6 +98,11 @@ ALIASES: Mapping[str, str] = {
     "COS_INSTALL_EJECT_CD": "EJECT_CD",
     "ELEMENTAL_EJECT_CD": "EJECT_CD",
     "COS_INSTALL_PARTITION_LAYOUT": "COS_PARTITION_LAYOUT",
+    "MAX_SNAPS": "SNAPSHOTS",
+    "ELEMENTAL_SNAPSHOTTER_MAX_SNAPS": "SNAPSHOTS",
+    "ELEMENTAL_INSTALL_SNAPSHOT_LABELS": "SNAPSHOT_LABELS",
+    "ELEMENTAL_UPGRADE_SNAPSHOT_LABELS": "SNAPSHOT_LABELS",
+    "ELEMENTAL_RESET_SNAPSHOT_LABELS": "SNAPSHOT_LABELS",
 }
 """Other names of the same things; they count before the name that they stand for."""
 
@@ -128,6 +135,16 @@ class Settings:
         if text in _FALSE:
             return False
         raise LifeError(f"{name} is true or false, not {text[:40]!r}", Phase.CONFIG)
+
+    def pairs(self, name: str) -> dict[str, str]:
+        """Return what stands as KEY=VALUE,…; raises `LifeError` for anything else."""
+        words = [word.strip() for word in self.text(name).split(",") if word.strip()]
+        for word in words:
+            if not word.partition("=")[0].strip() or "=" not in word:
+                hint = "KEY=VALUE,KEY=VALUE"
+                message = f"{name} has a key and a value each, not {word[:40]!r}"
+                raise LifeError(message, Phase.CONFIG, hint=hint)
+        return {key.strip(): text.strip() for key, _, text in (w.partition("=") for w in words)}
 
     def number(self, name: str) -> int:
         """Return a number that is not negative, 0 if it is not set; raises `LifeError`."""

@@ -17,7 +17,7 @@ from compiler.agent.life.phases import LifeError, Phase
 from compiler.agent.life.settings import Settings
 from compiler.agent.life.source import Opening
 from compiler.agent.life.steps import State
-from compiler.layout import ACTIVE_IMAGE, PASSIVE_IMAGE, Label
+from compiler.layout import ACTIVE_IMAGE, PASSIVE_IMAGE, Label, snapshot_number
 
 PARTITIONS = (Label.OEM, Label.STATE, Label.RECOVERY, Label.PERSISTENT, Label.GRUB)
 """The partitions of an installation."""
@@ -105,7 +105,9 @@ class Site:
             "active": self.settings.text("ACTIVE_LABEL"),
             "passive": self.settings.text("PASSIVE_LABEL"),
         }
-        return record.reconciled(known, uuids, labels)
+        numbered = ((snapshot_number(path), image.identity) for path, image in images.items())
+        older = {number: uuid for number, uuid in numbered if number is not None}
+        return record.reconciled(known, uuids, labels, older)
 
 
 def slot_labels(settings: Settings) -> dict[Label, str]:

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from compiler.agent import assess
+from compiler.agent.booted import booted_image
 from compiler.agent.installed import Installed
 from compiler.agent.life import record
 from compiler.agent.life.detect import Device, labelled
@@ -17,7 +18,7 @@ from compiler.agent.life.phases import LifeError, Phase
 from compiler.agent.life.settings import Settings
 from compiler.agent.life.site import label_of, own_disk
 from compiler.grubenv import read_block
-from compiler.layout import OWNER_CHOICES, Label
+from compiler.layout import OWNER_CHOICES, Label, snapshot_number
 
 _STATE = "/run/initramfs/cos-state"
 _OEM = "/oem"
@@ -52,8 +53,10 @@ def gather(host: Host, settings: Settings) -> dict[str, Any]:
     release = dict(
         line.split("=", 1) for line in host.text(_OS_RELEASE).splitlines() if "=" in line
     )
+    older = snapshot_number(booted_image(host.text("/proc/cmdline")).removeprefix("/"))
     return {
         "booted": booted.value,
+        **({} if older is None else {"snapshot": older}),
         "version": release.get("VERSION", "").strip('"'),
         "system": release.get("PRETTY_NAME", "").strip('"'),
         "images": _images(known, assessed),
@@ -81,12 +84,14 @@ def _images(known: record.Record, assessed: Mapping[str, Any]) -> dict[str, Any]
         if image is not None:
             judged = assessed["systems"].get(name, {})
             found[name] = {**image, **{key: judged[key] for key in _JUDGED if key in judged}}
-    return found
+    older = sorted(record.snapshots_of(known).items(), reverse=True)
+    return found | {f"snapshot {number}": image for number, image in older}
 
 
 def lines_of(found: Mapping[str, Any]) -> Iterator[str]:
     """Write it for people."""
-    yield f"Booted:     {found['booted']} ({found['system'] or 'unknown system'})"
+    older = f", snapshot {found['snapshot']}" if "snapshot" in found else ""
+    yield f"Booted:     {found['booted']}{older} ({found['system'] or 'unknown system'})"
     for name, image in found["images"].items():
         said = f"{image.get('source', 'unknown')} since {image.get('date', 'unknown')}"
         by = f", by {image['fromAction']}" if "fromAction" in image else ""
@@ -95,6 +100,9 @@ def lines_of(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"{name.capitalize() + ':':<11} {said}{by}{judged}"
         if "digest" in image:
             yield f"            {image['digest']}"
+        labels = image.get("labels")
+        if isinstance(labels, dict):
+            yield f"            {', '.join(f'{key}={text}' for key, text in labels.items())}"
     assessed = found["assessment"]
     if assessed["failure"]:
         yield f"Failed:     {assessed['failure']}"

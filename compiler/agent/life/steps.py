@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from compiler.agent import snapshots
 from compiler.agent.assessment import (
     Copy,
     Disk,
@@ -36,6 +37,7 @@ from compiler.layout import (
     PASSIVE_IMAGE,
     TRANSITION_IMAGE,
     Label,
+    snapshot_image,
 )
 
 _IMAGES = (ACTIVE_IMAGE, PASSIVE_IMAGE, TRANSITION_IMAGE, FORMER_IMAGE)
@@ -53,7 +55,16 @@ class State:
 
     def disk(self) -> Disk:
         """Look which images there are."""
-        return Disk(images={name: self._image(name) for name in _IMAGES if self._has(name)})
+        older = map(snapshot_image, self.snapshots())
+        names = (*(name for name in _IMAGES if self._has(name)), *older)
+        return Disk(images={name: self._image(name) for name in names})
+
+    def snapshots(self) -> tuple[int, ...]:
+        """List the older systems that are there, the newest first."""
+        folder = (self.folder / ACTIVE_IMAGE).parent
+        files = folder.iterdir() if folder.is_dir() else ()
+        paths = (f"{folder.name}/{each.name}" for each in files)
+        return snapshots.numbers(path for path in paths if self._has(path))
 
     def _has(self, name: str) -> bool:
         return (self.folder / name).is_file()
@@ -71,7 +82,8 @@ class State:
         with during(Phase.COPY, "what was left of an upgrade cannot be removed"):
             for name in _UNFINISHED:
                 (self.folder / name).unlink(missing_ok=True)
-        self.carry_out(tidy_steps(self.disk()))
+        disk = self.disk()
+        self.carry_out((*tidy_steps(disk), *snapshots.tidy(disk)))
 
     def carry_out(self, steps: Iterable[Step]) -> None:
         """Do one step after another; raises `LifeError`."""

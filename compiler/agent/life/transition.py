@@ -7,12 +7,12 @@ from pathlib import Path
 from compiler.agent.assessment import Step
 from compiler.agent.life import record, slots
 from compiler.agent.life.hooks import Hooks
-from compiler.agent.life.host import need_room
 from compiler.agent.life.inventory import Inventory, check_system
 from compiler.agent.life.phases import LifeError, Phase, during
 from compiler.agent.life.relabel import relabel
 from compiler.agent.life.settings import Settings
 from compiler.agent.life.site import Site
+from compiler.agent.life.snapshots import make_room
 from compiler.agent.life.source import Kind, System, Wanted, parse_wanted, without_check
 from compiler.agent.life.steps import probe
 from compiler.layout import TRANSITION_IMAGE
@@ -83,7 +83,8 @@ def fill(change: Change, action: str) -> record.Image:
     """Make the transition image; returns what the record is to say of it. Raises `LifeError`."""
     site, system = change.site, change.system
     size = size_of(change.inventory, site.settings)
-    need_room(site.state, change.inventory.size + _ROOM, "the new system")
+    labels = site.settings.pairs("SNAPSHOT_LABELS")
+    make_room(site, change.inventory.size + _ROOM, "the new system")
     change.hooks.before()
     path = site.state / TRANSITION_IMAGE
     with ExitStack() as stack:
@@ -102,6 +103,7 @@ def fill(change: Change, action: str) -> record.Image:
         action=action,
         date=record.now(),
         uuid=probe(site.host, path).get("UUID", ""),
+        labels=labels,
     )
 
 

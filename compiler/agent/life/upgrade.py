@@ -12,6 +12,7 @@ from compiler.agent.life.loader import reinstall
 from compiler.agent.life.phases import LifeError, Phase
 from compiler.agent.life.settings import Settings
 from compiler.agent.life.site import Site, open_site
+from compiler.agent.life.snapshots import note_systems, running, wanted_systems
 from compiler.agent.life.source import Kind, Wanted, open_system
 from compiler.agent.life.transition import (
     Change,
@@ -21,6 +22,7 @@ from compiler.agent.life.transition import (
     tell_source,
     wanted_source,
 )
+from compiler.agent.snapshots import keeping
 from compiler.layout import Slot
 
 _DONE = "Upgrade done, now you might want to reboot"
@@ -56,6 +58,7 @@ def _system(site: Site) -> None:
     host, settings = site.host, site.settings
     host.log.info("Upgrading system..")
     current = current_slot(site)
+    systems = wanted_systems(site)
     host.log.info("-> Upgrade target: active.img")
     wanted = wanted_source(settings)
     tell_source(site, wanted)
@@ -70,8 +73,11 @@ def _system(site: Site) -> None:
         )
         image = fill(change, "upgrade")
         contents = system.contents
+    note_systems(site)
     images = site.images
-    take_over(site, image, upgrade_steps(images.disk(), images.record(), current))
+    disk = images.disk()
+    steps = upgrade_steps(disk, images.record(), current)
+    take_over(site, image, keeping(steps, disk, systems, running(site)))
     bootloader.rebrand(site.state, settings.text("GRUB_ENTRY_NAME"))
     if settings.flag("UPGRADE_BOOTLOADER"):
         reinstall(site)

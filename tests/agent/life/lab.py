@@ -24,10 +24,12 @@ from compiler.agent.life.reset import reset
 from compiler.agent.life.settings import Settings, gather
 from compiler.agent.life.upgrade import upgrade
 from compiler.agent.log import Level, Log
+from compiler.grubenv import change_block
 
 CMDLINES = {
     "active": "root=LABEL=COS_ACTIVE cos-img/filename=/cOS/active.img panic=5",
     "passive": "root=LABEL=COS_PASSIVE cos-img/filename=/cOS/passive.img panic=5",
+    "snapshot-1": "root=LABEL=COS_PASSIVE cos-img/filename=/cOS/snapshot-1.img panic=5",
     "recovery": "root=LABEL=COS_SYSTEM cos-img/filename=/cOS/recovery.img panic=5",
     "live": "root=live:CDLABEL=COS_LIVE rd.cos.disable",
 }
@@ -219,6 +221,14 @@ class Bench:
         with self.partition("COS_STATE") as state:
             value: dict[str, Any] = yaml.safe_load((state / "state.yaml").read_text())
             return value
+
+
+def prove(state: Path) -> None:
+    """Note that the active system has booted well."""
+    uuid = do("blkid", "-p", "-o", "value", "-s", "UUID", state / "cOS/active.img").strip()
+    do("mount", "-o", "remount,rw", state)
+    change_block(state / "boot_assessment", {"boot_assessment_good": uuid})
+    do("mount", "-o", "remount,ro", state)
 
 
 def bootable(image: Path) -> str:

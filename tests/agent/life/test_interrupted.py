@@ -24,12 +24,14 @@ from tests.agent.life.lab import (
     label_of,
     leftovers,
     loop_disk,
+    make_system,
     partitions,
+    prove,
 )
 
 pytestmark = pytest.mark.container
 
-LABELS = {"active": "COS_ACTIVE", "passive": "COS_PASSIVE"}
+LABELS = {"active": "COS_ACTIVE", "passive": "COS_PASSIVE", "snapshot-1": "COS_PASSIVE"}
 
 
 def run(bench: Bench, at: int, *words: str) -> list[str]:
@@ -119,6 +121,40 @@ def test_an_upgrade_can_be_cut_off_at_any_step(
             assert bench.systems() == {"active": "kernel 2", "passive": "kernel 1"}
             assert leftovers(bench) == []
     assert seen == {"kernel 1", "kernel 2"}
+
+
+def test_an_upgrade_that_keeps_an_older_system_never_loses_it(
+    installed_disk: Path, new: Path, tmp_path: Path
+) -> None:
+    third = make_system(tmp_path / "third", "3")
+    words = ("upgrade", f"SYSTEM=dir:{third}", "SNAPSHOTS=3")
+    with fresh(installed_disk, tmp_path / "whole") as bench:
+        with bench.running() as mounted:
+            bench.upgrade(f"dir:{new}")
+            prove(mounted["COS_STATE"])
+        do("cp", "--sparse=always", tmp_path / "whole/disk", tmp_path / "upgraded")
+        with bench.running():
+            lines = run(bench, 0, *words)
+
+    steps = [at for at, line in enumerate(lines, 1) if line.startswith("step: ")]
+    seen = set()
+    for at in sorted({*steps, *(each + 1 for each in steps if each < len(lines))}):
+        with fresh(tmp_path / "upgraded", tmp_path / str(at)) as bench:
+            with bench.running():
+                run(bench, at, *words)
+                with after_power_cut(tmp_path / str(at) / "disk", tmp_path) as device:
+                    cut = menu_finds(device, tmp_path)
+                assert cut["active"] in {"kernel 2", "kernel 3"}, lines[at - 1]
+                assert "kernel 1" in {cut["passive"], cut.get("snapshot-1")}, lines[at - 1]
+                seen.add((cut["passive"], cut.get("snapshot-1")))
+                bench.upgrade(f"dir:{third}")
+            with bench.partition("COS_STATE") as state:
+                older = [bootable(each) for each in (state / "cOS").glob("snapshot-*.img")]
+            systems = bench.systems()
+            assert systems["active"] == "kernel 3"
+            assert [systems["passive"], *older].count("kernel 1") == 1
+            assert leftovers(bench) == []
+    assert {("kernel 1", None), ("kernel 1", "kernel 1"), ("kernel 2", "kernel 1")} <= seen
 
 
 def test_a_reset_can_be_cut_off_at_any_step(

@@ -56,6 +56,17 @@ def test_of_an_image_that_is_named_twice_the_last_counts_and_a_strange_one_is_no
     assert booted("cos-img/filename=/my.img", ["COS_ACTIVE"], live=False) is Booted.OTHER
 
 
+@pytest.mark.parametrize(
+    ("name", "which"),
+    [("snapshot-1", Booted.PASSIVE), ("snapshot-12", Booted.PASSIVE), ("snapshot-0", Booted.OTHER),
+     ("snapshot-x", Booted.OTHER), ("snapshot-1.img", Booted.OTHER)],
+)  # fmt: skip
+def test_an_older_system_counts_as_passive(name: str, which: Booted) -> None:
+    line = f"root=LABEL=COS_PASSIVE cos-img/filename=/cOS/{name}.img"
+
+    assert booted(line, ["COS_PASSIVE"], live=False) is which
+
+
 def test_words_of_the_kernel_are_whole_words() -> None:
     assert has_word("quiet cos.upgrade.power_off=true", "cos.upgrade.power_off=true")
     assert not has_word("quiet xcos.upgrade.power_off=true", "cos.upgrade.power_off=true")

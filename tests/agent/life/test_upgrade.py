@@ -5,18 +5,10 @@ from pathlib import Path
 import pytest
 
 from compiler.agent.life.phases import LifeError, Phase
-from compiler.grubenv import change_block, read_block
-from tests.agent.life.lab import Bench, bootable, do, label_of, leftovers, make_system
+from compiler.grubenv import read_block
+from tests.agent.life.lab import Bench, bootable, do, label_of, leftovers, make_system, prove
 
 pytestmark = pytest.mark.container
-
-
-def prove(state: Path) -> None:
-    """Note that the active system has booted well."""
-    uuid = do("blkid", "-p", "-o", "value", "-s", "UUID", state / "cOS/active.img").strip()
-    do("mount", "-o", "remount,rw", state)
-    change_block(state / "boot_assessment", {"boot_assessment_good": uuid})
-    do("mount", "-o", "remount,ro", state)
 
 
 def refusal(bench: Bench, source: str, **given: str) -> LifeError:
