@@ -46,6 +46,7 @@ test | command -v ssh                                      | openssh-client     
 test | command -v systemd-analyze && command -v systemd-escape | systemd                | systemd                | systemd
 test | command -v sbverify                                     | sbsigntool             | sbsigntools            | sbsigntools
 test | command -v eject                                        | eject                  | util-linux             | util-linux
+test | command -v udevadm                                      | udev                   | systemd-udev           | udev
 test | command -v strace                                       | strace                 | strace                 | strace
 TABLE
 }
