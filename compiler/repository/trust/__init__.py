@@ -11,11 +11,13 @@ This module holds what both sides share and loads no library. The others:
   content of the root file that its owner was given, `folder` keeps what was seen (nobody else may
   write there), `fetch(name, limit)` yields the bytes of a TUF file such as `timestamp.json` and
   raises `NotFoundError` where the repository has no such file (`place` and `tag` say where it is).
-  `refresh(now)` brings it up to date; `target(name)` returns a `Target` or None; `check(name,
-  content)` takes a path or bytes and raises `TrustError` unless it is what was signed.
+  `refresh(now)` brings it up to date by the workflow in `updater`; `target(name)` returns a
+  `Target` or None; `check(name, content)` takes a path or bytes and raises `TrustError` unless it
+  is what was signed.
 - `places.FolderPlace` and `places.RegistryPlace` read and write TUF files where repositories are.
 - `published.read_published(read, root)` verifies what a repository has, for its next publication.
-- `publisher` signs: `start`, `sign_contents`, `refresh`, `rotate`; each returns `Files`.
+- `publisher` signs: `start`, `sign_contents`, `refresh`, `rotate`; each returns `Files`, which
+  `draft` makes. `writing.Writer` writes them where others write at the same time.
 - `root` makes and signs root files, which may happen on another machine.
 - `contents.of_folder(folder)` tells what a repository in a folder holds.
 """
