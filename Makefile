@@ -38,8 +38,6 @@ PYTHON  := compiler tests bench scripts
 
 # A values file for what is set on the command line of make rather than in the flavour.
 CHANNEL_VALUES := $(if $(FINAL_REPO)$(RELEASE_KEY)$(RELEASE_ROOT),$(DESTINATION)/channel.values.yaml)
-# A file as one line of text; nothing for no file.
-BASE64 = $(if $(1),base64 -w 0 $(1),:)
 # What the flavour stands on; several values files: the last that names one counts.
 IMAGE = $(shell sed -n 's/^image: *//p' $(VALUES) 2>/dev/null | tail -n 1)
 
@@ -109,8 +107,8 @@ agent-wheels: setup ## Make the wheels that system/cos-agent installs
 
 build-tree: setup agent-wheels base-image ## Compile TREE for FLAVOR into DESTINATION, with a repository of the results
 	@mkdir -p $(DESTINATION)
-	@$(if $(CHANNEL_VALUES),printf 'release_repository: "%s"\nrelease_key: "%s"\nrelease_root: "%s"\n' '$(FINAL_REPO)' \
-	    "$$($(call BASE64,$(RELEASE_KEY)))" "$$($(call BASE64,$(RELEASE_ROOT)))" > $(CHANNEL_VALUES),:)
+	@$(if $(CHANNEL_VALUES),$(VENV)/python scripts/channel.py \
+	    '$(CHANNEL_VALUES)' '$(FINAL_REPO)' '$(RELEASE_KEY)' '$(RELEASE_ROOT)',:)
 	@echo 'build-tree: compiling $(or $(PACKAGES),everything) of $(TREE) for $(FLAVOR) into $(DESTINATION)/'
 	$(COS) build $(BUILD_FLAGS) $(or $(PACKAGES),--all)
 	$(CREATE_REPO)

@@ -1,9 +1,16 @@
 """The Makefile: what it lists, and which commands its variables lead to."""
 
+import base64
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
+
+import yaml
+
+from compiler.repository.trust.root import first_root, make_policy, sign_root
+from compiler.signing.keys import generate, write_key_pair
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -271,3 +278,44 @@ def test_no_lock_file_names_an_index_or_a_path_of_one_machine() -> None:
     assert len(texts) == 2
     lines = "".join(texts).splitlines()
     assert [line for line in lines if "/" in line or "--" in line or "==" not in line] == []
+
+
+def channel(folder: Path, key: str, root: str) -> "subprocess.CompletedProcess[str]":
+    """Write the values of a channel, as `build-tree` does before it builds."""
+    script = [sys.executable, str(CHECKOUT / "scripts/channel.py")]
+    words = [str(folder / "channel.yaml"), "registry.example.org/os", key, root]
+    return subprocess.run([*script, *words], capture_output=True, text=True, check=False)
+
+
+def test_what_built_systems_trust_is_written_into_their_values(tmp_path: Path) -> None:
+    key, root = generate(), tmp_path / "root.json"
+    (tmp_path / "online.pub").write_bytes(key.public.pem)
+    policy = make_policy([key.public], [key.public])
+    root.write_bytes(sign_root(first_root(policy, datetime.now(UTC)), [key]))
+
+    done = channel(tmp_path, str(tmp_path / "online.pub"), str(root))
+
+    assert (done.returncode, done.stderr) == (0, "")
+    values = yaml.safe_load((tmp_path / "channel.yaml").read_text())
+    assert values["release_repository"] == "registry.example.org/os"
+    assert base64.b64decode(values["release_key"]) == key.public.pem
+    assert base64.b64decode(values["release_root"]) == root.read_bytes()
+    assert channel(tmp_path, "", "").returncode == 0
+    values = yaml.safe_load((tmp_path / "channel.yaml").read_text())
+    assert (values["release_key"], values["release_root"]) == ("", "")
+
+
+def test_no_system_is_built_that_trusts_a_file_which_is_no_key_or_no_root(tmp_path: Path) -> None:
+    key = generate()
+    write_key_pair(key, tmp_path / "online", password=b"x")
+    public, private, gone = (str(tmp_path / f"online.{end}") for end in ("pub", "key", "gone"))
+    unsigned = tmp_path / "unsigned.json"
+    unsigned.write_bytes(first_root(make_policy([key.public], [key.public]), datetime.now(UTC)))
+
+    for given in ((gone, ""), (private, ""), ("", gone), ("", public), ("", str(unsigned))):
+        done = channel(tmp_path, *given)
+
+        assert done.returncode != 0
+        assert done.stderr.startswith("error: ")
+        assert next(filter(None, given)) in done.stderr
+        assert not (tmp_path / "channel.yaml").exists()

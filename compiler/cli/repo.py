@@ -205,7 +205,8 @@ def create_repo(  # noqa: PLR0913  (one parameter for each of luet's options)
     with TemporaryDirectory(prefix="cos-") as scratch:
         known = _configured().specs(context, Path(scratch)) if from_repositories else {}
         specs = tuple({**known, **loaded.packages}.values())
-        _tell_lacking(specs, packages, settings, is_pruned=prune and options.type == DOCKER)
+        wanted = None if from_metadata else specs
+        _tell_lacking(wanted, packages, settings, is_pruned=prune and options.type == DOCKER)
         if options.type == DOCKER:
             publishing = importlib.import_module("compiler.cli.publishing")
             publishing.publish(
@@ -255,13 +256,23 @@ def _is_given(context: typer.Context, parameter: str) -> bool:
 
 
 def _tell_lacking(
-    specs: Sequence[PackageSpec], packages: Path, settings: Settings, *, is_pruned: bool
+    specs: Sequence[PackageSpec] | None, packages: Path, settings: Settings, *, is_pruned: bool
 ) -> None:
     """Say which packages have no artifact, since the repository will not list these.
 
-    Raises `InputError` if none has one and all others are to be dropped.
+    All artifacts are listed where `specs` is None. Raises `InputError` if none is to be, and all
+    others are to be dropped.
     """
     there = metadata_files(packages)
+    if specs is None:
+        return
+    if not specs:
+        message = f"the trees have no package, so none of the {len(there)} artifacts is listed"
+        hint = "--tree names the trees, --from-metadata lists all artifacts"
+        if is_pruned:
+            raise InputError(f"{message}: --prune would drop all that is published", hint=hint)
+        reporter(settings)(Noted(f"{packages}: {message} ({hint})", warning=True))
+        return
     lacking = sorted(str(each.id) for each in specs if each.id.fingerprint + SUFFIX not in there)
     is_empty = len(lacking) == len(specs)
     message = f"{packages}: has no artifact of {len(lacking)} of the {len(specs)} packages"

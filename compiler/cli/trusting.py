@@ -262,9 +262,14 @@ def _is_complete(file: Path, data: bytes, current: bytes) -> bool:
 
 
 def sign_root(file: Path, keys: Sequence[str], before: Path | None) -> None:
-    """Add signatures to a root file."""
+    """Add signatures to a root file; raises `UsageError` for keys that nobody asks to sign it."""
     earlier = read_root_file(before) if before else None
-    data = roots.sign_root(read_root_file(file), [signing_key(each) for each in keys], earlier)
+    data, given = read_root_file(file), [(each, signing_key(each)) for each in keys]
+    for name, key in given:
+        if not any(roots.names_all(each, [key]) for each in (data, earlier) if each):
+            hint = "which key is it? --before names the root that this one follows, whose keys sign"
+            raise UsageError(f"{file}: {name} is none of its root keys", hint=hint)
+    data = roots.sign_root(data, [key for _, key in given], earlier)
     write_root_file(file, data)
     try:
         roots.check_root(data, earlier)

@@ -272,6 +272,22 @@ def test_packages_without_an_artifact_are_told(place: Path) -> None:
     )
 
 
+def test_trees_without_a_package_list_nothing_and_that_is_told(place: Path) -> None:
+    (place / "bare").mkdir()
+    create = ("create-repo", "--tree", "bare", "--packages", "build")
+
+    done = cos(place, *create, "--output", "build")
+    pruned = cos(place, *create, "--type", "docker", "--output", "a.test/b", "--prune")
+    all_of_them = cos(place, *create, "--output", "build", "--from-metadata")
+
+    said = "the trees have no package, so none of the 2 artifacts is listed"
+    hint = "(--tree names the trees, --from-metadata lists all artifacts)\n"
+    assert (done.returncode, done.stderr) == (0, f"warning: build: {said} {hint}")
+    assert pruned.returncode == 1
+    assert pruned.stderr == f"error: {said}: --prune would drop all that is published {hint}"
+    assert (all_of_them.returncode, all_of_them.stderr) == (0, "")
+
+
 def test_nothing_at_all_is_no_reason_to_drop_what_is_published(place: Path) -> None:
     (place / "empty").mkdir()
     done = cos(

@@ -317,9 +317,13 @@ def test_nothing_is_published_while_a_root_waits_for_signatures(desk: Desk) -> N
 def test_the_key_of_somebody_else_adds_nothing_to_a_root(desk: Desk) -> None:
     desk.run("init-trust", desk.folder, "--key", "@online.key", "--root-public", "@root.pub")
 
-    found = desk.run("sign-root", desk.root, "--root-key", "@thief.key")
+    before = desk.root.read_bytes()
 
-    assert found == "/root.json: signed; root 1 is not signed by enough keys: 0 of 1 own\n"
+    assert desk.refusal("sign-root", desk.root, "--root-key", "@thief.key") == (
+        "/root.json: /thief.key is none of its root keys (which key is it? --before names the root "
+        "that this one follows, whose keys sign)"
+    )
+    assert desk.root.read_bytes() == before
 
 
 def test_keys_are_replaced_and_old_clients_follow(signed: Desk) -> None:

@@ -108,7 +108,10 @@ def _unsigned(name: str, text: str, data: bytes) -> tuple[str, str]:
     """Explain which signatures are missing."""
     counts = _COUNTS.search(text)
     good, needed = (int(counts[1]), int(counts[2])) if counts else (0, 1)
-    hint = "the keys that its root names have to sign; has somebody else written this?"
+    hint = (
+        "the keys that its root names have to sign; is the root of another repository, or has "
+        "somebody else written this?"
+    )
     if good:
         return f"{name} is signed by {good} of the {needed} keys that are needed", hint
     if not _signatures(data):

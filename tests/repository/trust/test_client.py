@@ -33,7 +33,10 @@ from tests.repository.trust.lab import (
     targets_of,
 )
 
-OTHERS = "the keys that its root names have to sign; has somebody else written this?"
+OTHERS = (
+    "the keys that its root names have to sign; is the root of another repository, or has somebody "
+    "else written this?"
+)
 CHANGING = "the repository may be changing just now; if this stays, do not trust it"
 
 

@@ -8,7 +8,10 @@ from compiler.repository.trust import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, target
 from compiler.repository.trust.root import next_root, sign_root
 from tests.repository.trust.lab import DAY, NOW, Attacker, Client, Owner, keys, policy
 
-OTHERS = "the keys that its root names have to sign; has somebody else written this?"
+OTHERS = (
+    "the keys that its root names have to sign; is the root of another repository, or has somebody "
+    "else written this?"
+)
 FOLLOW = "it has to follow the one before"
 
 

@@ -22,7 +22,10 @@ from tests.repository.trust.lab import (
 OLD = "somebody may be showing an old state"
 HELD_BACK = f"{OLD}; or nobody has signed it again: `cos repo refresh`"
 CHANGING = "the repository may be changing just now; if this stays, do not trust it"
-OTHERS = "the keys that its root names have to sign; has somebody else written this?"
+OTHERS = (
+    "the keys that its root names have to sign; is the root of another repository, or has somebody "
+    "else written this?"
+)
 STOLEN = (SNAPSHOT, TIMESTAMP)
 
 
