@@ -1,8 +1,10 @@
 """Runs a plan: what may start, what follows a failure, and what is told about it."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -106,6 +108,20 @@ def _origin(settings: BuildSettings) -> Origin:
     return Origin(tree=tuple(tree_resource(each, without=left_out) for each in settings.trees))
 
 
+@contextmanager
+def _ended(mark: str) -> Iterator[None]:
+    """Leave a run when all threads have ended that have its mark in their names.
+
+    A pool does not wait for a thread that it was starting when a signal was raised.
+    """
+    try:
+        yield
+    finally:
+        for each in threading.enumerate():
+            if mark in each.name:
+                each.join()
+
+
 class _Run:
     """One run of a plan, from its first task to its last."""
 
@@ -151,10 +167,12 @@ class _Run:
         """Start what may start until nothing is left or something failed."""
         waiting = {task: self._before(task) for task in self._tasks()}
         running: dict[Future[bool], _Task] = {}
+        mark = f"-{id(self):x}"
         with (
-            ThreadPoolExecutor(self._concurrency, "build") as builds,
-            ThreadPoolExecutor(max(1, self._concurrency // 2), "pack") as packs,
-            ThreadPoolExecutor(_TRANSFERS, "transfer") as transfers,
+            _ended(mark),
+            ThreadPoolExecutor(self._concurrency, f"build{mark}") as builds,
+            ThreadPoolExecutor(max(1, self._concurrency // 2), f"pack{mark}") as packs,
+            ThreadPoolExecutor(_TRANSFERS, f"transfer{mark}") as transfers,
         ):
             pools = {_BUILD: builds, _PACK: packs, _DESCRIBE: packs}
             try:

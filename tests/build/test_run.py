@@ -1,12 +1,14 @@
 """Runs of plans: what is built, in which root, and what a second run finds."""
 
 import hashlib
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from compiler.errors import EngineError
+from compiler.errors import EngineError, Interrupted
 from compiler.events import NodeFinished
 from compiler.spec.package import CopySource, Requirement, Subpackage
 from tests.build.workshop import Workshop
@@ -245,6 +247,33 @@ def test_an_mtree_is_the_same_whether_the_archive_was_just_packed_or_lay_there(
     assert (one.request.destination / name).read_text() == (
         two.request.destination / name
     ).read_text()
+
+
+def test_a_signal_that_comes_while_a_thread_starts_leaves_no_thread_behind(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, begun = threading.Thread.start, list[threading.Thread]()
+
+    def interrupted(thread: threading.Thread) -> None:
+        begun.append(thread)
+        run, late = thread.run, thread.name.startswith("pack")
+
+        def slowly() -> None:
+            time.sleep(0.5)
+            run()
+
+        if late:
+            monkeypatch.setattr(thread, "run", slowly)
+        start(thread)
+        if late:
+            raise Interrupted("stopped by SIGTERM")
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(Interrupted):
+        shop.run(tree_with(package("base", steps=("write /base b",))))
+
+    assert any(each.name.startswith("pack") for each in begun)
+    assert not any(each.is_alive() for each in begun)
 
 
 def test_every_node_reports_its_end(shop: Workshop) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from compiler.errors import RegistryError, TrustError
 from compiler.events import Event, Noted
-from compiler.oci import MANIFEST
+from compiler.oci import INDEX, MANIFEST
 from compiler.publish.state import tagged
 from compiler.registry.memory import MemoryRegistry
 from compiler.repository.trust import Target, role_of, tag, target_of_bytes
@@ -52,6 +52,14 @@ def nothing(registry: MemoryRegistry, name: str) -> None:
 def gone(registry: MemoryRegistry, name: str) -> None:
     """Delete what a tag names."""
     registry.delete(tagged(TARGET, name))
+
+
+def empty(registry: MemoryRegistry, name: str) -> None:
+    """Let a tag name an index of no images: whoever follows it finds nothing."""
+    data = (
+        b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}'
+    )
+    registry.put_manifest(tagged(TARGET, name), data, INDEX)
 
 
 def newest(registry: MemoryRegistry) -> str:
@@ -131,7 +139,7 @@ def spoil_role(registry: MemoryRegistry, role: str, spoil: Spoil) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-@pytest.mark.parametrize("spoil", [image, nothing])
+@pytest.mark.parametrize("spoil", [image, nothing, empty])
 def test_files_that_signed_files_name_are_read_out_of_their_images_whatever_their_tags_name(
     registry: MemoryRegistry, shop: Shop, tmp_path: Path, spoil: Spoil, role: str
 ) -> None:
@@ -247,20 +255,20 @@ def test_a_state_older_than_one_that_was_spoiled_is_gone_on_from_only_if_that_is
     assert client.packages() == ["t/a-1", "t/b-1"]
 
 
-@pytest.mark.parametrize("gone", [False, True])
+@pytest.mark.parametrize("spoil", [image, nothing, empty, None])
 def test_an_older_timestamp_that_is_put_back_does_not_make_owners_go_back(
-    registry: MemoryRegistry, shop: Shop, tmp_path: Path, *, gone: bool
+    registry: MemoryRegistry, shop: Shop, tmp_path: Path, spoil: Spoil | None
 ) -> None:
     publish(shop, registry, names=["a-1"])
     older = registry.manifest(tagged(TARGET, tag("timestamp.json")))
     publish(shop, registry, shop.options(now=NOW + 30), names=["b-1"])
     client, lost = Reader(registry, tmp_path / "client"), newest(registry)
     client.packages()
-    if gone:
+    if spoil is None:
         registry.delete(tagged(TARGET, lost))
         image(registry, tag("timestamp.json"))
     else:
-        image(registry, lost)
+        spoil(registry, lost)
         registry.put_manifest(tagged(TARGET, tag("timestamp.json")), older.data, MANIFEST)
 
     with pytest.raises(TrustError, match="was made after it, or made up"):
@@ -328,7 +336,7 @@ def test_where_nothing_that_is_signed_is_left_that_is_said(
         publish(shop, registry, names=["b-1"])
 
 
-@pytest.mark.parametrize("spoil", [image, nothing])
+@pytest.mark.parametrize("spoil", [image, nothing, empty])
 def test_what_lies_in_place_of_the_next_root_is_warned_of_and_written_over(
     registry: MemoryRegistry, shop: Shop, tmp_path: Path, spoil: Spoil
 ) -> None:
@@ -346,6 +354,36 @@ def test_what_lies_in_place_of_the_next_root_is_warned_of_and_written_over(
     assert published is not None
     root = sign_root(next_root(ROOT_FILE, {}, BEGUN), [ROOT], ROOT_FILE)
     there.write(rotate(published, root, SIGNING))
+    assert Reader(registry, tmp_path / "client").packages() == ["t/a-1", "t/b-1"]
+
+
+@pytest.mark.parametrize("spoil", [image, nothing, empty])
+def test_a_root_that_is_hidden_makes_no_machine_believe_keys_that_were_replaced(
+    registry: MemoryRegistry, shop: Shop, tmp_path: Path, spoil: Spoil
+) -> None:
+    publish(shop, registry, names=["a-1"])
+    there = place(registry, tmp_path)
+    policy = RolePolicy(keys=(generate().public,), days=90)
+    change = {"targets": policy, "snapshot": policy, "timestamp": policy}
+    registry_root = sign_root(next_root(ROOT_FILE, change, BEGUN), [ROOT], ROOT_FILE)
+    there.write({"2.root.json": registry_root})
+    spoil(registry, tag("2.root.json"))
+
+    with pytest.raises(RegistryError, match=r"trust-2\.root\.json"):
+        Reader(registry, tmp_path / "new").packages()
+
+
+def test_made_up_snapshots_are_looked_at_only_so_far(
+    registry: MemoryRegistry, shop: Shop, tmp_path: Path
+) -> None:
+    publish(shop, registry, names=["a-1"])
+    for number in range(500):
+        empty(registry, tag(f"{time.time_ns() // 1000 + number}.snapshot.json"))
+    registry.forget_counts()
+
+    said_by(shop, registry, "b-1", older=True)
+
+    assert registry.requests["manifest"] < 1000
     assert Reader(registry, tmp_path / "client").packages() == ["t/a-1", "t/b-1"]
 
 

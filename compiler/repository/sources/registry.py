@@ -116,6 +116,14 @@ class RegistrySource:
                 hint = error.hint or _PUBLISH
                 raise RegistryError(f"{place}: {error.message}", hint=hint) from error
 
+    def has(self, name: str) -> bool:
+        """Tell whether a file's tag is there, whatever it leads to; raises `RegistryError`."""
+        try:
+            self._images.manifest(self._tagged(check_name(name, self.address).replace("/", "-")))
+        except NotFoundError:
+            return False
+        return True
+
     def fetch(
         self, artifact: ArtifactMetadata, cache: Cache, limit: int = LARGEST_ARCHIVE
     ) -> tuple[Path, ...]:

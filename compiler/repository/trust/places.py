@@ -9,7 +9,7 @@ from typing import Protocol
 
 from compiler.archive import DEFAULT_EPOCH
 from compiler.archive.compress import atomic_file, remove_stale
-from compiler.errors import NotFoundError, OutsideError, TrustError, unwritable
+from compiler.errors import NotFoundError, OutsideError, RegistryError, TrustError, unwritable
 from compiler.oci import Digest, Platform, Reference
 from compiler.registry import Registry
 from compiler.repository.oci import ImageParts, image_of, layer_of_file
@@ -36,6 +36,7 @@ from compiler.repository.trust import (
 _AT_ONCE = 8
 _LOST = "bring it back from a copy; else `cos repo rotate --restart` begins anew with other keys"
 _BEGIN = "`cos repo init-trust` begins to sign it"
+_SPOILED = "somebody who may push has overwritten it"
 
 
 class Place(Protocol):
@@ -193,7 +194,8 @@ def fetch_from(source: Source, folder: Path) -> Fetch:
     """Fetch TUF files from a source of a repository; `folder` is for what is on its way.
 
     In a registry a file comes out of the image that metadata names for it, whatever its tag names;
-    by its tag only where nothing names one, or that image is gone.
+    by its tag only where nothing names one, or that image is gone. A tag that is there, and leads
+    to nothing, is no file that is not there: somebody hides it.
     """
 
     def fetch(asked: str, limit: int) -> tuple[bytes]:
@@ -204,7 +206,13 @@ def fetch_from(source: Source, folder: Path) -> Fetch:
                 with suppress(NotFoundError):
                     source.bring(place(name), path, limit, image)
                     return (path.read_bytes(),)
-            source.bring(place(name), path, limit)
+            try:
+                source.bring(place(name), path, limit)
+            except NotFoundError as error:
+                if isinstance(source, RegistrySource) and source.has(place(name)):
+                    message = f"{source.address}:{tag(name)}: cannot be read: {error.message}"
+                    raise RegistryError(message, hint=_SPOILED) from error
+                raise
             return (path.read_bytes(),)
 
     return fetch

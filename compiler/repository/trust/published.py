@@ -35,7 +35,7 @@ from compiler.repository.trust.reading import named_bytes, verified
 from compiler.repository.trust.root import check_root
 
 _MOST_ROOTS = 1000
-_MOST_DOUBTFUL = 64
+MOST_DOUBTFUL = 64
 """How many snapshots are looked at that are none: whoever may push can make up any number."""
 
 
@@ -300,7 +300,7 @@ def _newest(named: Published, names: Iterable[str]) -> Published:
             raise
         except CompilerError:  # it was made up, or is damaged
             doubtful.append(name)
-            if len(doubtful) == _MOST_DOUBTFUL:
+            if len(doubtful) == MOST_DOUBTFUL:
                 break
             continue
         if state is not None:

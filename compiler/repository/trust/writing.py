@@ -16,7 +16,13 @@ from compiler.errors import RegistryError
 from compiler.repository.trust import SNAPSHOT, TIMESTAMP, Files, role_of, version_of
 from compiler.repository.trust.keys import Signing
 from compiler.repository.trust.places import Place
-from compiler.repository.trust.published import Published, following, latest_root, of_the_past
+from compiler.repository.trust.published import (
+    MOST_DOUBTFUL,
+    Published,
+    following,
+    latest_root,
+    of_the_past,
+)
 from compiler.repository.trust.publisher import refresh
 
 _ATTEMPTS = 10
@@ -66,12 +72,17 @@ class Writer:
         there = of_the_past(self.place.names(), self.floor() * 1000) if written else ()
         names = sorted(there, key=version_of, reverse=True)
         bases = [base.under(latest_root(self.place.read, base.root_data)), base] if names else []
-        for name in names:
-            is_newer = role_of(name) == SNAPSHOT and version_of(name) > base.snapshot.version
-            if is_newer and version_of(name) not in written:
-                states = filter(None, (following(each, name) for each in bases))
-                for state in states:
-                    return None if self._is_shown(state, own) else state
+        asked = [
+            name
+            for name in names
+            if role_of(name) == SNAPSHOT
+            and version_of(name) > base.snapshot.version
+            and version_of(name) not in written
+            and name not in base.doubtful
+        ]
+        for name in asked[:MOST_DOUBTFUL]:
+            for state in filter(None, (following(each, name) for each in bases)):
+                return None if self._is_shown(state, own) else state
         return None
 
     def _is_shown(self, state: Published, own: Sequence[Files]) -> bool:
