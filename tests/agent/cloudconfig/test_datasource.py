@@ -228,7 +228,7 @@ def test_azure_has_one_object_and_wants_to_hear_that_the_machine_is_up(server: F
 GUEST = {
     "": ("#cloud-config\nhostname: x", ""),
     "base64": (base64.b64encode(CONFIG).decode(), "base64"),
-    "gzip": (base64.b64encode(gzip.compress(CONFIG)).decode(), "gzip+base64"),
+    "gzip": (base64.b64encode(gzip.compress(CONFIG, mtime=0)).decode(), "gzip+base64"),
 }
 
 
