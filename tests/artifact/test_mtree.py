@@ -105,23 +105,20 @@ def parsed(mtree: str) -> dict[bytes, dict[str, str]]:
 def looked_at(folder: Path) -> dict[bytes, dict[str, str]]:
     """Say of everything in a folder what a mtree has to say."""
     found = {}
-    for place, folders, files in os.walk(os.fsencode(folder)):
-        for name in (*folders, *files):
-            path = os.path.join(place, name)  # noqa: PTH118  (bytes)
-            status = os.lstat(path)
-            words = {
-                "type": TYPES[stat.S_IFMT(status.st_mode)],
-                "uid": str(status.st_uid),
-                "gid": str(status.st_gid),
-                "mode": f"0{stat.S_IMODE(status.st_mode):o}",
-            }
-            if stat.S_ISREG(status.st_mode):
-                words["size"] = str(status.st_size)
-                with open(path, "rb") as file:  # noqa: PTH123  (bytes)
-                    words["sha256digest"] = hashlib.sha256(file.read()).hexdigest()
-            if stat.S_ISLNK(status.st_mode):
-                words["link"] = os.readlink(path).decode("latin-1")  # noqa: PTH115  (bytes)
-            found[b"." + path.removeprefix(os.fsencode(folder))] = words
+    for path in folder.rglob("*"):
+        status = path.lstat()
+        words = {
+            "type": TYPES[stat.S_IFMT(status.st_mode)],
+            "uid": str(status.st_uid),
+            "gid": str(status.st_gid),
+            "mode": f"0{stat.S_IMODE(status.st_mode):o}",
+        }
+        if stat.S_ISREG(status.st_mode):
+            words["size"] = str(status.st_size)
+            words["sha256digest"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        if stat.S_ISLNK(status.st_mode):
+            words["link"] = os.fsencode(path.readlink()).decode("latin-1")
+        found[b"./" + os.fsencode(path.relative_to(folder))] = words
     return found
 
 

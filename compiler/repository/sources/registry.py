@@ -172,7 +172,7 @@ class RegistrySource:
                 return manifest
             chosen = image_for(_platforms(manifest, place), self._platform)
             if chosen is None:
-                hint = f"publish it for {self._platform}, too: `cos build --platform`"
+                hint = f"publish it from a machine for {self._platform}, too"
                 message = f"{place}: has no image for {self._platform}"
                 raise NotFoundError(message, hint=hint)
             manifest = self._images.manifest(replace(place, tag="", digest=chosen.digest))
